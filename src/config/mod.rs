@@ -1,0 +1,363 @@
+//! Configuration: `file` mirrors proxy.toml as it is written, `resolve` turns it into [`Config`] or into a list of
+//! every problem it has. There is no `validate`: what could be converted is valid.
+//!
+//! `Config` is data: it has no meaningless `Option`, no dangling name, and nothing that runs.
+
+mod file;
+mod lifetime_format;
+mod pattern;
+mod problem;
+mod resolve;
+mod url;
+
+pub use file::json_schema;
+pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
+pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
+pub use problem::{Problem, Problems, Severity};
+pub use resolve::{Environment, Load, Loaded, is_name, load, load_text};
+pub use url::HttpUrl;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::secret::Secret;
+
+/// Everything that one version of proxy.toml says, with defaults filled in and secrets read.
+#[derive(Debug)]
+pub struct Config {
+    pub server: Server,
+    pub listeners: Vec<Listener>,
+    /// Without it there is no admin listener.
+    pub admin: Option<SocketAddr>,
+    pub egress: Egress,
+    pub log: Log,
+    pub clients: Vec<Arc<Client>>,
+    pub credentials: Vec<Arc<Credential>>,
+    pub upstreams: Vec<Arc<Upstream>>,
+    pub routes: Vec<Arc<Route>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// min(cores, 4) unless said otherwise. Cannot be reloaded.
+    pub workers: NonZeroUsize,
+    /// How long listeners go on accepting after readiness went off. Default 5 s with `[admin]`, else 0.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take after that. Default 30 s.
+    pub drain_timeout: Duration,
+    pub limits: Limits,
+    pub timeouts: ServerTimeouts,
+}
+
+/// Bounds on what clients may send. Defaults are those of "Limits" in the docs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// 10,000, over all workers.
+    pub connections_max: usize,
+    /// 32 KiB.
+    pub request_line_bytes_max: usize,
+    /// 64 KiB.
+    pub header_bytes_max: usize,
+    /// 100.
+    pub headers_max: usize,
+    /// 64 MiB, over all workers.
+    pub replay_memory_bytes_max: usize,
+    /// 256 MiB, over all workers.
+    pub h2_receive_memory_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTimeouts {
+    /// From a request's first byte to the end of its headers: 10 s.
+    pub header: Duration,
+    /// Without a byte of a request's body, until the answer's head: 30 s.
+    pub body_idle: Duration,
+    /// A kept-alive connection without a request: 75 s.
+    pub idle: Duration,
+    /// 10 s.
+    pub tls_handshake: Duration,
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    /// Empty: no TLS. Chosen by SNI; the first one serves clients without SNI or with an unknown name.
+    pub certificates: Vec<Arc<CertificateAndKey>>,
+}
+
+/// A certificate chain with its key, and the files they came from, which are watched.
+pub struct CertificateAndKey {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl std::fmt::Debug for CertificateAndKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CertificateAndKey({} certificates)", self.chain.len())
+    }
+}
+
+/// How connections leave: for upstreams, token endpoints and discovery.
+#[derive(Debug, Default)]
+pub struct Egress {
+    /// An HTTP proxy spoken to with CONNECT (plain http to the proxy itself).
+    pub proxy: Option<EgressProxy>,
+    /// Host names (a leading dot: their subdomains too), IP addresses, or networks that are reached directly. `*`: all.
+    pub no_proxy: Vec<String>,
+    /// Roots that are trusted besides the system's, for everything without a `ca` of its own.
+    pub ca: Vec<CertificateDer<'static>>,
+}
+
+#[derive(Debug)]
+pub struct EgressProxy {
+    pub host: String,
+    pub port: u16,
+    /// The value of `Proxy-Authorization`, if it wants one.
+    pub authorization: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A level (`info`) or directives of tracing-subscriber's `EnvFilter`.
+    pub level: String,
+    /// Whether each request is logged. Default on.
+    pub access: bool,
+}
+
+/// Who calls.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Client {
+    pub name: Arc<str>,
+    pub authentication: ClientAuthentication,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// SHA-256 of the keys that are accepted; several during a rotation.
+    Key { sha256: Vec<[u8; 32]> },
+}
+
+/// How we authenticate to an upstream.
+#[derive(Debug)]
+pub struct Credential {
+    pub name: Arc<str>,
+    pub kind: CredentialKind,
+}
+
+#[derive(Debug)]
+pub enum CredentialKind {
+    ClientCredentials(Box<ClientCredentials>),
+    Bearer { token: Secret },
+    ApiKey { place: ApiKeyPlace, value: Secret },
+    Basic { username: String, password: Secret },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKeyPlace {
+    Header(HeaderName),
+    /// The parameter's name, decoded.
+    Query(String),
+}
+
+/// The client credentials grant, RFC 6749 section 4.4.
+#[derive(Debug)]
+pub struct ClientCredentials {
+    pub endpoint: TokenEndpoint,
+    pub client_id: String,
+    pub client_secret: Secret,
+    /// As configured; `None`: what discovery says, else basic (TL-38).
+    pub auth_method: Option<TokenEndpointAuthMethod>,
+    pub scope: Vec<String>,
+    pub audience: Option<String>,
+    /// RFC 8707, repeatable.
+    pub resource: Vec<String>,
+    /// Further form fields.
+    pub parameters: BTreeMap<String, String>,
+    /// Begin to renew this long before expiry; wins over the server's `refresh_in` and the default (TL-20 ff.).
+    pub refresh_before: Option<Duration>,
+    /// Renew without traffic if used within this time: 24 h; zero: never (TL-29).
+    pub keep_warm: Duration,
+    pub warm: Warm,
+    /// Send an expired token for this long after its expiry if none can be had: zero unless asked for (TL-24).
+    pub stale_if_error: Duration,
+    /// Whether a discovered issuer must equal the configured one (TL-38).
+    pub issuer_check: bool,
+    /// Whether names may resolve to private addresses (SEC-14).
+    pub private: bool,
+    pub cleartext: bool,
+    pub timeouts: TokenTimeouts,
+    /// Where token and lifetime are in an answer that says it in words of its own (TL-10).
+    pub answer: AnswerShape,
+}
+
+/// Declared places in a token answer. Paths are dotted member names (`credentials.token`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct AnswerShape {
+    pub token: Option<String>,
+    pub lifetime: Option<String>,
+    pub lifetime_unit: Option<LifetimeUnit>,
+    pub lifetime_format: Option<LifetimeFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LifetimeUnit {
+    Milliseconds,
+    Seconds,
+    Minutes,
+    Hours,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenEndpoint {
+    Url(HttpUrl),
+    /// The issuer as configured, and as a URL to discover from.
+    Issuer {
+        issuer: String,
+        url: HttpUrl,
+    },
+}
+
+/// `token_endpoint_auth_methods` of the IANA registry, and one spelling for servers that break on the standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenEndpointAuthMethod {
+    /// Id and secret form-urlencoded before base64 (RFC 6749 section 2.3.1).
+    ClientSecretBasic,
+    /// Id and secret as they are.
+    ClientSecretBasicRaw,
+    ClientSecretPost,
+}
+
+impl TokenEndpointAuthMethod {
+    pub const ALL: [TokenEndpointAuthMethod; 3] = [
+        TokenEndpointAuthMethod::ClientSecretBasic,
+        TokenEndpointAuthMethod::ClientSecretBasicRaw,
+        TokenEndpointAuthMethod::ClientSecretPost,
+    ];
+
+    /// As proxy.toml and the IANA registry write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TokenEndpointAuthMethod::ClientSecretBasic => "client_secret_basic",
+            TokenEndpointAuthMethod::ClientSecretBasicRaw => "client_secret_basic_raw",
+            TokenEndpointAuthMethod::ClientSecretPost => "client_secret_post",
+        }
+    }
+}
+
+/// Whether a token is fetched at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warm {
+    No,
+    Yes,
+    /// `/readyz` waits for the first token, 30 s at most (SEC-45).
+    Required,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenTimeouts {
+    /// 3 s.
+    pub connect: Duration,
+    /// 10 s.
+    pub attempt: Duration,
+    /// 30 s.
+    pub total: Duration,
+}
+
+#[derive(Debug)]
+pub struct Upstream {
+    pub name: Arc<str>,
+    /// Its path has no slash at the end.
+    pub url: HttpUrl,
+    pub credential: Option<Arc<Credential>>,
+    /// Trust only these roots. Empty: the system's and `[egress] ca`.
+    pub ca: Vec<CertificateDer<'static>>,
+    pub client_certificate: Option<Arc<CertificateAndKey>>,
+    pub private: bool,
+    pub http: HttpVersion,
+    pub timeouts: UpstreamTimeouts,
+    pub reject_on: Vec<RejectOn>,
+    pub replay: Replay,
+    /// Send our own forwarding headers.
+    pub forwarded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// ALPN decides; HTTP/1.1 in cleartext.
+    Auto,
+    Http1,
+    /// By ALPN, and by prior knowledge in cleartext.
+    Http2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UpstreamTimeouts {
+    /// 5 s, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the answer's head: 120 s.
+    pub first_byte: Duration,
+    /// Without progress while a body streams: 120 s.
+    pub idle: Duration,
+}
+
+/// What counts as a rejection of the credential. `grpc-status: 16` in an answer's head always does, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectOn {
+    pub status: StatusCode,
+    /// Only if the complete answer (8 KiB at most) contains this text.
+    pub body_contains: Option<String>,
+}
+
+/// Which rejected requests may be sent again (TL-44).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// After 401 any method, after other rejection statuses idempotent ones.
+    Safe,
+    Any,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub name: Arc<str>,
+    /// Lower case, without port.
+    pub host: Option<String>,
+    /// Empty: all.
+    pub methods: Vec<Method>,
+    pub path: PathPattern,
+    pub upstream: Arc<Upstream>,
+    pub upstream_path: UpstreamPath,
+    pub access: Access,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+    /// Cookies pass, in both directions.
+    pub cookies: bool,
+    /// Whether textual bodies are scanned for the secret (SEC-13). Default on.
+    pub redact_bodies: bool,
+    /// The upstream's, but for what the route says itself.
+    pub timeouts: UpstreamTimeouts,
+}
+
+#[derive(Debug)]
+pub enum Access {
+    Anyone,
+    Clients(Vec<Arc<Client>>),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub remove: Vec<HeaderName>,
+}

@@ -1,0 +1,329 @@
+//! What a route's `path` matches, and what it becomes upstream.
+
+/// A parsed `path`: `/crm/{id}/{*rest}`. Literals are compared with the bytes of the request, undecoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    /// As written.
+    pub text: String,
+    /// Between the slashes, in order. A rest stands last.
+    pub segments: Vec<Segment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    Literal(String),
+    /// `{name}`: exactly one segment, not empty.
+    Parameter(String),
+    /// `{*name}`: all that follows, also nothing.
+    Rest(String),
+}
+
+/// What is sent upstream, before the upstream's own path is put in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamPath {
+    pub pieces: Vec<TemplatePiece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplatePiece {
+    Literal(String),
+    /// What the pattern's segment of this index matched, as received.
+    Parameter(usize),
+    /// What the rest matched, with its leading slash if the request had one; empty where it matched nothing.
+    Rest,
+    /// The request's path as received.
+    MatchedPath,
+}
+
+/// What is wrong with a pattern or a template, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatternError {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl PatternError {
+    fn new(message: impl Into<String>) -> Self {
+        PatternError { message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl PathPattern {
+    /// Parses a route's `path`.
+    pub fn parse(text: &str) -> Result<PathPattern, PatternError> {
+        let body = text.strip_prefix('/').ok_or_else(|| {
+            PatternError::new("a path begins with `/`").hint(format!("write \"/{}\"", text.trim_start_matches('*')))
+        })?;
+        let mut segments = Vec::new();
+        for segment in body.split('/') {
+            if matches!(segments.last(), Some(Segment::Rest(_))) {
+                return Err(PatternError::new("`{*rest}` stands last: nothing can follow it"));
+            }
+            let segment = Segment::parse(segment)?;
+            let known = segment.name().is_some_and(|name| segments.iter().any(|s: &Segment| s.name() == Some(name)));
+            if known {
+                let name = segment.name().unwrap_or_default();
+                return Err(PatternError::new(format!("two placeholders of this path are called `{name}`")));
+            }
+            segments.push(segment);
+        }
+        Ok(PathPattern { text: text.to_owned(), segments })
+    }
+
+    /// Whether it ends with `{*rest}`.
+    pub fn has_rest(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Rest(_)))
+    }
+
+    /// Whether both match exactly the same paths: the names of placeholders do not count.
+    pub fn same_shape(&self, other: &PathPattern) -> bool {
+        let alike = |(a, b): (&Segment, &Segment)| match (a, b) {
+            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (Segment::Parameter(_), Segment::Parameter(_)) | (Segment::Rest(_), Segment::Rest(_)) => true,
+            _ => false,
+        };
+        self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(alike)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Segment, PatternError> {
+        let Some(inner) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+            if text.contains(['{', '}']) {
+                return Err(PatternError::new("a placeholder takes a whole segment, from `/` to `/`"));
+            }
+            if let Some(hint) = placeholder_of_others(text) {
+                return Err(PatternError::new(format!("`{text}` is no placeholder")).hint(hint));
+            }
+            check_literal(text)?;
+            return Ok(Segment::Literal(text.to_owned()));
+        };
+        match inner.strip_prefix('*') {
+            Some(name) => placeholder_name(name).map(Segment::Rest),
+            None => placeholder_name(inner).map(Segment::Parameter),
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Segment::Literal(_) => None,
+            Segment::Parameter(name) | Segment::Rest(name) => Some(name),
+        }
+    }
+}
+
+fn placeholder_name(name: &str) -> Result<String, PatternError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(legal) {
+        return Err(PatternError::new("a placeholder's name is made of letters, digits and `_`")
+            .hint("write `{name}` for one segment, `{*name}` for all that follows"));
+    }
+    Ok(name.to_owned())
+}
+
+/// How other programs write a placeholder, and how it is written here: taken literally, it would match nothing that is
+/// asked for.
+fn placeholder_of_others(text: &str) -> Option<String> {
+    let is_name = |name: &str| !name.is_empty() && placeholder_name(name).is_ok();
+    match (text, text.split_at_checked(1)) {
+        ("*" | "**", _) => Some("write `{*rest}` for all that follows".to_owned()),
+        (_, Some((":", name))) if is_name(name) => Some(format!("write `{{{name}}}` for one segment")),
+        (_, Some(("*", name))) if is_name(name) => Some(format!("write `{{*{name}}}` for all that follows")),
+        _ => None,
+    }
+}
+
+/// A literal part of a path: bytes that can stand in a request line, and no dot segment in any reading (SEC-02).
+fn check_literal(text: &str) -> Result<(), PatternError> {
+    if text.contains(['?', '#']) {
+        return Err(PatternError::new("a path has no query and no fragment").hint("the query passes by itself"));
+    }
+    if text.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || b"\"<>\\^`|".contains(&byte)) {
+        return Err(PatternError::new("a path is compared as it stands in a request, where this is percent-encoded"));
+    }
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+    let dots = |piece: &[u8]| piece == b"." || piece == b"..";
+    if decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';')).any(dots) {
+        return Err(PatternError::new("a path has no `.` or `..` segment"));
+    }
+    Ok(())
+}
+
+impl UpstreamPath {
+    /// Without `upstream_path`: what the rest matched, or the matched path.
+    pub fn default_of(pattern: &PathPattern) -> UpstreamPath {
+        let piece = if pattern.has_rest() { TemplatePiece::Rest } else { TemplatePiece::MatchedPath };
+        UpstreamPath { pieces: vec![piece] }
+    }
+
+    /// Parses an `upstream_path` that may use the placeholders of `pattern`.
+    pub fn parse(text: &str, pattern: &PathPattern) -> Result<UpstreamPath, PatternError> {
+        let body = text
+            .strip_prefix('/')
+            .ok_or_else(|| PatternError::new("an upstream path begins with `/`").hint(format!("write \"/{text}\"")))?;
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        for segment in body.split('/') {
+            if pieces.last() == Some(&TemplatePiece::Rest) {
+                return Err(PatternError::new("`{*rest}` stands last: nothing can follow it"));
+            }
+            match Segment::parse(segment)? {
+                Segment::Literal(text) => literal.extend(["/", &text]),
+                // What the rest matched brings its own slash, or the absence of one.
+                Segment::Rest(name) => {
+                    pattern.index_of(&Segment::Rest(name))?;
+                    flush(&mut literal, &mut pieces);
+                    pieces.push(TemplatePiece::Rest);
+                }
+                Segment::Parameter(name) => {
+                    let index = pattern.index_of(&Segment::Parameter(name))?;
+                    literal.push('/');
+                    flush(&mut literal, &mut pieces);
+                    pieces.push(TemplatePiece::Parameter(index));
+                }
+            }
+        }
+        flush(&mut literal, &mut pieces);
+        Ok(UpstreamPath { pieces })
+    }
+}
+
+impl PathPattern {
+    fn index_of(&self, wanted: &Segment) -> Result<usize, PatternError> {
+        self.segments.iter().position(|segment| segment == wanted).ok_or_else(|| {
+            let names: Vec<String> = self.segments.iter().filter_map(Segment::written).collect();
+            let error = PatternError::new(format!(
+                "`{}` is no placeholder of the route's path",
+                wanted.written().unwrap_or_default()
+            ));
+            match names.is_empty() {
+                true => error.hint(format!("`{}` has none", self.text)),
+                false => error.hint(format!("`{}` has `{}`", self.text, names.join("`, `"))),
+            }
+        })
+    }
+}
+
+impl Segment {
+    /// A placeholder as it is written.
+    fn written(&self) -> Option<String> {
+        match self {
+            Segment::Literal(_) => None,
+            Segment::Parameter(name) => Some(format!("{{{name}}}")),
+            Segment::Rest(name) => Some(format!("{{*{name}}}")),
+        }
+    }
+}
+
+fn flush(literal: &mut String, pieces: &mut Vec<TemplatePiece>) {
+    if !literal.is_empty() {
+        pieces.push(TemplatePiece::Literal(std::mem::take(literal)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> PathPattern {
+        PathPattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn segments_stand_between_the_slashes() {
+        let literal = |text: &str| Segment::Literal(text.to_owned());
+        assert_eq!(pattern("/").segments, [literal("")]);
+        assert_eq!(pattern("/a/").segments, [literal("a"), literal("")]);
+        assert_eq!(
+            pattern("/a/{id}/{*rest}").segments,
+            [literal("a"), Segment::Parameter("id".into()), Segment::Rest("rest".into())]
+        );
+        for text in ["@scope%2Fname", "items:batchGet", ":", "*-*"] {
+            assert_eq!(pattern(&format!("/{text}")).segments, [literal(text)]);
+        }
+    }
+
+    /// SEC-02: a pattern cannot name what no request may ask for.
+    #[test]
+    fn patterns_that_are_no_paths_are_refused() {
+        let cases = [
+            "",
+            "crm",
+            "*",
+            "/*",
+            "/a{id}",
+            "/{id}b",
+            "/{}",
+            "/{*}",
+            "/{a-b}",
+            "/{*rest}/b",
+            "/{a}/{a}",
+            "/{a}/{*a}",
+            "/a?b",
+            "/a#b",
+            "/a b",
+            "/ä",
+            "/a\\b",
+            "/./b",
+            "/a/..",
+            "/%2e%2e/a",
+            "/a/..;x",
+            "/a%2F..%2Fb",
+            "/{a",
+            "/a/:id",
+            "/a/*rest",
+        ];
+        assert_eq!(cases.len(), 25);
+        for text in cases {
+            assert!(PathPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_path_does_not_depend_on_names() {
+        assert!(pattern("/a/{id}").same_shape(&pattern("/a/{key}")));
+        assert!(pattern("/a/{*rest}").same_shape(&pattern("/a/{*path}")));
+        for other in ["/a/b", "/a/{*rest}", "/a/{id}/", "/b/{id}"] {
+            assert!(!pattern("/a/{id}").same_shape(&pattern(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn templates_are_parsed_into_literals_and_placeholders() {
+        let route = pattern("/a/{x}/b/{y}/{*rest}");
+        let template = UpstreamPath::parse("/{y}/of/{x}/{*rest}", &route).unwrap();
+        assert_eq!(
+            template.pieces,
+            [
+                TemplatePiece::Literal("/".into()),
+                TemplatePiece::Parameter(3),
+                TemplatePiece::Literal("/of/".into()),
+                TemplatePiece::Parameter(1),
+                TemplatePiece::Rest,
+            ]
+        );
+        let fixed = UpstreamPath::parse("/status/", &route).unwrap();
+        assert_eq!(fixed.pieces, [TemplatePiece::Literal("/status/".into())]);
+    }
+
+    #[test]
+    fn without_a_template_the_rest_is_sent_or_else_the_matched_path() {
+        assert_eq!(UpstreamPath::default_of(&pattern("/crm/{*rest}")).pieces, [TemplatePiece::Rest]);
+        assert_eq!(UpstreamPath::default_of(&pattern("/orders/{id}")).pieces, [TemplatePiece::MatchedPath]);
+    }
+
+    #[test]
+    fn templates_with_unknown_placeholders_name_the_known_ones() {
+        let error = UpstreamPath::parse("/{nmae}", &pattern("/{name}/{*rest}")).unwrap_err();
+        assert_eq!(error.message, "`{nmae}` is no placeholder of the route's path");
+        assert_eq!(error.hint.as_deref(), Some("`/{name}/{*rest}` has `{name}`, `{*rest}`"));
+        for text in ["x", "/{*other}", "/{rest}", "/../x", "/{name}x", "/x?y=1"] {
+            assert!(UpstreamPath::parse(text, &pattern("/{name}/{*rest}")).is_err(), "{text}");
+        }
+    }
+}

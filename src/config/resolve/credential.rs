@@ -1,0 +1,249 @@
+//! `[credentials.NAME.KIND]`: how we authenticate to upstreams.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::Reading;
+use super::fields::{Fields, Text, text};
+use super::headers::header_name;
+use super::named::Named;
+use super::process::refuse_bad_username;
+use super::secrets::Alphabet;
+use crate::config::file::{Format, LATER_AUTH_METHODS, unknown_choice};
+use crate::config::{
+    AnswerShape, ApiKeyPlace, ClientCredentials, Credential, CredentialKind, HttpUrl, LifetimeFormat, LifetimeUnit,
+    Problem, TokenEndpoint, TokenEndpointAuthMethod, TokenTimeouts, Warm,
+};
+
+/// Form fields of a token request that are not for `parameters` to set.
+const FORM_FIELDS: &[&str] = &["audience", "client_id", "client_secret", "grant_type", "resource", "scope"];
+
+pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
+    let mut credentials = Named::new("credential");
+    for (name, fields) in root.named("credentials") {
+        let kind = fields.and_then(|fields| {
+            let (kind, fields) = fields.kind()?;
+            match kind {
+                "client_credentials" => {
+                    client_credentials(reading, &fields).map(|grant| CredentialKind::ClientCredentials(Box::new(grant)))
+                }
+                "bearer" => bearer(reading, &fields),
+                "api_key" => api_key(reading, &fields),
+                "basic" => basic(reading, &fields),
+                _ => None,
+            }
+        });
+        let credential = kind.map(|kind| Credential { name: name.value.as_str().into(), kind });
+        credentials.add(reading, name, credential);
+    }
+    credentials
+}
+
+impl Credential {
+    /// The header that it sets.
+    pub(in crate::config) fn header(&self) -> Option<&HeaderName> {
+        match &self.kind {
+            CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } => Some(name),
+            CredentialKind::ApiKey { place: ApiKeyPlace::Query(_), .. } => None,
+            CredentialKind::ClientCredentials(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
+                Some(&http::header::AUTHORIZATION)
+            }
+        }
+    }
+}
+
+fn bearer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
+    Some(CredentialKind::Bearer { token: fields.attached_secret(reading, "token", Alphabet::HeaderValue)? })
+}
+
+fn basic(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
+    let username = fields.text(reading, "username");
+    let password = fields.attached_secret(reading, "password", Alphabet::Text);
+    let username = username?;
+    refuse_bad_username(reading, &username)?;
+    Some(CredentialKind::Basic { username: username.value, password: password? })
+}
+
+fn api_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
+    let header = fields.text(reading, "header");
+    let query = fields.text(reading, "query");
+    exactly_one(reading, fields, "header", "query")?;
+    let alphabet = if query.is_some() { Alphabet::Text } else { Alphabet::HeaderValue };
+    let value = fields.attached_secret(reading, "value", alphabet);
+    let place = match (header, query) {
+        (Some(header), _) => ApiKeyPlace::Header(header_name(reading, &header)?),
+        (None, Some(query)) if query.value.is_empty() => {
+            let why = ("the name of a query parameter is not empty".to_owned(), "such as \"key\"".to_owned());
+            return reading.refuse(why, &query.span);
+        }
+        (None, query) => ApiKeyPlace::Query(query?.value),
+    };
+    Some(CredentialKind::ApiKey { place, value: value? })
+}
+
+fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, one: &str, other: &str) -> Option<()> {
+    let message = match (fields.value(one), fields.value(other)) {
+        (Some(_), Some(_)) => format!("`{one}` and `{other}` exclude each other"),
+        (None, None) => format!("`{one}` or `{other}` is missing"),
+        _ => return Some(()),
+    };
+    reading.refuse((message, format!("write either `{one}` or `{other}`")), &fields.span)
+}
+
+fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<ClientCredentials> {
+    let cleartext = fields.boolean("cleartext").unwrap_or(false);
+    let endpoint = endpoint(reading, fields, cleartext);
+    let client_id = fields.text(reading, "client_id");
+    let client_secret = fields.secret(reading, "client_secret", Alphabet::Text);
+    let warm = match fields.choice(reading, "warm") {
+        Some("true") => Warm::Yes,
+        Some("required") => Warm::Required,
+        _ => Warm::No,
+    };
+    let auth_method = auth_method(reading, fields);
+    let scope = fields.texts(reading, "scope");
+    let resource = fields.texts(reading, "resource");
+    let audience = fields.text(reading, "audience").map(|text| text.value);
+    let parameters = parameters(reading, fields);
+    let refresh_before = fields.duration(reading, "refresh_before");
+    let keep_warm = fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600));
+    let stale_if_error = fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO);
+    let timeouts = timeouts(reading, fields);
+    let answer = answer(reading, fields);
+    Some(ClientCredentials {
+        endpoint: endpoint?,
+        client_id: client_id?.value,
+        client_secret: client_secret?,
+        auth_method,
+        // RFC 6749 section 3.3: scopes are separated by spaces, as they are often copied.
+        scope: scope.iter().flat_map(|text| text.value.split_ascii_whitespace()).map(str::to_owned).collect(),
+        audience,
+        resource: resource.into_iter().map(|text| text.value).collect(),
+        parameters,
+        refresh_before,
+        keep_warm,
+        warm,
+        stale_if_error,
+        issuer_check: fields.boolean("issuer_check").unwrap_or(true),
+        private: fields.boolean("private").unwrap_or(false),
+        cleartext,
+        timeouts,
+        answer,
+    })
+}
+
+fn endpoint(reading: &mut Reading<'_>, fields: &Fields<'_>, cleartext: bool) -> Option<TokenEndpoint> {
+    let token_url = fields.text(reading, "token_url");
+    let issuer = fields.text(reading, "issuer");
+    exactly_one(reading, fields, "token_url", "issuer")?;
+    if let Some(text) = token_url {
+        let url = reading.url("token_url", &text)?;
+        refuse_cleartext(reading, &url, cleartext, "a client secret", &text)?;
+        return Some(TokenEndpoint::Url(url));
+    }
+    let text = issuer?;
+    let url = reading.url("issuer", &text)?;
+    if url.has_query() {
+        let why = "an issuer has no query (RFC 8414 section 2)".to_owned();
+        return reading
+            .refuse((why, "if this is the token endpoint itself, call it `token_url`".to_owned()), &text.span);
+    }
+    if url.path.contains("/.well-known/") {
+        let why = "an issuer is the URL without `/.well-known/…`".to_owned();
+        return reading.refuse((why, "what follows it is added by discovery".to_owned()), &text.span);
+    }
+    refuse_cleartext(reading, &url, cleartext, "a client secret", &text)?;
+    Some(TokenEndpoint::Issuer { issuer: text.value, url })
+}
+
+/// SEC-14: nothing secret goes over http, except to loopback or where the file says so.
+pub(super) fn refuse_cleartext(
+    reading: &mut Reading<'_>,
+    url: &HttpUrl,
+    allowed: bool,
+    what: &str,
+    text: &Text,
+) -> Option<()> {
+    if url.https || allowed || url.is_loopback() {
+        return Some(());
+    }
+    let why = format!("{what} would go over the network in cleartext");
+    reading.refuse((why, "write https://, or say `cleartext = true` if it has to be".to_owned()), &text.span)
+}
+
+fn auth_method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
+    const KEY: &str = "token_endpoint_auth_method";
+    let text = fields.text(reading, KEY)?;
+    let known = TokenEndpointAuthMethod::ALL.into_iter().find(|method| method.name() == text.value);
+    if known.is_none() && LATER_AUTH_METHODS.contains(&text.value.as_str()) {
+        let why = format!("`{KEY}`: {}: not yet in this version", text.value);
+        return reading.refuse((why, "it comes in a later version".to_owned()), &text.span);
+    }
+    if known.is_none() {
+        let names = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::name);
+        reading.problem(unknown_choice(KEY, &text.value, &names, text.span));
+    }
+    known
+}
+
+fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String, String> {
+    let mut parameters = BTreeMap::new();
+    for (name, value) in fields.entries("parameters") {
+        if FORM_FIELDS.contains(&name.value.as_str()) {
+            // It may be the client secret.
+            reading.hide_value(value);
+            let hint = match name.value.as_str() {
+                "grant_type" => "the credential's kind says it".to_owned(),
+                name => format!("write `{name}` beside `client_id`"),
+            };
+            reading.problem(Problem::new(format!("`{}` is no further parameter", name.value), name.span).hint(hint));
+        } else if let Some(text) = text(reading, value, Format::Plain) {
+            parameters.insert(name.value, text.value);
+        }
+    }
+    parameters
+}
+
+fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenTimeouts {
+    let empty = toml::de::DeTable::new();
+    let timeouts = fields.table_or(&empty, "timeouts");
+    TokenTimeouts {
+        connect: timeouts.duration(reading, "connect").unwrap_or(Duration::from_secs(3)),
+        attempt: timeouts.duration(reading, "attempt").unwrap_or(Duration::from_secs(10)),
+        total: timeouts.duration(reading, "total").unwrap_or(Duration::from_secs(30)),
+    }
+}
+
+fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerShape {
+    let Some(answer) = fields.table("answer") else { return AnswerShape::default() };
+    let mut path = |key: &str| {
+        let text = answer.text(reading, key)?;
+        if text.value.split('.').any(str::is_empty) {
+            let why = format!("`{key}` is a path of member names with dots between");
+            return reading.refuse((why, "such as \"credentials.token\"".to_owned()), &text.span);
+        }
+        Some(text.value)
+    };
+    let (token, lifetime) = (path("token"), path("lifetime"));
+    let lifetime_unit = answer.choice(reading, "lifetime_unit").map(|unit| match unit {
+        "milliseconds" => LifetimeUnit::Milliseconds,
+        "minutes" => LifetimeUnit::Minutes,
+        "hours" => LifetimeUnit::Hours,
+        _ => LifetimeUnit::Seconds,
+    });
+    let lifetime_format = answer.text(reading, "lifetime_format");
+    if let (Some(_), Some(text)) = (lifetime_unit, &lifetime_format) {
+        let problem = Problem::new("`lifetime_unit` and `lifetime_format` exclude each other", text.span.clone());
+        reading.problem(problem.hint("a unit is for numbers, a format for dates and H:MM:SS"));
+    }
+    let lifetime_format = lifetime_format.and_then(|text| match LifetimeFormat::parse(&text.value) {
+        Ok(format) => Some(format),
+        Err(why) => {
+            let why = (format!("`lifetime_format`: {why}"), LifetimeFormat::UNDERSTOOD.to_owned());
+            reading.refuse(why, &text.span)
+        }
+    });
+    AnswerShape { token, lifetime, lifetime_unit, lifetime_format }
+}

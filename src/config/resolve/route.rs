@@ -1,0 +1,256 @@
+//! `[[routes]]`: which requests go to which upstream.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::Reading;
+use super::fields::{Fields, Text};
+use super::headers::edits;
+use super::named::Named;
+use super::upstream::{DEFAULT_TIMEOUTS, timeouts};
+use crate::config::pattern::PatternError;
+use crate::config::problem::closest;
+use crate::config::url::is_host_name;
+use crate::config::{Access, Client, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath};
+
+/// Names of routes go to logs and metrics.
+const ROUTE_NAME_BYTES_MAX: usize = 300;
+
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+
+pub(super) fn routes(
+    reading: &mut Reading<'_>,
+    root: &Fields<'_>,
+    upstreams: &Named<Upstream>,
+    clients: &Named<Client>,
+    listeners: &[Listener],
+) -> Vec<Arc<Route>> {
+    let exposed = listeners.iter().map(|listener| listener.address).find(|address| !address.ip().is_loopback());
+    let mut routes: Vec<(Arc<Route>, Range<usize>)> = Vec::new();
+    for fields in root.tables("routes") {
+        let Some(route) = route(reading, &fields, upstreams, clients, exposed) else { continue };
+        let span = fields.value("path").map_or(fields.span.clone(), |path| path.span());
+        let name_span = fields.value("name").map_or(span.clone(), |name| name.span());
+        for (other, _) in &routes {
+            if same_requests(other, &route) {
+                let problem =
+                    Problem::new(format!("this route matches the same requests as `{}`", other.name), span.clone());
+                reading.problem(problem.hint("let them differ in `path`, `host` or `methods`"));
+            } else if other.name == route.name {
+                let problem = Problem::new(format!("two routes are called `{}`", route.name), name_span.clone());
+                reading.problem(problem.hint("names tell routes apart in logs and metrics"));
+            }
+        }
+        routes.push((Arc::new(route), span));
+    }
+    if root.value("routes").is_none() {
+        let problem = Problem::new("there are no `[[routes]]`: every request is answered with 404", None);
+        reading.warning(problem.hint("write `[[routes]]` with `path`, `upstream` and `clients`"));
+    }
+    routes.into_iter().map(|(route, _)| route).collect()
+}
+
+/// Whether there is a request for which neither route is the more specific one. A route for a host or for some methods
+/// is more specific than one for all.
+fn same_requests(one: &Route, other: &Route) -> bool {
+    let methods = match (one.methods.is_empty(), other.methods.is_empty()) {
+        (true, true) => true,
+        (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
+        _ => false,
+    };
+    methods && one.host == other.host && one.path.same_shape(&other.path)
+}
+
+fn route(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    upstreams: &Named<Upstream>,
+    clients: &Named<Client>,
+    exposed: Option<SocketAddr>,
+) -> Option<Route> {
+    let host = match fields.text(reading, "host") {
+        Some(text) => host(reading, &text).map(Some),
+        None => fields.value("host").is_none().then_some(None),
+    };
+    let methods = methods(reading, fields);
+    let path_text = fields.text(reading, "path");
+    let path = path_text.and_then(|text| pattern(reading, &text, "path", PathPattern::parse(&text.value)));
+    let upstream = fields.text(reading, "upstream").and_then(|name| upstreams.find(reading, &name));
+    let upstream_path = upstream_path(reading, fields, path.as_ref());
+    let access = access(reading, fields, clients, exposed);
+    let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref()?.header());
+    let request_headers = edits(reading, fields, "request_headers", credential);
+    let response_headers = edits(reading, fields, "response_headers", None);
+    let name = fields.text(reading, "name");
+    let defaults = upstream.as_ref().map(|upstream| upstream.timeouts);
+    // Read also where the upstream is unknown, for the problems that they have.
+    let route_timeouts = timeouts(reading, fields, defaults.unwrap_or(DEFAULT_TIMEOUTS));
+    let (host, path, methods) = (host?, path?, methods?);
+    let name = match name {
+        Some(text) => own_name(reading, text)?,
+        None => default_name(&methods, host.as_deref(), &path),
+    };
+    Some(Route {
+        name: name.into(),
+        host,
+        methods,
+        upstream: upstream?,
+        upstream_path: upstream_path?,
+        path,
+        access: access?,
+        request_headers,
+        response_headers,
+        cookies: fields.boolean("cookies").unwrap_or(false),
+        redact_bodies: fields.boolean("redact_bodies").unwrap_or(true),
+        timeouts: route_timeouts,
+    })
+}
+
+fn own_name(reading: &mut Reading<'_>, text: Text) -> Option<String> {
+    if text.value.is_empty() || text.value.len() > ROUTE_NAME_BYTES_MAX || text.value.chars().any(char::is_control) {
+        let why = format!("a route's name has 1 to {ROUTE_NAME_BYTES_MAX} bytes, and no control characters");
+        return reading.refuse((why, "leave it out for a name made of methods, host and path".to_owned()), &text.span);
+    }
+    Some(text.value)
+}
+
+/// Methods, host and path, as far as the route has them.
+fn default_name(methods: &[Method], host: Option<&str>, path: &PathPattern) -> String {
+    let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let methods = (!methods.is_empty()).then(|| methods.join(","));
+    let parts = [methods.as_deref(), host, Some(path.text.as_str())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn host(reading: &mut Reading<'_>, text: &Text) -> Option<String> {
+    let host = text.value.to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if let Ok(address) = address {
+        return Some(address.to_string());
+    }
+    if is_host_name(&host) {
+        return Some(host);
+    }
+    let hint = match host.split_once(':') {
+        Some((name, _)) if is_host_name(name) => format!("write it without port: \"{name}\""),
+        _ => "write a host name such as \"api.internal.example\"; `*` is not supported".to_owned(),
+    };
+    reading.refuse(("this is no host name".to_owned(), hint), &text.span)
+}
+
+fn methods(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Vec<Method>> {
+    let listed = fields.list("methods").len();
+    if let Some(value) = fields.value("methods").filter(|value| value.get_ref().is_array() && listed == 0) {
+        let problem = Problem::new("a route without methods matches nothing", value.span());
+        reading.problem(problem.hint("leave `methods` out for all of them"));
+        return None;
+    }
+    let mut methods = Vec::new();
+    for text in fields.texts(reading, "methods") {
+        match method(&text.value) {
+            Ok(method) if methods.contains(&method) => {}
+            Ok(method) => methods.push(method),
+            Err((message, hint)) => {
+                let problem = Problem { message, span: Some(text.span), hint };
+                reading.problem(problem);
+            }
+        }
+    }
+    // With one that could not be read, an empty list would mean all.
+    (methods.len() == listed || !methods.is_empty()).then_some(methods)
+}
+
+fn method(text: &str) -> Result<Method, (String, Option<String>)> {
+    if matches!(text, "TRACE" | "CONNECT") {
+        return Err((format!("{text} is never forwarded"), Some("remove it".to_owned())));
+    }
+    let upper = text.to_ascii_uppercase();
+    if METHODS.contains(&upper.as_str()) && upper != text {
+        return Err((
+            format!("methods are in capitals: `{text}` would be another one"),
+            Some(format!("write \"{upper}\"")),
+        ));
+    }
+    let parsed = Method::from_bytes(text.as_bytes()).ok().filter(|_| !text.is_empty());
+    parsed.ok_or_else(|| {
+        let hint = closest(text, METHODS).map(|meant| format!("did you mean `{meant}`?"));
+        ("this is no method".to_owned(), hint)
+    })
+}
+
+fn pattern<T>(reading: &mut Reading<'_>, text: &Text, key: &str, parsed: Result<T, PatternError>) -> Option<T> {
+    match parsed {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            let message = format!("`{key}`: {}", error.message);
+            reading.problem(Problem { message, span: Some(text.span.clone()), hint: error.hint });
+            None
+        }
+    }
+}
+
+fn upstream_path(reading: &mut Reading<'_>, fields: &Fields<'_>, path: Option<&PathPattern>) -> Option<UpstreamPath> {
+    let text = fields.text(reading, "upstream_path");
+    let path = path?;
+    match text {
+        Some(text) => pattern(reading, &text, "upstream_path", UpstreamPath::parse(&text.value, path)),
+        None => fields.value("upstream_path").is_none().then(|| UpstreamPath::default_of(path)),
+    }
+}
+
+fn access(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    clients: &Named<Client>,
+    exposed: Option<SocketAddr>,
+) -> Option<Access> {
+    let value = fields.value("clients")?;
+    let public = fields.boolean("public").unwrap_or(false);
+    if value.get_ref().is_array() {
+        return named_clients(reading, fields, clients, public);
+    }
+    let text = fields.text(reading, "clients")?;
+    if text.value != "anyone" {
+        let why = "`clients` is a list of names, or \"anyone\"".to_owned();
+        return reading.refuse((why, format!("write `clients = [\"{}\"]`", text.value.escape_debug())), &text.span);
+    }
+    if let Some(address) = exposed.filter(|_| !public) {
+        let why = format!("anyone could use this route from other machines, through the listener {address}");
+        let hint = "name the `clients`, or listen on 127.0.0.1, or say `public = true` if this is meant";
+        return reading.refuse((why, hint.to_owned()), &text.span);
+    }
+    Some(Access::Anyone)
+}
+
+fn named_clients(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    clients: &Named<Client>,
+    public: bool,
+) -> Option<Access> {
+    let value = fields.value("clients")?;
+    if let Some(public) = fields.value("public").filter(|_| public) {
+        let problem = Problem::new("`public` says nothing where the clients are named", public.span());
+        reading.warning(problem.hint("remove it: it goes with `clients = \"anyone\"`"));
+    }
+    if fields.list("clients").is_empty() {
+        let why = "nobody could use this route: it names no client".to_owned();
+        return reading.refuse((why, "name the `clients` that may call, or say \"anyone\"".to_owned()), &value.span());
+    }
+    let mut named: Vec<Arc<Client>> = Vec::new();
+    for text in fields.texts(reading, "clients") {
+        if text.value == "anyone" {
+            let problem = Problem::new("`anyone` is no client", text.span);
+            reading.problem(problem.hint("write `clients = \"anyone\"`, without brackets"));
+            continue;
+        }
+        let Some(client) = clients.find(reading, &text) else { continue };
+        if !named.iter().any(|other| Arc::ptr_eq(other, &client)) {
+            named.push(client);
+        }
+    }
+    Some(Access::Clients(named))
+}

@@ -1,0 +1,124 @@
+//! Secrets of the configuration, from where `{ env }`, `{ file }` and `{ command }` say.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::fields::Fields;
+use super::{Load, Reading, Why, command, disk};
+use crate::config::Problem;
+use crate::config::file::SecretSource;
+use crate::secret::{BODY_SECRET_BYTES_MIN, Secret};
+
+/// No credential of any API is longer.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Stands in for secrets that are not read. Long enough to be no reason for a warning.
+const PLACEHOLDER: &str = "placeholder-instead-of-a-secret";
+
+/// What a secret has to be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alphabet {
+    /// All but control characters.
+    Text,
+    /// The value of a header: visible ASCII, and spaces between (TL-37).
+    HeaderValue,
+}
+
+impl Fields<'_> {
+    /// Reads a secret that is attached to requests as it is, and warns where it is too short to be masked in bodies
+    /// (SEC-13). Other secrets go to token endpoints and egress proxies only, and no upstream can echo them.
+    pub(super) fn attached_secret(&self, reading: &mut Reading<'_>, key: &str, alphabet: Alphabet) -> Option<Secret> {
+        let secret = self.secret(reading, key, alphabet)?;
+        if secret.expose().len() < BODY_SECRET_BYTES_MIN {
+            let span = self.value(key)?.span();
+            let message =
+                format!("`{key}` is shorter than {BODY_SECRET_BYTES_MIN} bytes: it is masked in headers only");
+            let hint = "in bodies, something so short would be found where it is not meant; a longer secret is safer";
+            reading.warning(Problem::new(message, span).hint(hint));
+        }
+        Some(secret)
+    }
+
+    /// Reads a secret.
+    pub(super) fn secret(&self, reading: &mut Reading<'_>, key: &str, alphabet: Alphabet) -> Option<Secret> {
+        let value = self.value(key)?;
+        let source = SecretSource::of(value)?;
+        let span = value.span();
+        if reading.is_withheld(&source) {
+            return Some(Secret::new(PLACEHOLDER));
+        }
+        let secret = reading.read_secret(&source, &span)?;
+        if let Some(problem) = flaw(key, &secret, alphabet) {
+            reading.problem(Problem { span: Some(span), ..problem });
+            return None;
+        }
+        Some(Secret::new(secret.as_str()))
+    }
+}
+
+impl Reading<'_> {
+    fn is_withheld(&self, source: &SecretSource<'_>) -> bool {
+        match self.how {
+            Load::Full => false,
+            Load::WithoutCommands => matches!(source, SecretSource::Command(_)),
+            Load::WithoutSecrets => true,
+        }
+    }
+
+    fn read_secret(&mut self, source: &SecretSource<'_>, span: &Range<usize>) -> Option<Zeroizing<String>> {
+        let read = match source {
+            SecretSource::Env(name) => self.environment.0.get(*name).map(|text| Zeroizing::new(text.clone())).ok_or((
+                format!("the environment variable `{name}` is not set"),
+                "set it where attache is started; `attache check --no-secrets` checks all the rest".to_owned(),
+            )),
+            SecretSource::File(path) => self.read_secret_file(path, span),
+            SecretSource::Command(words) => command::first_line(words, &self.folder, SECRET_BYTES_MAX)
+                .map_err(|why| (why, "run it by hand: it has to print the secret, and nothing else".to_owned())),
+        };
+        match read {
+            Ok(mut text) => {
+                // Editors and `echo` end a file with a line break that is no part of the secret.
+                let length = text.trim_end_matches(['\r', '\n']).len();
+                text.truncate(length);
+                Some(text)
+            }
+            Err((message, hint)) => {
+                self.problem(Problem::new(message, span.clone()).hint(hint));
+                None
+            }
+        }
+    }
+
+    fn read_secret_file(&mut self, path: &str, span: &Range<usize>) -> Result<Zeroizing<String>, Why> {
+        let path = self.path(path);
+        self.watched.insert(path.clone());
+        let file = disk::read_secret(&path, SECRET_BYTES_MAX)?;
+        if file.world_readable {
+            let message = format!("{} holds a secret, and everybody on this machine can read it", path.display());
+            self.warning(Problem::new(message, span.clone()).hint(format!("run `chmod o-r {}`", path.display())));
+        }
+        let text = std::str::from_utf8(&file.bytes);
+        let text =
+            text.map_err(|_| (format!("{} is not UTF-8", path.display()), "is this the right file?".to_owned()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// What makes a text no secret that could be sent.
+fn flaw(key: &str, secret: &str, alphabet: Alphabet) -> Option<Problem> {
+    if secret.is_empty() {
+        return Some(Problem::new(format!("`{key}` is empty"), None).hint("what it is read from holds nothing"));
+    }
+    if secret.chars().any(char::is_control) {
+        let message = format!("`{key}` holds a line break or another control character");
+        return Some(Problem::new(message, None).hint("only line breaks at its end are ignored"));
+    }
+    let header_value = secret.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) && secret.trim() == secret;
+    if alphabet == Alphabet::HeaderValue && !header_value {
+        let message = format!("`{key}` cannot stand in a header");
+        let hint = "only visible ASCII characters can, and spaces between them";
+        return Some(Problem::new(message, None).hint(hint));
+    }
+    None
+}

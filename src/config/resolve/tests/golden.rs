@@ -1,0 +1,75 @@
+//! `golden/` holds broken files beside the exact report of each. With `ATTACHE_BLESS` in the environment the reports
+//! are written anew.
+
+use super::*;
+
+const VARIABLES: &[(&str, &str)] = &[
+    ("SECRET", "a-secret-of-enough-length"),
+    ("SHORT", "short"),
+    ("EMPTY", ""),
+    ("TWO_LINES", "first-line-of-it\nsecond-line-of-it"),
+    ("UMLAUT", "sécret-of-enough-length"),
+    ("BAD_URL", "https://user:SECRET-of-the-environment@api.example"),
+];
+
+fn report(file: &Path) -> String {
+    let report = match load(file, &environment(VARIABLES), Load::Full) {
+        Ok(loaded) => loaded.warnings.to_string(),
+        Err(problems) => problems.to_string(),
+    };
+    report + "\n"
+}
+
+#[test]
+fn every_problem_is_reported_at_once_as_the_golden_files_say() {
+    let mut cases = 0;
+    for entry in std::fs::read_dir("src/config/golden").unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let expected = file.with_extension("report");
+        let report = report(&file);
+        if std::env::var_os("ATTACHE_BLESS").is_some() {
+            std::fs::write(&expected, &report).unwrap();
+        }
+        let expected = std::fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(report, expected, "the report of {}", file.display());
+        cases += 1;
+    }
+    assert_eq!(cases, 14);
+}
+
+/// The same where a byte is missing, or all from there on: a secret under a misspelt key, in half a line, in no TOML.
+#[test]
+fn literal_secrets_are_not_shown_by_slips_of_the_pen() {
+    let text = std::fs::read_to_string("src/config/golden/literal-secrets.toml").unwrap();
+    let mut shown = 0;
+    for at in (0..text.len()).filter(|at| text.is_char_boundary(*at)) {
+        let length = text[at..].chars().next().map_or(0, char::len_utf8);
+        for broken in [text[..at].to_owned(), format!("{}{}", &text[..at], &text[at + length..])] {
+            let report = match load_text(Path::new("proxy.toml"), &broken, &environment(VARIABLES), Load::Full) {
+                Ok(loaded) => loaded.warnings.to_string(),
+                Err(problems) => problems.to_string(),
+            };
+            assert!(!report.contains("LITERAL"), "{report}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 1000);
+}
+
+/// A literal secret is never shown, whatever else is wrong with the file: in no form that it can be put into.
+#[test]
+fn literal_secrets_are_not_shown() {
+    for file in ["literal-secrets", "syntax", "misplaced-keys", "urls"] {
+        let file = Path::new("src/config/golden").join(file).with_extension("toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(["LITERAL", "a-literal-secret", "BAD_URL"].iter().any(|planted| text.contains(planted)), "{file:?}");
+        let problems = load(&file, &environment(VARIABLES), Load::Full).unwrap_err();
+        for shown in [problems.to_string(), problems.report(true), format!("{problems:?}")] {
+            assert!(!shown.contains("LITERAL") && !shown.contains("literal-secret\""), "{shown}");
+            assert!(!shown.contains("1234567890") && !shown.contains("SECRET-of-the"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a file without problems becomes.
+
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{
+    Access, AnswerShape, ApiKeyPlace, ClientAuthentication, CredentialKind, Egress, HttpVersion, LifetimeFormat,
+    LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece, TokenEndpoint,
+    TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
+};
+
+pub(super) const FULL: &str = include_str!("full.toml");
+
+const VARIABLES: &[(&str, &str)] = &[
+    ("ADDRESS", "127.0.0.1:8080"),
+    ("EGRESS_PASSWORD", "pass:word-of-the-proxy"),
+    ("CLIENT_ID", "attache-client"),
+    ("TOKEN", "a-token-of-enough-length"),
+];
+
+/// A folder with the files that `full.toml` names.
+pub(super) fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["proxy.example".to_owned()]).unwrap();
+    std::fs::create_dir(folder.path().join("certs")).unwrap();
+    write(folder.path(), "certs/proxy.crt", &pair.cert.pem(), 0o644);
+    write(folder.path(), "certs/proxy.key", &pair.signing_key.serialize_pem(), 0o600);
+    write(folder.path(), "certs/ca.pem", &pair.cert.pem(), 0o644);
+    write(folder.path(), "secret", "a-secret-in-a-file\r\n", 0o600);
+    folder
+}
+
+pub(super) fn write(folder: &Path, name: &str, text: &str, mode: u32) {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn full(how: Load) -> (tempfile::TempDir, Loaded) {
+    let folder = folder();
+    let loaded = resolve_in(folder.path(), FULL, VARIABLES, how).unwrap_or_else(|problems| panic!("{problems}"));
+    (folder, loaded)
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_process_is_configured_as_the_file_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    assert_eq!(config.admin, Some("127.0.0.1:9902".parse().unwrap()));
+    assert_eq!(config.server.workers, NonZeroUsize::new(3).unwrap());
+    assert_eq!((config.server.drain_delay, config.server.drain_timeout), (seconds(7), seconds(60)));
+    let limits = Limits {
+        connections_max: 11,
+        request_line_bytes_max: 1000,
+        header_bytes_max: 0x4000,
+        headers_max: 14,
+        replay_memory_bytes_max: 15,
+        h2_receive_memory_bytes_max: 100_000,
+    };
+    assert_eq!(config.server.limits, limits);
+    let timeouts =
+        ServerTimeouts { header: seconds(11), body_idle: seconds(12), idle: seconds(13), tls_handshake: seconds(14) };
+    assert_eq!(config.server.timeouts, timeouts);
+    let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:8080", "0.0.0.0:8443"]);
+    assert_eq!(config.listeners.iter().map(|listener| listener.certificates.len()).collect::<Vec<_>>(), [0, 1]);
+    let Egress { proxy: Some(proxy), no_proxy, ca } = config.egress else { panic!("there is a proxy") };
+    assert_eq!((proxy.host.as_str(), proxy.port), ("egress.example", 3128));
+    let authorization = proxy.authorization.unwrap();
+    assert_eq!(authorization.expose(), "Basic YXR0YWNoZTpwYXNzOndvcmQtb2YtdGhlLXByb3h5");
+    assert_eq!(no_proxy, ["localhost", ".internal.example", "10.0.0.0/8"]);
+    assert_eq!(ca.len(), 1);
+    assert_eq!((config.log.format, config.log.access), (LogFormat::Json, false));
+    assert_eq!(config.log.level, "info,attache=debug");
+}
+
+#[test]
+fn clients_and_credentials_are_as_the_file_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let [client] = &config.clients[..] else { panic!("one client") };
+    let ClientAuthentication::Key { sha256 } = &client.authentication;
+    assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
+    let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
+    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old"]);
+    let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
+    let CredentialKind::ClientCredentials(legacy) = kinds[1] else { panic!() };
+    assert!(
+        matches!(&legacy.endpoint, TokenEndpoint::Url(url) if url.to_string() == "http://localhost:9000/token?x=1")
+    );
+    assert_eq!(legacy.client_secret.expose(), "a-secret-in-a-file");
+    assert_eq!((legacy.auth_method, legacy.warm, legacy.keep_warm), (None, Warm::No, seconds(24 * 3600)));
+    assert_eq!((legacy.refresh_before, legacy.stale_if_error), (None, Duration::ZERO));
+    assert_eq!((legacy.issuer_check, legacy.private, legacy.cleartext), (true, false, false));
+    let timeouts = TokenTimeouts { connect: seconds(3), attempt: seconds(10), total: seconds(30) };
+    assert_eq!(legacy.timeouts, timeouts);
+    assert_eq!(legacy.answer.lifetime_format, LifetimeFormat::parse("H:MM:SS").ok());
+    assert!(matches!(kinds[2], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
+    assert!(matches!(kinds[3], CredentialKind::ApiKey { place: ApiKeyPlace::Query(name), .. } if name == "key"));
+    assert!(matches!(kinds[4], CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } if name == "x-api-key"));
+    assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
+}
+
+#[test]
+fn client_credentials_have_every_key() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let CredentialKind::ClientCredentials(crm) = &config.credentials[0].kind else { panic!() };
+    let TokenEndpoint::Issuer { issuer, url } = &crm.endpoint else { panic!() };
+    assert_eq!((issuer.as_str(), url.path.as_str()), ("https://login.example/Tenant", "/Tenant"));
+    assert_eq!((crm.client_id.as_str(), crm.client_secret.expose()), ("attache-client", "a-secret-in-a-file"));
+    assert_eq!(crm.auth_method, Some(TokenEndpointAuthMethod::ClientSecretPost));
+    assert_eq!(crm.scope, ["customers.read", "customers.write"]);
+    assert_eq!(crm.audience.as_deref(), Some("crm"));
+    assert_eq!(crm.resource, ["https://a.example", "https://b.example"]);
+    assert_eq!(crm.parameters.iter().collect::<Vec<_>>(), [(&"tenant".to_owned(), &"7".to_owned())]);
+    assert_eq!((crm.refresh_before, crm.keep_warm), (Some(seconds(90)), Duration::ZERO));
+    assert_eq!((crm.warm, crm.stale_if_error), (Warm::Required, seconds(300)));
+    assert_eq!((crm.issuer_check, crm.private, crm.cleartext), (false, true, true));
+    let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
+    assert_eq!(crm.timeouts, timeouts);
+    let answer = AnswerShape {
+        token: Some("credentials.token".into()),
+        lifetime: Some("valid.for".into()),
+        lifetime_unit: Some(LifetimeUnit::Minutes),
+        lifetime_format: None,
+    };
+    assert_eq!(crm.answer, answer);
+}
+
+#[test]
+fn upstreams_and_routes_refer_to_what_they_name() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let crm = &config.upstreams[0];
+    assert_eq!(crm.url.to_string(), "https://api.crm.example:8443/v2");
+    assert!(Arc::ptr_eq(crm.credential.as_ref().unwrap(), &config.credentials[0]));
+    assert_eq!((crm.ca.len(), crm.client_certificate.as_ref().unwrap().chain.len()), (1, 1));
+    assert_eq!((crm.private, crm.http, crm.replay, crm.forwarded), (true, HttpVersion::Http2, Replay::Any, true));
+    let timeouts = UpstreamTimeouts { connect: seconds(1), first_byte: seconds(2), idle: seconds(3) };
+    assert_eq!(crm.timeouts, timeouts);
+    let reject = |status: u16, text: Option<&str>| RejectOn {
+        status: http::StatusCode::from_u16(status).unwrap(),
+        body_contains: text.map(str::to_owned),
+    };
+    assert_eq!(crm.reject_on, [reject(401, None), reject(403, Some("expired"))]);
+    assert_eq!(config.upstreams[1].reject_on, [reject(401, None)]);
+
+    let route = &config.routes[0];
+    assert!(Arc::ptr_eq(&route.upstream, crm));
+    assert_eq!((&*route.name, route.host.as_deref()), ("customers", Some("proxy.internal")));
+    assert_eq!(route.methods, [http::Method::GET, http::Method::POST]);
+    let pieces = [TemplatePiece::Literal("/customers/".into()), TemplatePiece::Parameter(1), TemplatePiece::Rest];
+    assert_eq!(route.upstream_path.pieces, pieces);
+    assert!(matches!(&route.access, Access::Clients(clients) if Arc::ptr_eq(&clients[0], &config.clients[0])));
+    assert_eq!(format!("{:?}", route.request_headers.set), r#"[("x-team", "billing")]"#);
+    assert_eq!(route.request_headers.remove, ["x-debug"]);
+    assert_eq!(format!("{:?}", route.response_headers.set), r#"[("x-served-by", "attache-client")]"#);
+    assert_eq!(route.response_headers.remove, ["server"]);
+    assert!(route.cookies && !route.redact_bodies);
+    let timeouts = UpstreamTimeouts { connect: seconds(7), first_byte: seconds(8), idle: seconds(9) };
+    assert_eq!(route.timeouts, timeouts);
+    let legacy = &config.routes[2];
+    assert_eq!(legacy.timeouts, UpstreamTimeouts { idle: seconds(9), ..legacy.upstream.timeouts });
+
+    let maps = &config.routes[1];
+    assert_eq!(&*maps.name, "GET /maps");
+    assert_eq!(maps.upstream_path.pieces, [TemplatePiece::MatchedPath]);
+    assert!(matches!(maps.access, Access::Anyone));
+    assert!(!maps.cookies && maps.redact_bodies);
+}
+
+#[test]
+fn files_are_watched_and_nothing_is_warned_of() {
+    let (folder, loaded) = full(Load::Full);
+    assert_eq!(loaded.warnings.to_string(), "");
+    let watched: Vec<_> =
+        loaded.watched.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+    assert_eq!(watched, ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "secret"]);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let text = r#"
+        [[listeners]]
+        address = "127.0.0.1:8080"
+        [upstreams.api]
+        url = "https://api.example"
+        [[routes]]
+        path = "/api/{*rest}"
+        upstream = "api"
+        clients = "anyone"
+    "#;
+    let config = resolve(text, &[]).unwrap().config;
+    assert_eq!((config.admin, config.server.drain_delay), (None, Duration::ZERO));
+    assert!((1..=4).contains(&config.server.workers.get()));
+    let limits = Limits {
+        connections_max: 10_000,
+        request_line_bytes_max: 32_768,
+        header_bytes_max: 65_536,
+        headers_max: 100,
+        replay_memory_bytes_max: 67_108_864,
+        h2_receive_memory_bytes_max: 268_435_456,
+    };
+    assert_eq!(config.server.limits, limits);
+    assert_eq!((config.log.format, config.log.level.as_str(), config.log.access), (LogFormat::Text, "info", true));
+    assert!(config.egress.proxy.is_none() && config.egress.ca.is_empty());
+    let upstream = &config.upstreams[0];
+    assert_eq!((upstream.http, upstream.replay, upstream.forwarded), (HttpVersion::Auto, Replay::Safe, false));
+    let timeouts = UpstreamTimeouts { connect: seconds(5), first_byte: seconds(120), idle: seconds(120) };
+    assert_eq!((upstream.timeouts, config.routes[0].timeouts), (timeouts, timeouts));
+    assert_eq!(&*config.routes[0].name, "/api/{*rest}");
+    let with_admin = resolve(&format!("{text}\n[admin]"), &[]).unwrap().config;
+    assert_eq!(with_admin.admin, Some("127.0.0.1:9901".parse().unwrap()));
+    assert_eq!(with_admin.server.drain_delay, seconds(5));
+}
+
+#[test]
+fn narrower_routes_are_no_conflict() {
+    let route = |more: &str| format!("[[routes]]\npath = \"/a\"\nupstream = \"api\"\nclients = \"anyone\"\n{more}\n");
+    let text = ["[[listeners]]\naddress = \"[::1]:1\"\n[upstreams.api]\nurl = \"https://api.example\"\n".to_owned()]
+        .into_iter()
+        .chain(["", "methods = [\"GET\"]", "methods = [\"POST\", \"PUT\"]", "host = \"a.example\""].map(route))
+        .collect::<String>();
+    assert_eq!(resolve(&text, &[]).unwrap().config.routes.len(), 4);
+}
+
+/// Whatever is missing from a file, or added to it, ends in a configuration or in a report, never in a panic.
+#[test]
+fn every_line_of_a_file_can_be_left_out_or_broken() {
+    let folder = folder();
+    let lines: Vec<&str> = FULL.lines().collect();
+    for broken in 0..lines.len() {
+        let cases = [
+            lines.iter().enumerate().filter(|(index, _)| *index != broken).map(|(_, line)| *line).collect::<Vec<_>>(),
+            lines[..broken].to_vec(),
+            [&lines[..broken], &["nonsense = true"], &lines[broken..]].concat(),
+            [&lines[..broken], &["[[server]]"], &lines[broken..]].concat(),
+        ];
+        for case in cases {
+            let text = case.join("\n");
+            if let Err(problems) = resolve_in(folder.path(), &text, VARIABLES, Load::WithoutCommands) {
+                assert!(!problems.to_string().is_empty());
+            }
+        }
+    }
+    assert!(lines.len() > 100);
+}
+
+/// A declared key that nothing reads would be accepted and do nothing: the example has every one, and the tests above
+/// say what becomes of it.
+#[test]
+fn the_full_example_has_every_key() {
+    let tree = DeTable::parse(FULL).unwrap();
+    let keys = crate::config::file::tests::absent_keys(tree.get_ref());
+    assert_eq!(keys, Vec::<String>::new());
+}

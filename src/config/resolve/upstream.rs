@@ -1,0 +1,171 @@
+//! `[upstreams.NAME]`: third-party APIs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Reading;
+use super::certificates::{certificate_and_key, roots};
+use super::credential::refuse_cleartext;
+use super::fields::{Fields, Text, integer};
+use super::named::Named;
+use crate::config::{
+    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Route, Upstream, UpstreamTimeouts,
+};
+
+pub(super) const DEFAULT_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(120),
+    idle: Duration::from_secs(120),
+};
+
+pub(super) fn upstreams(
+    reading: &mut Reading<'_>,
+    root: &Fields<'_>,
+    credentials: &Named<Credential>,
+) -> Named<Upstream> {
+    let mut upstreams = Named::new("upstream");
+    for (name, fields) in root.named("upstreams") {
+        let upstream = fields.and_then(|fields| upstream(reading, &name, &fields, credentials));
+        upstreams.add(reading, name, upstream);
+    }
+    upstreams
+}
+
+fn upstream(
+    reading: &mut Reading<'_>,
+    name: &Text,
+    fields: &Fields<'_>,
+    credentials: &Named<Credential>,
+) -> Option<Upstream> {
+    let credential = match fields.value("credential") {
+        None => Some(None),
+        Some(_) => fields.text(reading, "credential").and_then(|name| credentials.find(reading, &name)).map(Some),
+    };
+    let url = fields.text(reading, "url").and_then(|text| base_url(reading, fields, &text));
+    let ca = roots(reading, fields);
+    let client_certificate = match fields.table("client_certificate") {
+        None => Some(None),
+        Some(pair) => certificate_and_key(reading, &pair).map(Arc::new).map(Some),
+    };
+    let http = match fields.choice(reading, "http") {
+        Some("1") => HttpVersion::Http1,
+        Some("2") => HttpVersion::Http2,
+        _ => HttpVersion::Auto,
+    };
+    let replay = match fields.choice(reading, "replay") {
+        Some("any") => Replay::Any,
+        _ => Replay::Safe,
+    };
+    let timeouts = timeouts(reading, fields, DEFAULT_TIMEOUTS);
+    let reject_on = reject_on(reading, fields);
+    Some(Upstream {
+        name: name.value.as_str().into(),
+        url: url?,
+        credential: credential?,
+        ca: ca?,
+        client_certificate: client_certificate?,
+        private: fields.boolean("private").unwrap_or(false),
+        http,
+        timeouts,
+        reject_on,
+        replay,
+        forwarded: fields.boolean("forwarded").unwrap_or(false),
+    })
+}
+
+/// The URL without a slash at its end.
+fn base_url(reading: &mut Reading<'_>, fields: &Fields<'_>, text: &Text) -> Option<HttpUrl> {
+    let mut url = reading.url("url", text)?;
+    if url.has_query() {
+        // Keys are often in queries.
+        reading.hide(text);
+        let why = "an upstream's URL has no query".to_owned();
+        let hint = "what all requests need there is a `[credentials.NAME.api_key]` with `query = \"…\"`";
+        return reading.refuse((why, hint.to_owned()), &text.span);
+    }
+    url.path.truncate(url.path.trim_end_matches('/').len());
+    if let Err(error) = PathPattern::parse(&format!("{}/", url.path)) {
+        return reading
+            .refuse((format!("`url`: {}", error.message), "write the path as it is sent".into()), &text.span);
+    }
+    if fields.value("credential").is_some() {
+        let allowed = fields.boolean("cleartext").unwrap_or(false);
+        refuse_cleartext(reading, &url, allowed, "the credential", text)?;
+    }
+    if url.https {
+        return Some(url);
+    }
+    for key in ["ca", "client_certificate"] {
+        if let Some(value) = fields.value(key) {
+            let problem = Problem::new(format!("`{key}` says something about TLS, but `url` is http://"), value.span());
+            reading.problem(problem.hint(format!("write https://, or remove `{key}`")));
+        }
+    }
+    Some(url)
+}
+
+/// The timeouts of an upstream, or those of a route over them.
+pub(super) fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>, defaults: UpstreamTimeouts) -> UpstreamTimeouts {
+    let Some(timeouts) = fields.table("timeouts") else { return defaults };
+    UpstreamTimeouts {
+        connect: timeouts.duration(reading, "connect").unwrap_or(defaults.connect),
+        first_byte: timeouts.duration(reading, "first_byte").unwrap_or(defaults.first_byte),
+        idle: timeouts.duration(reading, "idle").unwrap_or(defaults.idle),
+    }
+}
+
+fn reject_on(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Vec<RejectOn> {
+    if fields.value("reject_on").is_none() {
+        return vec![RejectOn { status: StatusCode::UNAUTHORIZED, body_contains: None }];
+    }
+    // The table of each item that is one, and nothing for numbers.
+    let mut tables = fields.tables("reject_on").into_iter();
+    let mut rejections = Vec::new();
+    for item in fields.list("reject_on") {
+        let (status, body_contains) = match item.get_ref().is_table() {
+            false => (integer(item), None),
+            true => match tables.next() {
+                Some(table) => (table.integer("status"), table.text(reading, "body_contains").map(|text| text.value)),
+                None => continue,
+            },
+        };
+        let Some(status) = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok()) else {
+            continue;
+        };
+        if status.as_u16() < 400 && body_contains.is_none() {
+            let problem =
+                Problem::new(format!("every answer with status {} would be a rejection", status.as_u16()), item.span());
+            reading.problem(problem.hint("say what tells them apart: `{ status = …, body_contains = \"…\" }`"));
+        }
+        if body_contains.as_deref() == Some("") {
+            let problem = Problem::new("`body_contains` is empty, and would match every answer", item.span());
+            reading.problem(problem.hint("leave it out if the status is enough"));
+        }
+        rejections.push(RejectOn { status, body_contains });
+    }
+    rejections
+}
+
+/// A credential that nobody uses is often a name that was misspelt elsewhere.
+pub(super) fn warn_of_unused(
+    reading: &mut Reading<'_>,
+    credentials: &Named<Credential>,
+    upstreams: &Named<Upstream>,
+    routes: &[Arc<Route>],
+) {
+    for (name, credential) in credentials.iter() {
+        let used = |upstream: &Upstream| upstream.credential.as_ref().is_some_and(|used| Arc::ptr_eq(used, credential));
+        if !upstreams.iter().any(|(_, upstream)| used(upstream)) {
+            let problem = Problem::new(format!("no upstream wants the credential `{}`", name.value), name.span.clone());
+            reading.warning(problem.hint("remove it, or name it in an upstream"));
+        }
+    }
+    for (name, upstream) in upstreams.iter() {
+        if !routes.iter().any(|route| Arc::ptr_eq(&route.upstream, upstream)) {
+            let problem = Problem::new(format!("no route goes to the upstream `{}`", name.value), name.span.clone());
+            reading.warning(problem.hint("remove it, or write a route to it"));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The URLs that configuration names: http or https, a host, and a path that is kept byte for byte.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An absolute http(s) URL without user info or fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HttpUrl {
+    pub https: bool,
+    /// Lower case, without brackets around an IPv6 address.
+    pub host: String,
+    /// Set if the host is an address.
+    pub ip: Option<IpAddr>,
+    pub port: u16,
+    /// Path and query as written; empty if there is none. An upstream's has no slash at the end and no query.
+    pub path: String,
+}
+
+impl HttpUrl {
+    /// Parses a URL. The error is a sentence that says what is wrong with it, and quotes nothing of it.
+    pub fn parse(text: &str) -> Result<HttpUrl, String> {
+        let (scheme, rest) = text.split_once("://").ok_or("a URL begins with `https://` or `http://`")?;
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err("a URL's scheme is `https` or `http`".into()),
+        };
+        if rest.contains('#') {
+            return Err("a URL here has no fragment (`#…`)".into());
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err("a URL here has no user info (`user:password@`)".into());
+        }
+        check_path_bytes(path)?;
+        let (host, port) = split_port(authority)?;
+        let (host, ip) = parse_host(host)?;
+        let port = match port {
+            Some(port) => parse_port(port)?,
+            None => default_port(https),
+        };
+        Ok(HttpUrl { https, host, ip, port, path: path.to_owned() })
+    }
+
+    /// What stands in `Host`: the host, and the port unless it is the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = match self.ip {
+            Some(IpAddr::V6(_)) => format!("[{}]", self.host),
+            _ => self.host.clone(),
+        };
+        if self.port == default_port(self.https) { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Whether the URL itself says loopback: a loopback address or `localhost` (SEC-14).
+    pub fn is_loopback(&self) -> bool {
+        match self.ip {
+            Some(ip) => ip.to_canonical().is_loopback(),
+            None => self.host == "localhost",
+        }
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// Whether it has a query.
+    pub(super) fn has_query(&self) -> bool {
+        self.path.contains('?')
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.path)
+    }
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+/// RFC 3986 section 3.2: host and port, the host of an IPv6 address in brackets.
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
+    let bracket = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[bracket..].find(':') {
+        Some(colon) => Ok((&authority[..bracket + colon], Some(&authority[bracket + colon + 1..]))),
+        None => Ok((authority, None)),
+    }
+}
+
+fn parse_port(port: &str) -> Result<u16, String> {
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse::<u16>() {
+        Ok(number @ 1..) if digits => Ok(number),
+        _ => Err("a URL's port is a number from 1 to 65535".into()),
+    }
+}
+
+/// Strict, so that the name that was checked is the name that is resolved: resolvers read `0x7f.1` as an address.
+fn parse_host(host: &str) -> Result<(String, Option<IpAddr>), String> {
+    if let Some(inner) = host.strip_prefix('[') {
+        let address: Option<Ipv6Addr> = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
+        let address = address.ok_or("what stands in brackets is an IPv6 address")?;
+        return Ok((address.to_string(), Some(address.into())));
+    }
+    if host.is_empty() {
+        return Err("the URL has no host".into());
+    }
+    if !host.is_ascii() {
+        return Err("a host name with other than ASCII letters is written in its `xn--` form".into());
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Ok((address.to_string(), Some(address.into())));
+    }
+    let host = host.to_ascii_lowercase();
+    if !is_host_name(&host) {
+        return Err("the URL's host is neither a host name nor an address".into());
+    }
+    Ok((host, None))
+}
+
+/// Lower-case labels of letters, digits, `-` and `_`, without a dot at the end; the last one is not a number (WHATWG
+/// URL, "ends in a number": what looks like an IPv4 address has to be one).
+pub(super) fn is_host_name(host: &str) -> bool {
+    let label = |label: &str| {
+        let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(legal)
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+    host.len() <= 253 && host.split('.').all(label) && !number
+}
+
+/// RFC 3986 section 3.3 and 3.4, leniently: what could break a request line or be read in two ways is refused.
+fn check_path_bytes(path: &str) -> Result<(), String> {
+    if path.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || b"\"<>\\^`{|}".contains(&byte)) {
+        return Err("the URL's path holds a character that has to be percent-encoded".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_kept_as_written_but_for_the_case_of_scheme_and_host() {
+        let cases = [
+            ("https://api.example/v2", "https://api.example/v2"),
+            ("HTTPS://API.Example:443/V2", "https://api.example/V2"),
+            ("http://api.example:8080", "http://api.example:8080"),
+            ("https://api.example:80/a%2Fb?x=/y", "https://api.example:80/a%2Fb?x=/y"),
+            ("http://[::1]:9000/x", "http://[::1]:9000/x"),
+            ("http://127.0.0.1/", "http://127.0.0.1/"),
+            ("https://api.example?x=1", "https://api.example?x=1"),
+        ];
+        assert_eq!(cases.len(), 7);
+        for (written, shown) in cases {
+            assert_eq!(HttpUrl::parse(written).unwrap().to_string(), shown, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_http_url_is_refused() {
+        let cases = [
+            "api.example",
+            "ftp://api.example",
+            "https://",
+            "https:///x",
+            "https://user@api.example",
+            "https://user:password@api.example/",
+            "https://api.example/#top",
+            "https://api.example:0/",
+            "https://api.example:65536/",
+            "https://api.example:/",
+            "https://api.example:+80/",
+            "https://[::1",
+            "https://[x]/",
+            "https://::1/",
+            "https://api example/",
+            "https://api.example/a b",
+            "https://api.example/a\\b",
+            "https://bücher.example/",
+            "https://127.1/",
+            "https://0x7f.0.0.1/",
+            "https://2130706433/",
+            "https://a..b/",
+            "https://api.example./",
+            "https://[::1]x/",
+        ];
+        assert_eq!(cases.len(), 24);
+        for written in cases {
+            assert!(HttpUrl::parse(written).is_err(), "{written}");
+        }
+    }
+
+    /// SEC-14: an IP literal or `localhost` speaks for itself; a name that merely looks like one does not.
+    #[test]
+    fn loopback_is_what_the_url_says_itself() {
+        for (url, loopback) in [
+            ("http://localhost:1", true),
+            ("http://127.8.9.1", true),
+            ("http://[::1]", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example", false),
+            ("http://10.0.0.1", false),
+            ("http://0.0.0.0", false),
+        ] {
+            assert_eq!(HttpUrl::parse(url).unwrap().is_loopback(), loopback, "{url}");
+        }
+    }
+}
