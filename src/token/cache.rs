@@ -1,0 +1,153 @@
+//! All cells, by identity. Made once; reloads declare anew what they use.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::watch;
+
+use super::endpoint::Endpoints;
+use super::identity::DigestKey;
+use super::machine::constants::DRAIN_MAX;
+use super::{CellStatus, Identity, Policy, ProofVersion, Source, TokenCell};
+use crate::clock::Clock;
+
+/// The cells of this process. Lives as long as it does; a reload that leaves a credential unchanged finds the same
+/// cell with its token and its fetch in flight (TL-04). Cells that are declared are never evicted (TL-70): their number is
+/// that of the configured credentials.
+#[derive(Debug)]
+pub struct TokenCache {
+    cells: DashMap<Identity, Slot>,
+    key: DigestKey,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Declared(Arc<TokenCell>),
+    /// No longer declared, but perhaps still alive in an old snapshot or a fetch in flight. If it is declared again, it
+    /// goes on, so that there are never two fetches at once for an identity.
+    Retired(Weak<TokenCell>),
+}
+
+/// What all cells share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where fetches run (TL-30).
+    pub(super) control: tokio::runtime::Handle,
+    pub(super) endpoints: Endpoints,
+    pub(super) in_flight: watch::Sender<usize>,
+    /// The process is shutting down: nothing is fetched any more but what requests ask for.
+    pub(super) draining: AtomicBool,
+}
+
+impl TokenCache {
+    /// `control` is the runtime of the control thread, where fetches run (TL-30).
+    pub fn new(clock: Arc<dyn Clock>, control: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new(TokenCache {
+            cells: DashMap::new(),
+            key: DigestKey::random(),
+            shared: Arc::new(Shared {
+                clock,
+                control,
+                endpoints: Endpoints::default(),
+                in_flight: watch::Sender::new(0),
+                draining: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// The key under which identities of this process are computed (random; a store brings its own).
+    pub fn identity(&self, fields: &super::IdentityFields<'_>) -> Identity {
+        self.key.identity(fields)
+    }
+
+    /// The digest of a proof; arguments are the parts that prove the client.
+    pub fn proof(&self, parts: &[&[u8]]) -> ProofVersion {
+        self.key.proof(parts)
+    }
+
+    /// The cell of an identity, made if it is new; policy, proof and source are replaced (TL-03, TL-04).
+    pub fn declare(
+        self: &Arc<Self>,
+        identity: Identity,
+        proof: ProofVersion,
+        policy: Policy,
+        source: Arc<dyn Source>,
+    ) -> Arc<TokenCell> {
+        let alive = |slot: &Slot| match slot {
+            Slot::Declared(cell) => Some(cell.clone()),
+            Slot::Retired(cell) => cell.upgrade(),
+        };
+        match self.cells.entry(identity) {
+            Entry::Occupied(mut slot) => match alive(slot.get()) {
+                Some(cell) => {
+                    slot.insert(Slot::Declared(cell.clone()));
+                    drop(slot);
+                    cell.declare_again(proof, policy, source);
+                    cell
+                }
+                None => {
+                    let cell = TokenCell::new(&self.shared, proof, policy, source);
+                    slot.insert(Slot::Declared(cell.clone()));
+                    cell
+                }
+            },
+            Entry::Vacant(slot) => {
+                let cell = TokenCell::new(&self.shared, proof, policy, source);
+                slot.insert(Slot::Declared(cell.clone()));
+                cell
+            }
+        }
+    }
+
+    /// Forgets the cells that a new snapshot no longer declares. Their timers stop; a fetch in flight may finish.
+    pub fn retain(&self, declared: &[Identity]) {
+        let declared: HashSet<&Identity> = declared.iter().collect();
+        let mut retired = Vec::new();
+        self.cells.retain(|identity, slot| match slot {
+            Slot::Declared(_) if declared.contains(identity) => true,
+            Slot::Declared(cell) => {
+                let weak = Arc::downgrade(cell);
+                retired.push(cell.clone());
+                *slot = Slot::Retired(weak);
+                true
+            }
+            Slot::Retired(cell) => cell.strong_count() > 0,
+        });
+        // Retired, and perhaps dropped, without a lock of the map.
+        retired.iter().for_each(|cell| cell.retire());
+        drop(retired);
+        self.shared.endpoints.prune(self.shared.clock.now());
+    }
+
+    /// Fetches in flight are given up to 10 s at shutdown (TL-55). From here on nothing is renewed without a request.
+    pub async fn drained(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let mut in_flight = self.shared.in_flight.subscribe();
+        let ended = in_flight.wait_for(|fetches| *fetches == 0);
+        if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
+            tracing::warn!(after_s = DRAIN_MAX.as_secs(), "token fetches still in flight are given up");
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn cells_known(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Of every cell, for `/status` and metrics. By name.
+    pub fn statuses(&self) -> Vec<CellStatus> {
+        let declared = self.cells.iter().filter_map(|entry| match entry.value() {
+            Slot::Declared(cell) => Some(cell.clone()),
+            Slot::Retired(_) => None,
+        });
+        let cells: Vec<_> = declared.collect();
+        let mut statuses: Vec<_> = cells.iter().map(|cell| cell.status()).collect();
+        statuses.sort_by(|one, other| one.name.cmp(&other.name));
+        statuses
+    }
+}

@@ -1,0 +1,312 @@
+//! One identity's token at work.
+//!
+//! `waiting`: requests that wait for a token. `fetching`: the task of a fetch. `tending`: the timer that renews and retries
+//! without traffic.
+
+mod fetching;
+mod tending;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
+
+use super::cache::Shared;
+use super::endpoint::{Gate, Hold};
+use super::machine::Machine;
+use super::{Generation, Policy, ProofVersion, Source, Token};
+use crate::clock::Boot;
+
+/// Use is noted no more often than this, so that the hot path does not write what all workers read.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
+
+/// A token cell. Shared by every route, upstream and worker that uses the credential (TL-01).
+#[derive(Debug)]
+pub struct TokenCell {
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    /// What the hot path reads.
+    published: ArcSwapOption<Published>,
+    /// When the token was last used, in nanoseconds after boot; zero: never (TL-29).
+    used: AtomicU64,
+    /// How many requests wait for a fetch (TL-34).
+    waiting: Arc<AtomicUsize>,
+    /// Tells the tending task that its next wake-up may have changed.
+    changed: Arc<Notify>,
+    /// Held briefly, never across an await.
+    inner: Mutex<Inner>,
+}
+
+/// A token, and until when it can be taken without asking the machine.
+#[derive(Debug)]
+struct Published {
+    token: Arc<Token>,
+    until: Boot,
+}
+
+#[derive(Debug)]
+struct Inner {
+    machine: Machine,
+    /// The token that the machine holds.
+    token: Option<Arc<Token>>,
+    /// How the fetch in flight will end.
+    flight: Option<Flight>,
+    /// A fetch that was begun, until its task is spawned.
+    ready_to_run: Option<watch::Sender<Option<Finished>>>,
+    source: Arc<dyn Source>,
+    proof: ProofVersion,
+    keep_warm: Duration,
+    gate: Arc<Gate>,
+    hold: Arc<Hold>,
+    /// The snapshot no longer declares it: its timers stop.
+    retired: bool,
+    wake_at: Option<Boot>,
+    late_logged: u64,
+    /// Whether it was said already that `refresh_before` is too long.
+    window_warned: bool,
+}
+
+type Flight = watch::Receiver<Option<Finished>>;
+
+/// How a fetch ended, for those who waited; they read the state again (TL-28), but for a token that is theirs alone.
+#[derive(Debug, Clone)]
+enum Finished {
+    Ended,
+    /// It cannot be cached (TL-14).
+    Uncached(Arc<Token>),
+}
+
+/// What becomes of a request that the upstream rejected (TL-40 to TL-43).
+#[derive(Debug)]
+pub enum Rejected {
+    /// Send it again with this token, and report how that went with [`TokenCell::replayed`].
+    Replay(Arc<Token>),
+    /// The client gets the upstream's own answer.
+    PassThrough,
+}
+
+/// What `/status` and the metrics show of a cell. Holds no secret.
+#[derive(Debug, Clone)]
+pub struct CellStatus {
+    pub name: Arc<str>,
+    /// `empty`, `fresh`, `soft`, `late`, `dead`, `backing_off`, `refused`; what TL-20 ff. call it.
+    pub state: &'static str,
+    pub generation: Option<Generation>,
+    pub suspect: bool,
+    pub expires_in: Option<Duration>,
+    pub fetching: bool,
+    pub next_try_in: Option<Duration>,
+    pub last_error: Option<Arc<str>>,
+    pub fetches_granted: u64,
+    pub fetches_failed: u64,
+    pub rejections: u64,
+    pub replays_accepted: u64,
+    /// Times that the token was first seen late (TL-23).
+    pub late: u64,
+}
+
+impl TokenCell {
+    /// The hot path: the token if it needs no thought. No lock, no allocation, no wait (TL-21). Soft and late tokens
+    /// are returned too, after a background refresh was started (TL-22, TL-23).
+    pub fn ready(self: &Arc<Self>) -> Option<Arc<Token>> {
+        self.ready_at(self.shared.clock.now())
+    }
+
+    /// The same for who has read the clock just now.
+    pub fn ready_at(self: &Arc<Self>, now: Boot) -> Option<Arc<Token>> {
+        self.note_use(now);
+        {
+            let published = self.published.load();
+            let published = published.as_ref()?;
+            if now < published.until {
+                return Some(published.token.clone());
+            }
+        }
+        self.update(|inner, now| {
+            inner.machine.easy_until(now)?;
+            let begin = inner.machine.renew(now);
+            inner.take_off(begin);
+            inner.token.clone()
+        })
+    }
+
+    /// How a replay with this generation went: accepted or rejected again (TL-43).
+    pub fn replayed(&self, generation: Generation, accepted: bool) {
+        self.lock().machine.replayed(generation, accepted);
+    }
+
+    pub fn status(&self) -> CellStatus {
+        let inner = self.lock();
+        let (now, machine) = (self.shared.clock.now(), &inner.machine);
+        let counters = machine.counters();
+        let next = machine.next_start().max(inner.hold.until());
+        CellStatus {
+            name: self.name.clone(),
+            state: machine.state(now),
+            generation: machine.held(),
+            suspect: machine.suspected(now),
+            expires_in: machine.expires_in(now),
+            fetching: machine.fetching(),
+            next_try_in: (now < next).then(|| next.since(now)),
+            last_error: machine.error().map(|error| error.text.clone()),
+            fetches_granted: counters.granted,
+            fetches_failed: counters.failed,
+            rejections: counters.rejections,
+            replays_accepted: counters.replays_accepted,
+            late: counters.late,
+        }
+    }
+
+    /// A new cell, with its tending task on the control runtime.
+    pub(super) fn new(shared: &Arc<Shared>, proof: ProofVersion, policy: Policy, source: Arc<dyn Source>) -> Arc<Self> {
+        let now = shared.clock.now();
+        let cell = Arc::new(TokenCell {
+            name: policy.name.clone(),
+            shared: shared.clone(),
+            published: ArcSwapOption::empty(),
+            // A token that is fetched at start is meant to be kept (TL-29).
+            used: AtomicU64::new(if policy.warm { now.as_nanos() } else { 0 }),
+            waiting: Arc::default(),
+            changed: Arc::default(),
+            inner: Mutex::new(Inner {
+                token: None,
+                flight: None,
+                ready_to_run: None,
+                proof,
+                keep_warm: policy.keep_warm,
+                gate: shared.endpoints.gate(&source.origin()),
+                hold: shared.endpoints.hold(source.client_id(), &source.origin()),
+                source,
+                machine: Machine::new(policy, now, fastrand::u64(..)),
+                retired: false,
+                wake_at: None,
+                late_logged: 0,
+                window_warned: false,
+            }),
+        });
+        shared.control.spawn(tending::tend(Arc::downgrade(&cell), cell.changed.clone()));
+        cell
+    }
+
+    /// A reload declares the cell again, perhaps with another policy, proof or source (TL-03, TL-04).
+    pub(super) fn declare_again(self: &Arc<Self>, proof: ProofVersion, policy: Policy, source: Arc<dyn Source>) {
+        if policy.warm {
+            self.note_use(self.shared.clock.now());
+        }
+        self.update(|inner, now| {
+            inner.retired = false;
+            inner.keep_warm = policy.keep_warm;
+            inner.source = source;
+            inner.window_warned = false;
+            inner.machine.set_policy(now, policy);
+            if std::mem::replace(&mut inner.proof, proof) != proof {
+                inner.machine.proof_changed(now);
+            }
+        });
+        self.locate();
+        self.changed.notify_one();
+    }
+
+    /// No snapshot declares the cell any more. A fetch in flight may finish.
+    pub(super) fn retire(&self) {
+        self.lock().retired = true;
+        self.changed.notify_one();
+    }
+
+    /// Takes turns and holds of the endpoint's origin, which discovery may have found meanwhile. Between two events: the
+    /// machine hears of a hold at the beginning of the next one.
+    fn locate(&self) -> Arc<Gate> {
+        let mut inner = self.lock();
+        let origin = inner.source.origin();
+        inner.gate = self.shared.endpoints.gate(&origin);
+        inner.hold = self.shared.endpoints.hold(inner.source.client_id(), &origin);
+        inner.gate.clone()
+    }
+
+    fn note_use(&self, now: Boot) {
+        let last = Boot::from_nanos(self.used.load(Ordering::Relaxed));
+        if last == Boot::default() || now.since(last) >= USE_NOTED_EVERY {
+            self.used.store(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // What a panic could leave behind is no worse than what any failure leaves.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an event to the machine, then does what follows: publish the token, begin a fetch, set the timer.
+    fn update<R>(self: &Arc<Self>, event: impl FnOnce(&mut Inner, Boot) -> R) -> R {
+        let mut inner = self.lock();
+        let now = self.shared.clock.now();
+        let hold = inner.hold.until();
+        inner.machine.set_hold(hold);
+        let result = event(&mut inner, now);
+        inner.hold.extend(inner.machine.hold());
+        let ticket = inner.ready_to_run.take().map(|done| fetching::Ticket::new(self, done));
+        self.publish(&inner, now);
+        let wake_at = inner.machine.wake_at(now, self.active_until(&inner));
+        let rewind = std::mem::replace(&mut inner.wake_at, wake_at) != wake_at;
+        let late = inner.machine.counters().late;
+        let warn = (std::mem::replace(&mut inner.late_logged, late) != late).then(|| inner.machine.error().cloned());
+        drop(inner);
+        if rewind {
+            self.changed.notify_one();
+        }
+        if let Some(error) = warn {
+            let error = error.as_ref().map(|error| &*error.text);
+            tracing::warn!(
+                credential = &*self.name,
+                error,
+                "the token is about to expire and could not be renewed yet"
+            );
+        }
+        // Without the lock: on a runtime that has ended, the task is dropped right here, and says so to the machine.
+        if let Some(ticket) = ticket {
+            self.shared.control.spawn(fetching::run(ticket));
+        }
+        result
+    }
+
+    fn publish(&self, inner: &Inner, now: Boot) {
+        let new = inner.token.as_ref().zip(inner.machine.easy_until(now));
+        let old = self.published.load();
+        let unchanged = match (&*old, new) {
+            (None, None) => true,
+            (Some(old), Some((token, until))) => Arc::ptr_eq(&old.token, token) && old.until == until,
+            _ => false,
+        };
+        if !unchanged {
+            self.published.store(new.map(|(token, until)| Arc::new(Published { token: token.clone(), until })));
+        }
+    }
+
+    /// Until when the credential is kept warm (TL-29).
+    fn active_until(&self, inner: &Inner) -> Option<Boot> {
+        let used = self.used.load(Ordering::Relaxed);
+        (used != 0 && !inner.keep_warm.is_zero()).then(|| Boot::from_nanos(used).after(inner.keep_warm))
+    }
+}
+
+impl Inner {
+    /// The machine has begun a fetch: makes what its task and its waiters share.
+    fn take_off(&mut self, begin: bool) {
+        if begin {
+            let (done, flight) = watch::channel(None);
+            self.flight = Some(flight);
+            self.ready_to_run = Some(done);
+        }
+    }
+}
+
+impl Drop for TokenCell {
+    fn drop(&mut self) {
+        // Its tending task finds it gone, and ends.
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,205 @@
+//! The task of one fetch (TL-30): it belongs to no request, and its end releases the waiters whatever happens (TL-31).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::watch;
+
+use super::{Finished, TokenCell};
+use crate::secret::{Masks, Secret};
+use crate::token::machine::{Adopted, Attempt, Grant, Next};
+use crate::token::{FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Source, Token};
+
+/// A source keeps to its time by itself; this much later it is not waited for.
+const SOURCE_GRACE: Duration = Duration::from_millis(50);
+
+/// The right to run the fetch that the machine has begun. However the task ends, dropping this tells the machine.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    cell: Arc<TokenCell>,
+    done: watch::Sender<Option<Finished>>,
+}
+
+/// A token as it came, with what can be made of it before it has a generation.
+struct Prepared {
+    value: Secret,
+    authorization: HeaderValue,
+    masks: Arc<Masks>,
+    lifetime: Option<Duration>,
+    refresh_in: Option<Duration>,
+}
+
+/// Runs a fetch to its end.
+pub(super) async fn run(ticket: Ticket) {
+    let cell = ticket.cell.clone();
+    let gate = cell.locate();
+    let _turn = gate.enter(cell.waiting.clone()).await;
+    loop {
+        let (attempt, source) = cell.update(|inner, now| (inner.machine.attempt(now), inner.source.clone()));
+        let next = match attempt {
+            Attempt::Make { timeout } => {
+                let result = attempt_within(&*source, timeout).await;
+                // What it is held back by is held where it has been found to be.
+                cell.locate();
+                ticket.attempted(result)
+            }
+            Attempt::Pause(at) => Next::Retry(at),
+            Attempt::Ended => Next::Ended,
+        };
+        match next {
+            Next::Retry(at) => cell.sleep_until(at).await,
+            Next::Ended => return,
+        }
+    }
+}
+
+async fn attempt_within(source: &dyn Source, timeout: Duration) -> Result<Prepared, FetchError> {
+    let attempt = source.fetch(FetchRequest { attempt_timeout: timeout });
+    match tokio::time::timeout(timeout + SOURCE_GRACE, attempt).await {
+        Ok(granted) => prepare(granted?),
+        Err(_) => {
+            let text = format!("the token endpoint {} did not answer within {timeout:?}", source.origin());
+            Err(FetchError { kind: FetchErrorKind::Transient, code: None, text: text.into() })
+        }
+    }
+}
+
+fn prepare(granted: Granted) -> Result<Prepared, FetchError> {
+    let value = zeroize::Zeroizing::new(format!("Bearer {}", granted.value.expose()));
+    let mut authorization = HeaderValue::from_str(&value).map_err(|_| FetchError {
+        kind: FetchErrorKind::Transient,
+        code: None,
+        text: "the token endpoint granted a token that is no legal header value".into(),
+    })?;
+    authorization.set_sensitive(true);
+    Ok(Prepared {
+        masks: Arc::new(Masks::new([&granted.value])),
+        value: granted.value,
+        authorization,
+        lifetime: granted.lifetime,
+        refresh_in: granted.refresh_in,
+    })
+}
+
+impl Prepared {
+    fn token(self, generation: Generation) -> Arc<Token> {
+        Arc::new(Token { generation, value: self.value, authorization: self.authorization, masks: self.masks })
+    }
+}
+
+impl Ticket {
+    /// Made under the lock, in the same moment as the machine began the fetch.
+    pub(super) fn new(cell: &Arc<TokenCell>, done: watch::Sender<Option<Finished>>) -> Self {
+        cell.shared.in_flight.send_modify(|fetches| *fetches += 1);
+        Ticket { cell: cell.clone(), done }
+    }
+
+    /// Tells the machine how an attempt ended, and the waiters if it was the last.
+    fn attempted(&self, result: Result<Prepared, FetchError>) -> Next {
+        match result {
+            Ok(prepared) => {
+                self.granted(prepared);
+                Next::Ended
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn granted(&self, prepared: Prepared) {
+        let lifetime = prepared.lifetime;
+        let (adopted, finished, suspect, took, window) = self.cell.update(|inner, now| {
+            let suspect = inner.machine.suspected(now);
+            let same = inner.token.as_ref().is_some_and(|held| held.value == prepared.value);
+            let grant = Grant { lifetime, refresh_in: prepared.refresh_in, same };
+            let adopted = inner.machine.granted(now, grant);
+            let mut finished = Finished::Ended;
+            match adopted {
+                Adopted::New(generation) => inner.token = Some(prepared.token(generation)),
+                Adopted::Uncacheable(generation) => finished = Finished::Uncached(prepared.token(generation)),
+                Adopted::Same | Adopted::Failed => {}
+            }
+            inner.flight = None;
+            let window = inner.machine.useless_window().filter(|_| !inner.window_warned);
+            inner.window_warned |= window.is_some();
+            (adopted, finished, suspect, inner.machine.last_attempt(), window)
+        });
+        self.done.send_replace(Some(finished));
+        self.log(adopted, lifetime, took, suspect);
+        if let Some(window) = window {
+            let (refresh_before_s, hint) = (window.as_secs_f64(), "configure less than the tokens' lifetime");
+            let credential = &*self.cell.name;
+            tracing::warn!(
+                credential,
+                lifetime_s = lifetime.map(|lifetime| lifetime.as_secs_f64()),
+                refresh_before_s,
+                hint,
+                "`refresh_before` is as long as the token lives, and counts for nothing"
+            );
+        }
+    }
+
+    fn log(&self, adopted: Adopted, lifetime: Option<Duration>, took: Option<Duration>, suspect: bool) {
+        let credential = &*self.cell.name;
+        let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs_f64());
+        let took_ms = took.map(|took| took.as_millis() as u64);
+        match adopted {
+            Adopted::New(Generation(generation)) => {
+                let reason = if suspect {
+                    "the upstream rejected the last one"
+                } else {
+                    "the last one is due, or there is none"
+                };
+                tracing::info!(credential, generation, lifetime_s, took_ms, reason, "token granted");
+            }
+            Adopted::Same if suspect => {
+                let hint = "the upstream rejects it for another reason: look at its scopes, audience, or permissions";
+                tracing::warn!(credential, lifetime_s, took_ms, hint, "a rejected token was granted again");
+            }
+            Adopted::Same => tracing::info!(credential, lifetime_s, took_ms, "the same token was granted again"),
+            Adopted::Uncacheable(Generation(generation)) => {
+                tracing::warn!(credential, generation, took_ms, "the granted token's life is over, it is not kept");
+            }
+            Adopted::Failed => {
+                tracing::warn!(credential, took_ms, "every granted token's life is over as it arrives, backing off");
+            }
+        }
+    }
+
+    fn failed(&self, error: FetchError) -> Next {
+        let text = error.text.clone();
+        let (next, next_start) = self.cell.update(|inner, now| {
+            let next = inner.machine.failed(now, error);
+            if next == Next::Ended {
+                inner.flight = None;
+            }
+            (next, inner.machine.next_start().since(now))
+        });
+        let (credential, error) = (&*self.cell.name, &*text);
+        match next {
+            Next::Retry(_) => tracing::info!(credential, error, "an attempt to fetch a token failed, trying again"),
+            Next::Ended => {
+                self.done.send_replace(Some(Finished::Ended));
+                tracing::warn!(credential, error, next_try_s = next_start.as_secs_f64(), "fetching a token failed");
+            }
+        }
+        next
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.done.borrow().is_none() {
+            self.cell.update(|inner, now| {
+                inner.machine.abandoned(now);
+                inner.flight = None;
+            });
+            self.done.send_replace(Some(Finished::Ended));
+            tracing::error!(
+                credential = &*self.cell.name,
+                "a token fetch ended unexpectedly: it panicked, or its runtime has ended"
+            );
+        }
+        self.cell.shared.in_flight.send_modify(|fetches| *fetches -= 1);
+    }
+}

@@ -1,0 +1,251 @@
+//! Cells and their cache at work, on paused time: a clock that follows the runtime's, and a scripted endpoint.
+
+mod endpoints;
+mod life;
+mod logs;
+mod rejections;
+mod reload;
+mod soak;
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::{Rejected, TokenCell};
+use crate::clock::{Boot, Clock};
+use crate::secret::Secret;
+use crate::token::{
+    FetchError, FetchErrorKind, FetchFuture, FetchRequest, Generation, Granted, Identity, IdentityFields, Policy,
+    Source, Token, TokenCache, TokenUnavailable,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn secs(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// Follows tokio's time, and can be suspended: then only boot time passes.
+#[derive(Debug)]
+struct TokioClock {
+    begin: Instant,
+    suspended: AtomicU64,
+    wall_offset: AtomicU64,
+}
+
+impl TokioClock {
+    fn suspend(&self, duration: Duration) {
+        self.suspended.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Boot {
+        Boot::default().after(HOUR + self.begin.elapsed() + Duration::from_nanos(self.suspended.load(Ordering::SeqCst)))
+    }
+
+    fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + self.begin.elapsed() + Duration::from_secs(self.wall_offset.load(Ordering::SeqCst))
+    }
+}
+
+/// How the endpoint answers one attempt.
+#[derive(Debug, Clone)]
+enum Answer {
+    /// A token of its own, with this lifetime.
+    Token(Option<Duration>),
+    /// Always the same token.
+    Same(Option<Duration>),
+    Fail(FetchErrorKind),
+    /// Gives up by itself when its time is over, as a real source does.
+    TimeOut,
+    /// Does not even do that.
+    Hang,
+    Panic,
+}
+
+/// A token endpoint that answers as its script says, and for ever as the last line says.
+#[derive(Debug)]
+struct Script {
+    latency: Duration,
+    answers: Mutex<VecDeque<Answer>>,
+    calls: AtomicUsize,
+    inside: AtomicUsize,
+    inside_max: AtomicUsize,
+    client_id: &'static str,
+    origin: Mutex<String>,
+    /// What an attempt finds the origin to be.
+    found: Option<&'static str>,
+}
+
+#[derive(Debug, Clone)]
+struct Endpoint(Arc<Script>);
+
+impl Endpoint {
+    fn new(answers: impl Into<VecDeque<Answer>>) -> Self {
+        Endpoint::slow(secs(0.2), "id", answers)
+    }
+
+    fn slow(latency: Duration, client_id: &'static str, answers: impl Into<VecDeque<Answer>>) -> Self {
+        Endpoint::at("https://login.example:443".into(), latency, client_id, answers)
+    }
+
+    fn at(origin: String, latency: Duration, client_id: &'static str, answers: impl Into<VecDeque<Answer>>) -> Self {
+        Endpoint(Arc::new(Script {
+            latency,
+            answers: Mutex::new(answers.into()),
+            calls: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+            inside_max: AtomicUsize::new(0),
+            client_id,
+            origin: Mutex::new(origin),
+            found: None,
+        }))
+    }
+
+    /// One that knows its origin only once an attempt has discovered it.
+    fn discovering(mut self, found: &'static str) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody uses it yet").found = Some(found);
+        self
+    }
+
+    /// How many attempts were made.
+    fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    fn inside(&self) -> usize {
+        self.0.inside.load(Ordering::SeqCst)
+    }
+
+    fn say(&self, answers: impl Into<VecDeque<Answer>>) {
+        *self.0.answers.lock().unwrap() = answers.into();
+    }
+
+    fn next_answer(&self) -> Answer {
+        let mut answers = self.0.answers.lock().unwrap();
+        let next = answers.pop_front().expect("a line of the script");
+        if answers.is_empty() {
+            answers.push_back(next.clone());
+        }
+        next
+    }
+}
+
+/// Counts an attempt as inside until it is dropped.
+struct Inside(Endpoint);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Source for Endpoint {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
+        let call = self.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let inside = self.0.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.inside_max.fetch_max(inside, Ordering::SeqCst);
+        let (endpoint, answer) = (Inside(self.clone()), self.next_answer());
+        if let Some(found) = self.0.found {
+            *self.0.origin.lock().unwrap() = found.to_owned();
+        }
+        Box::pin(async move {
+            tokio::time::sleep(endpoint.0.0.latency).await;
+            let granted = |value: String, lifetime| Granted { value: Secret::new(value), lifetime, refresh_in: None };
+            match answer {
+                Answer::Token(lifetime) => Ok(granted(format!("planted-secret-{call}"), lifetime)),
+                Answer::Same(lifetime) => Ok(granted("planted-secret-same".into(), lifetime)),
+                Answer::Fail(kind) => Err(FetchError { kind, code: None, text: "scripted".into() }),
+                Answer::TimeOut => {
+                    tokio::time::sleep(request.attempt_timeout.saturating_sub(endpoint.0.0.latency)).await;
+                    Err(FetchError { kind: FetchErrorKind::Transient, code: None, text: "scripted timeout".into() })
+                }
+                Answer::Hang => std::future::pending().await,
+                Answer::Panic => panic!("scripted panic"),
+            }
+        })
+    }
+
+    fn origin(&self) -> Arc<str> {
+        self.0.origin.lock().unwrap().as_str().into()
+    }
+
+    fn client_id(&self) -> &str {
+        self.0.client_id
+    }
+}
+
+/// A cache on paused time.
+struct House {
+    clock: Arc<TokioClock>,
+    cache: Arc<TokenCache>,
+}
+
+impl House {
+    fn new() -> Self {
+        let begin = Instant::now();
+        let clock = Arc::new(TokioClock { begin, suspended: AtomicU64::new(0), wall_offset: AtomicU64::new(0) });
+        let cache = TokenCache::new(clock.clone(), tokio::runtime::Handle::current());
+        House { clock, cache }
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        self.cache.identity(&IdentityFields { credential: name, ..IdentityFields::default() })
+    }
+
+    fn declare(&self, name: &str, secret: &str, endpoint: &Endpoint) -> Arc<TokenCell> {
+        self.declare_with(policy(name), secret, endpoint)
+    }
+
+    fn declare_with(&self, policy: Policy, secret: &str, endpoint: &Endpoint) -> Arc<TokenCell> {
+        let proof = self.cache.proof(&[secret.as_bytes()]);
+        self.cache.declare(self.identity(&policy.name), proof, policy, Arc::new(endpoint.clone()))
+    }
+
+    /// A cell named `crm` at this endpoint.
+    fn cell(&self, endpoint: &Endpoint) -> Arc<TokenCell> {
+        self.declare("crm", "secret", endpoint)
+    }
+
+    /// One that holds its first token.
+    async fn holding(&self, endpoint: &Endpoint) -> Arc<TokenCell> {
+        let cell = self.cell(endpoint);
+        cell.take(secs(10.0)).await.expect("a first token");
+        cell
+    }
+}
+
+fn policy(name: &str) -> Policy {
+    Policy {
+        name: Arc::from(name),
+        refresh_before: None,
+        keep_warm: DAY,
+        warm: false,
+        stale_if_error: Duration::ZERO,
+        attempt_timeout: secs(10.0),
+        total_timeout: secs(30.0),
+    }
+}
+
+fn generation(token: Option<Arc<Token>>) -> Option<u64> {
+    token.map(|token| token.generation.0)
+}
+
+/// Polls a future once, as its task would.
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Lets all tasks that can run do so, without time passing.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}

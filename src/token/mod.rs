@@ -1,0 +1,115 @@
+//! The life of a token: one cell per identity, from the first fetch to the last. See docs/token-lifecycle.md.
+//!
+//! `machine` is the state machine without any I/O: events in, actions out; it is what the property test drives.
+//! `cell` puts it to work: the hot path reads one atomic pointer, everything else takes the machine's lock briefly.
+//! `cache` holds the cells by identity and outlives reloads.
+
+mod cache;
+mod cell;
+mod endpoint;
+mod identity;
+pub mod lifetime;
+mod machine;
+
+pub use cache::TokenCache;
+pub use cell::{CellStatus, Rejected, TokenCell};
+pub use identity::{Identity, IdentityFields, ProofVersion};
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::secret::{Masks, Secret};
+
+/// Counts the tokens of one cell: each token that was fetched and differs from the last gets the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation(pub u64);
+
+/// A token that can be sent.
+#[derive(Debug)]
+pub struct Token {
+    pub generation: Generation,
+    pub value: Secret,
+    /// `Bearer …`, marked sensitive.
+    pub authorization: HeaderValue,
+    /// How to recognise it in an answer.
+    pub masks: Arc<Masks>,
+}
+
+/// What one fetch is asked for. More will be asked for here (claims, a subject); a fetch never reads the cell.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// Give the attempt at most this long (TL-32). The source enforces it.
+    pub attempt_timeout: Duration,
+}
+
+/// What a token endpoint granted, as far as the token's life is concerned.
+#[derive(Debug)]
+pub struct Granted {
+    pub value: Secret,
+    /// L, computed per TL-10 to TL-12; `None`: the answer named none (TL-13). Zero: not cacheable (TL-14).
+    pub lifetime: Option<Duration>,
+    /// The server's wish when to refresh, relative (`refresh_in`).
+    pub refresh_in: Option<Duration>,
+}
+
+/// Why a fetch brought no token. Never holds a secret.
+#[derive(Debug, Clone)]
+pub struct FetchError {
+    pub kind: FetchErrorKind,
+    /// The error's name, if the endpoint gave a registered one: fit for clients.
+    pub code: Option<&'static str>,
+    /// The step, the endpoint's host and the cause. For the log and the admin listener; never shown to clients.
+    pub text: Arc<str>,
+}
+
+/// What a failure means for the cell's state (TL-25 to TL-27, TL-32, TL-33).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchErrorKind {
+    /// Connect errors, timeouts, 408, 5xx, `temporarily_unavailable`, `server_error`, an empty or unreadable 200.
+    Transient,
+    /// 429, or 503 with `Retry-After`.
+    RateLimited { retry_after: Option<Duration> },
+    /// `invalid_client` and every other 4xx: needs an operator.
+    Refused,
+}
+
+pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Granted, FetchError>> + Send>>;
+
+/// Where a cell's tokens come from: one attempt at the token endpoint. A trait because tests script it.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Makes one attempt. Retries, backoff and bounds are the cell's affair.
+    fn fetch(&self, request: FetchRequest) -> FetchFuture;
+    /// The endpoint's scheme, host and port: what TL-33 and TL-34 count by. As far as it is known: before discovery has
+    /// found the endpoint, those of the issuer.
+    fn origin(&self) -> Arc<str>;
+    /// With whom it authenticates there (TL-33).
+    fn client_id(&self) -> &str;
+}
+
+/// How a cell behaves; from configuration, replaced by a reload without touching the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The credential's name, for logs and status.
+    pub name: Arc<str>,
+    pub refresh_before: Option<Duration>,
+    pub keep_warm: Duration,
+    /// Fetch at start, spread over 10 s (TL-29).
+    pub warm: bool,
+    pub stale_if_error: Duration,
+    pub attempt_timeout: Duration,
+    pub total_timeout: Duration,
+}
+
+/// Why a request gets no token.
+#[derive(Debug, Clone)]
+pub enum TokenUnavailable {
+    /// It passes: 503 with `Retry-After` (TL-20, TL-25).
+    Temporarily { error: Option<FetchError>, retry_after: Duration },
+    /// It needs an operator: 502 (TL-26).
+    Refused { error: FetchError },
+}
