@@ -1,0 +1,176 @@
+//! Third-party APIs: names to addresses, connections, the pool of each worker, and the HTTP/1 codec.
+//!
+//! The codec is our own, because that is where response desynchronisation is decided, and because hyper's client
+//! channels cost more than the whole forwarding. HTTP/2 towards the upstream is hyper's.
+
+mod body;
+mod connect;
+mod egress;
+pub mod h1;
+mod h2;
+mod open;
+mod pool;
+mod probe;
+mod resolve;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, OutgoingBody, ReplayBudget};
+pub use connect::{ConnectError, Connection, Connector, Target};
+pub use pool::{Pool, PoolStats};
+pub use probe::Probed;
+pub use resolve::{FixedNames, Names};
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::config::{self, HttpVersion};
+use open::Opener;
+use pool::Taken;
+use resolve::Name;
+
+/// An upstream at work, made from its configuration by the snapshot; shared by the workers.
+#[derive(Debug)]
+pub struct Upstream {
+    opener: Arc<Opener>,
+    /// What our connections' addresses have to agree with; `None`: the URL names an address, or a proxy resolves.
+    name: Option<Arc<Name>>,
+}
+
+/// The head of a request as it goes out. `Host`, framing and connection headers are the codec's to write.
+#[derive(Debug)]
+pub struct OutgoingHead<'a> {
+    pub method: &'a Method,
+    /// Path and query, the upstream's own path in front.
+    pub target: &'a str,
+    pub headers: &'a HeaderMap,
+    /// `TE: trailers` is kept towards HTTP/2 upstreams.
+    pub wants_trailers: bool,
+}
+
+/// The upstream's answer, its body still to be streamed.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// As received, hop-by-hop fields included: cleaning is the proxy's.
+    pub headers: HeaderMap,
+    pub body: AnswerBody,
+    /// How long opening a connection took; zero for a pooled one.
+    pub connect: Duration,
+    /// Whether a pooled connection was used.
+    pub reused: bool,
+}
+
+/// Why an exchange failed before its answer's head was complete.
+#[derive(Debug)]
+pub struct ExchangeError {
+    pub kind: ExchangeErrorKind,
+    /// For the log: names the step and the cause. No secret; never shown to clients.
+    pub text: String,
+    /// No byte of the request was written, or the upstream said that it did not process it (HTTP/2): safe to send
+    /// again, whatever it is (SEC-31, SEC-32).
+    pub nothing_sent: bool,
+    /// It was a reused connection that closed or reset before a byte of the answer (SEC-32).
+    pub reused_closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeErrorKind {
+    /// The name does not resolve.
+    Resolve,
+    /// The address check refuses every address (SEC-14).
+    AddressRefused,
+    Connect,
+    /// The egress proxy refuses the tunnel by a status of the client's fault (4xx): it would do so again.
+    EgressRefused,
+    ConnectTimeout,
+    Tls,
+    /// Closed or reset before the answer was complete.
+    Closed,
+    /// No head in time.
+    FirstByteTimeout,
+    /// The answer breaks HTTP, or its head is too large, or it is an unasked-for 101.
+    BadAnswer,
+    /// The client's body ended badly, broke HTTP, or was of another length than announced.
+    ClientBody,
+    /// The client's body made no progress in time.
+    ClientBodyTimeout,
+    /// More interim answers (1xx) than are consumed.
+    TooManyInformational,
+}
+
+impl Upstream {
+    /// Builds the running upstream.
+    pub fn new(config: &config::Upstream, connector: &Arc<Connector>) -> Upstream {
+        Upstream::with_authority(config, connector, config.url.authority())
+    }
+
+    fn with_authority(config: &config::Upstream, connector: &Arc<Connector>, authority: String) -> Upstream {
+        let alpn: &[&[u8]] = match config.http {
+            HttpVersion::Auto => &[b"h2", b"http/1.1"],
+            HttpVersion::Http1 => &[b"http/1.1"],
+            HttpVersion::Http2 => &[b"h2"],
+        };
+        let target = Target {
+            url: config.url.clone(),
+            private: config.private,
+            ca: config.ca.clone(),
+            client_certificate: config.client_certificate.clone(),
+            alpn,
+        };
+        let slot = connector.slot_of(&target, config.http);
+        let name = connector.name_of(&target.url);
+        let opener = Opener { target, authority, http: config.http, connector: connector.clone(), slot };
+        Upstream { opener: Arc::new(opener), name }
+    }
+
+    /// Sends a request over the worker's pool and returns when the answer's head is complete. Cancelled by dropping
+    /// it: the connection is closed. Makes one attempt; whether to try again is the caller's to decide.
+    pub async fn exchange(
+        &self,
+        pool: &Rc<Pool>,
+        head: &OutgoingHead<'_>,
+        body: &mut OutgoingBody,
+        timeouts: &config::UpstreamTimeouts,
+    ) -> Result<Answer, ExchangeError> {
+        let (opener, name) = (&self.opener, self.name.as_deref());
+        let (taken, connect) = match pool.take(opener.slot, name) {
+            Some(taken) => (taken, None),
+            // Boxed, because it is large and rare: a future is as large as its largest branch.
+            None => Box::pin(opener.open(pool, name, timeouts.connect)).await?,
+        };
+        let reused = connect.is_none();
+        let request = h1::Outgoing { head, authority: &opener.authority };
+        let answered = match taken {
+            Taken::Wire(wire) => h1::exchange(wire, request, body, timeouts, pool)
+                .await
+                .map(|answered| h1::receive(answered, h1::Home { pool: pool.clone(), idle: timeouts.idle })),
+            Taken::Link(link) => {
+                let exchange = h2::exchange(link, opener.target.url.scheme(), request, body, timeouts, pool.ticker());
+                Box::pin(exchange).await
+            }
+        };
+        match answered {
+            Ok((status, headers, body)) => {
+                Ok(Answer { status, headers, body, connect: connect.unwrap_or_default(), reused })
+            }
+            Err(failure) => Err(ExchangeError {
+                kind: failure.kind,
+                text: format!("{}: {}", opener.authority, failure.text),
+                nothing_sent: failure.nothing_sent,
+                reused_closed: reused && failure.closed_before_answer,
+            }),
+        }
+    }
+}
+
+impl From<ConnectError> for ExchangeError {
+    fn from(error: ConnectError) -> Self {
+        ExchangeError { kind: error.kind, text: error.text, nothing_sent: true, reused_closed: false }
+    }
+}
