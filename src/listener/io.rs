@@ -1,0 +1,223 @@
+//! The I/O wrapper under hyper: it tells the connection's `Activity` what goes in and out, and closes with care.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::activity::Activity;
+
+/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Buffers of up to this many bytes together are joined and sent with one `send`, which is cheaper than `writev`.
+const JOIN_BYTES_MAX: usize = 2048;
+
+/// What a client may still send after we closed our side.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A client's connection under hyper.
+#[derive(Debug)]
+pub(super) struct Io {
+    stream: Stream,
+    activity: Rc<Activity>,
+    /// What was read to find out which version the client speaks: `first[given..read]` is still to be given to hyper.
+    first: [u8; HTTP2_PREFACE.len()],
+    read: usize,
+    given: usize,
+    /// Bytes discarded since our side was closed.
+    lingered: Option<usize>,
+}
+
+impl Io {
+    pub(super) fn new(stream: Stream, activity: Rc<Activity>) -> Self {
+        Io { stream, activity, first: [0; 24], read: 0, given: 0, lingered: None }
+    }
+
+    /// Reads until it is clear whether the client begins with HTTP/2's preface. Most often the first byte tells.
+    pub(super) fn poll_speaks_http2(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let mut buffer = ReadBuf::new(&mut self.first[self.read..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let read = buffer.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ok(false));
+            }
+            self.activity.received();
+            self.read += read;
+            if self.first[..self.read] != HTTP2_PREFACE[..self.read] {
+                return Poll::Ready(Ok(false));
+            }
+            if self.read == HTTP2_PREFACE.len() {
+                return Poll::Ready(Ok(true));
+            }
+        }
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>, discarded: usize) -> Poll<io::Result<()>> {
+        let mut discarded = discarded;
+        let mut buffer = [0; 4096];
+        while discarded < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            // An error is as good an end as any: nobody waits for these bytes.
+            if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            discarded += buffer.filled().len();
+            self.lingered = Some(discarded);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn note_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &result {
+            Poll::Pending => self.activity.write_blocked(),
+            Poll::Ready(_) => self.activity.wrote(),
+        }
+        result
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let io = &mut *self;
+        let before = buffer.filled().len();
+        if io.given < io.read {
+            let length = buffer.remaining().min(io.read - io.given);
+            buffer.put_slice(&io.first[io.given..io.given + length]);
+            io.given += length;
+            // The rest of the head is most often there already; if it is not, what was there is enough for now.
+            if buffer.remaining() > 0 {
+                let _ = Pin::new(&mut io.stream).poll_read(cx, buffer)?;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut io.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            io.activity.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let result = match buffers {
+            [one] => stream.poll_write(cx, one),
+            _ if length <= JOIN_BYTES_MAX => {
+                let mut space = [const { MaybeUninit::uninit() }; JOIN_BYTES_MAX];
+                let mut joined = ReadBuf::uninit(&mut space);
+                buffers.iter().for_each(|buffer| joined.put_slice(buffer));
+                stream.poll_write(cx, joined.filled())
+            }
+            _ => stream.poll_write_vectored(cx, buffers),
+        };
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            // There is nothing between us and the kernel.
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(tls) => {
+                let result = Pin::new(tls).poll_flush(cx);
+                self.note_write(result)
+            }
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = &mut *self;
+        let discarded = match io.lingered {
+            Some(discarded) => discarded,
+            None => {
+                let result = Pin::new(&mut io.stream).poll_shutdown(cx);
+                ready!(io.note_write(result))?;
+                io.activity.linger();
+                *io.lingered.insert(0)
+            }
+        };
+        io.poll_discard(cx, discarded)
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if self.activity.reset_on_close()
+            && let Stream::Plain(tcp) = &self.stream
+        {
+            // Closing then sends a reset instead of an end. If it fails, the connection is gone anyway.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, buffer),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buffer),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, buffers),
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, buffers),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

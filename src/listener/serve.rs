@@ -1,0 +1,281 @@
+//! One connection: TLS, HTTP version, hyper, and its end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::activity::{Activity, Due, Exchange};
+use super::http2::OnThisThread;
+use super::io::{Io, Stream};
+use super::{Removal, Shared};
+
+/// The bodies of answers.
+pub trait AnswerBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static {}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static> AnswerBody for B {}
+
+/// Serves a connection until it ends. `answer` is called for each request, also for several at a time.
+pub(super) async fn serve<S, F, B>(
+    tcp: TcpStream,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    removal: Removal,
+    shared: Rc<Shared>,
+    answer: S,
+) where
+    S: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: AnswerBody,
+{
+    let activity = Activity::new(&shared.ticker, shared.settings(), removal, tls.is_some());
+    let _open = shared.connections.add(&activity);
+    let end = match tls {
+        None => match detect(Io::new(Stream::Plain(tcp), activity.clone()), &activity).await {
+            Ok((io, true)) => serve_http2(io, &activity, &shared, answer).await,
+            Ok((io, false)) => serve_http1(io, &activity, answer).await,
+            Err(end) => end,
+        },
+        Some(config) => match handshake(tcp, config, &activity).await {
+            Ok((io, true)) => serve_http2(io, &activity, &shared, answer).await,
+            Ok((io, false)) => serve_http1(io, &activity, answer).await,
+            Err(end) => end,
+        },
+    };
+    count(&end, &shared);
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+enum End {
+    Closed,
+    Broke(hyper::Error),
+    Deadline(Due),
+    Handshake(std::io::Error),
+    Unreadable(std::io::Error),
+}
+
+/// Finds out whether a cleartext client speaks HTTP/2.
+async fn detect(mut io: Io, activity: &Activity) -> Result<(Io, bool), End> {
+    let http2 = poll_fn(|cx| {
+        if let Poll::Ready(http2) = io.poll_speaks_http2(cx) {
+            return Poll::Ready(http2.map_err(End::Unreadable));
+        }
+        activity.poll_due(cx).map(|due| Err(End::Deadline(due)))
+    })
+    .await?;
+    Ok((io, http2))
+}
+
+async fn handshake(
+    tcp: TcpStream,
+    config: Arc<rustls::ServerConfig>,
+    activity: &Rc<Activity>,
+) -> Result<(Io, bool), End> {
+    let mut accept = pin!(TlsAcceptor::from(config).accept(tcp));
+    let tls = poll_fn(|cx| {
+        if let Poll::Ready(accepted) = accept.as_mut().poll(cx) {
+            return Poll::Ready(accepted.map_err(End::Handshake));
+        }
+        activity.poll_due(cx).map(|due| Err(End::Deadline(due)))
+    })
+    .await?;
+    activity.become_idle();
+    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Io::new(Stream::Tls(Box::new(tls)), activity.clone()), http2))
+}
+
+async fn serve_http1<S, F, B>(io: Io, activity: &Rc<Activity>, answer: S) -> End
+where
+    S: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: AnswerBody,
+{
+    let limits = &activity.settings().limits;
+    // hyper's buffer bounds the size of reads, too, and bulk uploads want them large (it begins with 8 KiB and adapts,
+    // to 408 KiB at most); the head has a bound of its own.
+    let tracking = activity.clone();
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .half_close(false)
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.request_line_bytes_max + limits.header_bytes_max)
+        .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
+    drive(pin!(connection), activity).await
+}
+
+async fn serve_http2<S, F, B>(io: Io, activity: &Rc<Activity>, shared: &Shared, answer: S) -> End
+where
+    S: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: AnswerBody,
+{
+    activity.become_multiplexed();
+    let window = shared.receive_memory.reserve();
+    let tracking = activity.clone();
+    let connection = super::http2::builder(activity.settings(), &window)
+        .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
+    drive(pin!(connection), activity).await
+}
+
+pin_project! {
+    /// Answers a request; the connection counts as busy with it until its answer's body has ended. Written by hand,
+    /// because an `async` block would copy the whole answering future when it is polled first.
+    struct Tracked<F> {
+        #[pin]
+        answer: F,
+        exchange: Option<Exchange>,
+    }
+}
+
+impl<F> Tracked<F> {
+    fn begin(activity: &Rc<Activity>, answer: &impl Fn(Request<Incoming>) -> F, request: Request<Incoming>) -> Self {
+        let exchange = activity.begin(request.version());
+        Tracked { answer: answer(request), exchange: Some(exchange) }
+    }
+}
+
+impl<F, B> Future for Tracked<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<TrackedBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx))?;
+        let exchange = this.exchange.take().expect("a future that has ended is not polled");
+        Poll::Ready(Ok(response.map(|body| TrackedBody { body, exchange })))
+    }
+}
+
+/// Runs hyper's side of a connection, with its deadlines and until it is drained.
+async fn drive<C: Served>(mut connection: Pin<&mut C>, activity: &Activity) -> End {
+    let mut told = false;
+    poll_fn(|cx| {
+        loop {
+            let drain = activity.is_draining() && !told && activity.may_close();
+            if drain {
+                told = true;
+                connection.as_mut().close_gracefully();
+            }
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result.map_or_else(End::Broke, |()| End::Closed));
+            }
+            // Its first request has come in just now: say `Connection: close` with the answer to it.
+            if activity.is_draining() && !told && activity.may_close() {
+                continue;
+            }
+            match ready!(activity.poll_due(cx)) {
+                Due::Idle if activity.is_multiplexed() && !told => {
+                    // GOAWAY tells the client which of its requests were not seen. It gets a moment to read that.
+                    told = true;
+                    connection.as_mut().close_gracefully();
+                    activity.linger();
+                }
+                due => return Poll::Ready(End::Deadline(due)),
+            }
+        }
+    })
+    .await
+}
+
+/// What hyper's two kinds of connection have in common.
+trait Served: Future<Output = hyper::Result<()>> {
+    fn close_gracefully(self: Pin<&mut Self>);
+}
+
+impl<S, B> Served for http1::Connection<TokioIo<Io>, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    fn close_gracefully(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, B> Served for http2::Connection<TokioIo<Io>, S, OnThisThread>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B, Future: 'static, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    fn close_gracefully(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+fn count(end: &End, shared: &Shared) {
+    let metrics = &shared.metrics;
+    match end {
+        End::Closed => {}
+        // Clients leave all the time; what that means for a request is logged with the request.
+        End::Unreadable(error) => tracing::debug!(%error, "a client's connection could not be read"),
+        End::Broke(error) => {
+            if error.is_parse() {
+                metrics.requests_unparsable.add(1);
+            }
+            tracing::debug!(%error, "a client's connection broke");
+        }
+        End::Handshake(error) => {
+            metrics.tls_handshakes_failed.add(1);
+            tracing::debug!(%error, "a client's TLS handshake failed");
+        }
+        End::Deadline(due) => {
+            match due {
+                Due::Handshake => metrics.tls_handshakes_failed.add(1),
+                Due::Header => metrics.header_timeouts.add(1),
+                Due::Write => metrics.write_timeouts.add(1),
+                Due::Idle | Due::Linger | Due::Removed => {}
+            }
+            tracing::debug!(?due, "a client's connection was closed at a deadline");
+        }
+    }
+}
+
+pin_project! {
+    /// An answer's body on its way to hyper; its drop ends the exchange.
+    struct TrackedBody<B> {
+        #[pin]
+        body: B,
+        exchange: Exchange,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        this.exchange.asked();
+        let frame = ready!(this.body.poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => this.exchange.handed_over(),
+            Some(Err(_)) => this.exchange.broke(),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
