@@ -1,0 +1,356 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use proptest::prelude::*;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::config::{LifetimeFormat, LifetimeUnit};
+
+const SECRET: &str = "s3cret+/=:x";
+/// Tue, 14 Nov 2023 22:13:20 GMT.
+const WALL_S: u64 = 1_700_000_000;
+
+fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
+    Reply {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect(),
+        body: Ok(Zeroizing::new(body.into())),
+    }
+}
+
+fn read_with(reply: &Reply, shape: &AnswerShape, wall_s: u64) -> Result<Granted, Failure> {
+    read(
+        reply,
+        &Asked {
+            host: "login.example.com",
+            method: TokenEndpointAuthMethod::ClientSecretBasic,
+            secret: &Secret::new(SECRET),
+            shape,
+            wall: UNIX_EPOCH + Duration::from_secs(wall_s),
+        },
+    )
+}
+
+fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
+    read_with(reply, &AnswerShape::default(), WALL_S)
+}
+
+fn json(status: u16, body: &str) -> Result<Granted, Failure> {
+    read_plain(&reply(status, &[("content-type", "application/json")], body))
+}
+
+fn kind_of(result: Result<Granted, Failure>) -> FetchErrorKind {
+    result.expect_err("no token").kind
+}
+
+/// The text of a member of a quirk.
+fn text<'a>(quirk: &'a Value, name: &str) -> Option<&'a str> {
+    quirk.get(name).and_then(Value::as_str)
+}
+
+fn shape(quirk: &Value) -> AnswerShape {
+    let mut shape = AnswerShape::default();
+    for (key, value) in quirk.get("config").and_then(Value::as_object).into_iter().flatten() {
+        let value = value.as_str().map(str::to_owned);
+        match key.as_str() {
+            "token" => shape.token = value,
+            "lifetime" => shape.lifetime = value,
+            "lifetime_format" => {
+                shape.lifetime_format = value.map(|format| LifetimeFormat::parse(&format).unwrap());
+            }
+            "lifetime_unit" => {
+                shape.lifetime_unit = (value.as_deref() == Some("minutes")).then_some(LifetimeUnit::Minutes)
+            }
+            // An error is an error also without being told so.
+            "success" => {}
+            other => panic!("unknown key {other}"),
+        }
+    }
+    shape
+}
+
+/// What the local clock shows when a quirk is read: its `Date`, or an hour before its absolute expiry.
+fn wall(quirk: &Value, date: Option<SystemTime>) -> u64 {
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let absolute =
+        text(quirk, "expect_absolute").map(|text| text.parse::<jiff::Timestamp>().unwrap().as_second() as u64);
+    let absolute = absolute.or(quirk.get("expect_absolute_epoch").and_then(Value::as_u64));
+    absolute.map(|absolute| absolute - 3600).or(date.map(since)).unwrap_or(WALL_S)
+}
+
+/// TL-10, TL-32, TL-37: what real token endpoints answer, and what is to be concluded from it.
+#[test]
+fn the_answers_of_real_servers_are_read_as_they_are_meant() {
+    let quirks: Vec<Value> = serde_json::from_str(include_str!("quirks.json")).unwrap();
+    let (mut tokens, mut errors) = (0, 0);
+    for quirk in &quirks {
+        let provider = text(quirk, "provider").unwrap();
+        let mut headers = vec![("content-type", text(quirk, "content_type").unwrap())];
+        for header in quirk.get("headers").and_then(Value::as_array).into_iter().flatten() {
+            headers.push((header[0].as_str().unwrap(), header[1].as_str().unwrap()));
+        }
+        let status = quirk["status"].as_u64().unwrap() as u16;
+        let reply = reply(status, &headers, text(quirk, "body").unwrap());
+        let result = read_with(&reply, &shape(quirk), wall(quirk, date(&reply.headers)));
+
+        if let Some(expected) = text(quirk, "expect_error") {
+            errors += 1;
+            let failure = result.expect_err(provider);
+            assert!(failure.text().contains(expected), "{provider}: {}", failure.text());
+            let transient = quirk.get("expect_transient").is_some();
+            assert!(!transient || failure.kind == FetchErrorKind::Transient, "{provider}: {failure:?}");
+            continue;
+        }
+        tokens += 1;
+        let granted = result.unwrap_or_else(|failure| panic!("{provider}: {}", failure.text()));
+        match text(quirk, "expect_token") {
+            Some(token) => assert_eq!(granted.value.expose(), token, "{provider}"),
+            None => assert!(granted.value.expose().starts_with("eyJ"), "{provider}"),
+        }
+        let absolute = quirk.get("expect_absolute").or(quirk.get("expect_absolute_epoch")).map(|_| 3600);
+        let expected = absolute.or(quirk.get("expect_life_s").and_then(Value::as_u64));
+        assert_eq!(granted.lifetime.map(|life| life.as_secs_f64().round() as u64), expected, "{provider}");
+    }
+    assert_eq!((tokens, errors), (20, 7));
+}
+
+/// TL-37, and the attack K06: whatever a server calls its tokens is Bearer, but for the two that need a proof with each request.
+#[test]
+fn token_types_are_read_generously_but_for_mac_and_dpop() {
+    for token_type in
+        ["\"Bearer\"", "\"bearer\"", "\"BEARER\"", "\"Application Access Token\"", "\"N_A\"", "\"\"", "null", "7"]
+    {
+        let body = format!("{{\"access_token\":\"T\",\"token_type\":{token_type}}}");
+        assert_eq!(json(200, &body).unwrap().value.expose(), "T", "{token_type}");
+    }
+    for token_type in ["mac", "MAC", "DPoP", "dpop"] {
+        let body = format!("{{\"access_token\":\"T\",\"token_type\":\"{token_type}\"}}");
+        let failure = json(200, &body).unwrap_err();
+        assert_eq!(failure.kind, FetchErrorKind::Refused, "{token_type}");
+        assert!(failure.cause.to_lowercase().contains(&token_type.to_lowercase()), "{}", failure.cause);
+    }
+}
+
+/// TL-37, and the attack K07: header injection by way of a token.
+#[test]
+fn a_token_that_is_no_header_value_is_refused() {
+    let too_long = "t".repeat(TOKEN_BYTES_MAX + 1);
+    for token in ["", "a\r\nX-Inj: 1", "a\nb", "a\0b", "a\tb", "\u{7f}", "é", " a", "a ", " ", &too_long] {
+        let failure = json(200, &serde_json::json!({ "access_token": token }).to_string()).unwrap_err();
+        assert_eq!(failure.kind, FetchErrorKind::Transient, "{token:?}");
+        assert!(!failure.text().contains("X-Inj"), "{}", failure.text());
+    }
+    let longest = "t".repeat(TOKEN_BYTES_MAX);
+    for token in ["v^1.1#i^1#p^1", "a b", "Atza|T", &longest] {
+        assert_eq!(json(200, &serde_json::json!({ "access_token": token }).to_string()).unwrap().value.expose(), token);
+    }
+    for token in ["7", "null", "[\"a\"]", "{\"a\":1}"] {
+        assert_eq!(kind_of(json(200, &format!("{{\"access_token\":{token}}}"))), FetchErrorKind::Transient);
+    }
+}
+
+/// TL-32: an empty or unreadable 200 passes by itself.
+#[test]
+fn an_unreadable_success_is_transient_and_says_what_it_is() {
+    let html = "<!doctype html><title>x</title>";
+    for (body, says) in [
+        ("", "empty"),
+        (" \r\n", "empty"),
+        ("\u{feff}", "empty"),
+        ("null", "neither"),
+        ("[1]", "neither"),
+        ("\"access_token=x\"", "neither"),
+        ("{\"access_token\":\"T\"", "neither"),
+        ("hello", "neither"),
+        ("{}", "no text at `access_token`"),
+        ("{\"id_token\":\"x\"}", "only id_token"),
+        (html, "HTML"),
+        ("<a/>", "XML"),
+    ] {
+        for status in [200, 201, 204] {
+            let failure = json(status, body).unwrap_err();
+            assert_eq!(failure.kind, FetchErrorKind::Transient, "{body}");
+            assert!(failure.text().contains(says), "{body}: {}", failure.text());
+        }
+    }
+    let broken = Reply { body: Err("the body cannot be decompressed".to_owned()), ..reply(200, &[], "") };
+    let failure = read_plain(&broken).unwrap_err();
+    assert_eq!(failure.kind, FetchErrorKind::Transient);
+    assert!(failure.text().contains("decompressed"));
+}
+
+/// TL-26, TL-32: the error that is named decides, wherever it is named and whatever the content type says.
+#[test]
+fn an_error_is_read_in_every_form_it_comes_in() {
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let plain = [("content-type", "text/plain")];
+    for (status, headers, body, code) in [
+        (400, &plain, r#"{"error":"invalid_client"}"#, Some("invalid_client")),
+        (200, &plain, r#"{"error":"invalid_client","access_token":"T"}"#, Some("invalid_client")),
+        (400, &form, "error=invalid_client&error_description=no", Some("invalid_client")),
+        (400, &plain, "error=invalid_client", Some("invalid_client")),
+        (400, &plain, r#"{"errorCode":"invalid_client","errorSummary":"no"}"#, Some("invalid_client")),
+        (403, &plain, r#"{"error":{"code":403,"message":"no","status":"DENIED"}}"#, Some("403")),
+        (400, &plain, r#"{"error":{"message":"no","type":"OAuthException"}}"#, Some("OAuthException")),
+        (401, &plain, "go away", None),
+        (400, &plain, "", None),
+        (400, &plain, r#"{"error":null}"#, None),
+    ] {
+        let failure = read_plain(&reply(status, headers, body)).unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_deref()), (FetchErrorKind::Refused, code), "{status} {body}");
+        assert_eq!(failure.status.map(|status| status.as_u16()), Some(status));
+    }
+    assert_eq!(kind_of(json(400, r#"{"error":"temporarily_unavailable"}"#)), FetchErrorKind::Transient);
+    assert_eq!(kind_of(json(200, r#"{"error":"server_error"}"#)), FetchErrorKind::Transient);
+    assert_eq!(kind_of(json(500, r#"{"error":"invalid_client"}"#)), FetchErrorKind::Transient);
+    assert!(json(200, r#"{"error":"","access_token":"T"}"#).is_ok());
+    assert!(json(200, r#"{"error":null,"error_description":"","access_token":"T"}"#).is_ok());
+}
+
+/// TL-26, and the attack K09: the text says step, host, status, error and description, and what to do.
+#[test]
+fn the_text_of_a_failure_says_what_happened_and_what_to_do() {
+    let failure =
+        json(401, r#"{"error":"invalid_client","error_description":"Client\r\nauthentication\u001b failed"}"#);
+    assert_eq!(
+        failure.unwrap_err().text(),
+        "the token request to login.example.com failed: it answered 401 Unauthorized with the error invalid_client and \
+         says \"Client  authentication failed\"; check client_id and client_secret, and whether the server wants another \
+         token_endpoint_auth_method than `client_secret_basic`"
+    );
+    assert!(json(403, "your address is blocked").unwrap_err().text().contains("\"your address is blocked\""));
+    let redirect = reply(302, &[("location", "https://sso.example.com/login?client_secret=x")], "");
+    let failure = read_plain(&redirect).unwrap_err();
+    assert_eq!(failure.kind, FetchErrorKind::Refused);
+    assert!(failure.text().contains("302 Found, a redirect to https://sso.example.com; redirects are not followed"));
+}
+
+/// The attack K14: a server that repeats our secret makes us repeat nothing.
+#[test]
+fn a_reflected_secret_is_in_no_text() {
+    let pair = "YXR0YWNoZTpzM2NyZXQrLz06eA=="; // attache:s3cret+/=:x
+    for spelling in [SECRET, "s3cret%2B%2F%3D%3Ax", "s3cret%2b%2f%3d%3ax", "7333637265742b2f3d3a78", pair] {
+        let bodies = [
+            serde_json::json!({ "error": "invalid_client", "error_description": format!("got {spelling}") })
+                .to_string(),
+            serde_json::json!({ "error": spelling }).to_string(),
+            serde_json::json!({ "error": { "code": spelling, "message": spelling } }).to_string(),
+            serde_json::json!({ "errcode": spelling, "errmsg": spelling }).to_string(),
+            serde_json::json!({ spelling: 1 }).to_string(),
+            format!("you sent {spelling}"),
+            format!("error={spelling}&error_description={spelling}"),
+        ];
+        for status in [200, 302, 400, 401, 429, 500] {
+            for body in &bodies {
+                let location = HeaderValue::from_str(&format!("https://x.example/{spelling}")).unwrap();
+                let mut reply = reply(status, &[], body.as_str());
+                reply.headers.insert(LOCATION, location);
+                let failure = read_plain(&reply).unwrap_err();
+                let shown = format!("{} {failure:?}", failure.text());
+                assert!(!shown.contains(spelling) && !shown.contains("s3cret"), "{shown}");
+            }
+        }
+    }
+}
+
+/// TL-33: how long to hold back, in seconds or as a date by the server's own clock.
+#[test]
+fn retry_after_is_read_as_seconds_and_as_a_date() {
+    let wall = UNIX_EPOCH + Duration::from_secs(WALL_S);
+    let headers = |retry: &str, date: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(retry).unwrap());
+        date.map(|date| headers.insert(DATE, HeaderValue::from_str(date).unwrap()));
+        headers
+    };
+    let seconds = |retry, date| retry_after(&headers(retry, date), wall).map(|after| after.as_secs());
+    assert_eq!(seconds("7", None), Some(7));
+    assert_eq!(seconds(" 0 ", None), Some(0));
+    assert_eq!(seconds("99999999999999", None), Some(u64::from(u32::MAX)));
+    assert_eq!(seconds("Tue, 14 Nov 2023 22:13:30 GMT", None), Some(10));
+    assert_eq!(seconds("Tue, 14 Nov 2023 22:13:10 GMT", None), Some(0), "a date that is over");
+    assert_eq!(
+        seconds("Tue, 14 Nov 2023 23:13:30 GMT", Some("Tue, 14 Nov 2023 23:13:20 GMT")),
+        Some(10),
+        "an hour off"
+    );
+    assert_eq!(seconds("Tue, 14 Nov 2023 22:13:30 GMT", Some("Tue, 14 Nov 2000 22:13:20 GMT")), Some(10), "years off");
+    for nonsense in ["", "-1", "soon", "1e9", "99999999999999999999999"] {
+        assert_eq!(seconds(nonsense, None), None, "{nonsense}");
+    }
+    assert_eq!(retry_after(&HeaderMap::new(), wall), None);
+
+    let limited = |status, retry: &str| kind_of(read_plain(&reply(status, &[("retry-after", retry)], "")));
+    let ten = FetchErrorKind::RateLimited { retry_after: Some(Duration::from_secs(10)) };
+    assert_eq!((limited(429, "10"), limited(503, "10")), (ten, ten));
+    assert_eq!(limited(429, "soon"), FetchErrorKind::RateLimited { retry_after: None });
+    assert_eq!(limited(503, "soon"), FetchErrorKind::Transient);
+}
+
+#[test]
+fn the_servers_wish_when_to_refresh_is_passed_on() {
+    let granted = json(200, r#"{"access_token":"T","expires_in":3600,"refresh_in":"1800"}"#).unwrap();
+    assert_eq!(granted.refresh_in, Some(Duration::from_secs(1800)));
+}
+
+/// Bodies that look like answers more often than chance would have it.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let texts = prop_oneof![any::<String>(), "[ -~]{0,40}", Just(String::new()), Just(SECRET.to_owned())];
+    let values = texts.clone().prop_map(Value::from).boxed();
+    let values = prop_oneof![
+        values,
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(Value::Null),
+        texts.prop_map(|text| serde_json::json!({ "code": text, "message": [text] })),
+    ];
+    let names = prop_oneof![
+        Just("access_token"),
+        Just("error"),
+        Just("error_description"),
+        Just("token_type"),
+        Just("expires_in"),
+        Just("expires_at"),
+        Just("refresh_in"),
+        Just("errcode"),
+    ];
+    let object = proptest::collection::hash_map(names, values, 0..6)
+        .prop_map(|members| serde_json::to_vec(&members).expect("members are JSON"));
+    let form = "(access_token|error)=[ -~]{0,30}(&expires_in=[-0-9e.]{0,20})?".prop_map(String::into_bytes);
+    prop_oneof![4 => object, 1 => form, 1 => proptest::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    /// TL-37: no answer makes us panic, send an illegal header, or tell the secret.
+    #[test]
+    fn no_answer_yields_an_illegal_header_or_a_panic(
+        body in bodies(), status in 100_u16..600, retry in any::<Option<u64>>(), date in any::<Option<u32>>(),
+    ) {
+        let mut reply = reply(status, &[], body);
+        retry.map(|retry| reply.headers.insert(RETRY_AFTER, HeaderValue::from(retry)));
+        date.map(|date| {
+            let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date.into()));
+            reply.headers.insert(DATE, HeaderValue::from_str(&date).expect("a date is legal"))
+        });
+        match read_plain(&reply) {
+            Ok(granted) => {
+                prop_assert!(reply.status.is_success());
+                let token = granted.value.expose();
+                prop_assert!(!token.is_empty() && token.len() <= TOKEN_BYTES_MAX && token.trim() == token);
+                let header = HeaderValue::from_str(&["Bearer ", token].concat());
+                prop_assert!(header.is_ok_and(|value| value.to_str().is_ok()));
+                prop_assert!(granted.lifetime.is_none_or(|life| life <= crate::token::lifetime::LIFETIME_MAX));
+            }
+            Err(failure) => {
+                let text = failure.text();
+                prop_assert!(!text.contains(SECRET) && !text.chars().any(char::is_control));
+                prop_assert!(text.len() < 1000);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The client credentials grant, RFC 6749 section 4.4: where its tokens come from.
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::Parts;
+use super::answer::{self, Asked};
+use super::discovery::{DiscoveryCache, Issuer};
+use super::endpoint::{Reach, exchange};
+use super::failure::{Failure, Step};
+use super::token_request::TokenRequest;
+use crate::clock::Clock;
+use crate::config::{self, AnswerShape, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
+use crate::upstream::Connector;
+
+/// The source of one credential's tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct ClientCredentials {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    /// Scheme, host and port of what is configured.
+    origin: Arc<str>,
+    request: TokenRequest,
+    auth_method: Option<TokenEndpointAuthMethod>,
+    shape: AnswerShape,
+    private: bool,
+    cleartext: bool,
+    connect_timeout: Duration,
+    clock: Arc<dyn Clock>,
+    connector: Arc<Connector>,
+    discoveries: Arc<DiscoveryCache>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Url(HttpUrl),
+    Issuer(Issuer),
+}
+
+/// Where to send a token request, and how to authenticate there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub url: HttpUrl,
+    pub method: TokenEndpointAuthMethod,
+}
+
+impl ClientCredentials {
+    pub(super) fn new(config: &config::ClientCredentials, parts: &Parts) -> Self {
+        let (configured, place) = match &config.endpoint {
+            TokenEndpoint::Url(url) => (url, Place::Url(url.clone())),
+            TokenEndpoint::Issuer { issuer, url } => {
+                let issuer = Issuer {
+                    name: issuer.clone(),
+                    url: url.clone(),
+                    check: config.issuer_check,
+                    cleartext: config.cleartext,
+                };
+                (url, Place::Issuer(issuer))
+            }
+        };
+        let inner = Inner {
+            origin: origin(configured),
+            place,
+            request: TokenRequest::new(config),
+            auth_method: config.auth_method,
+            shape: config.answer.clone(),
+            private: config.private,
+            cleartext: config.cleartext,
+            connect_timeout: config.timeouts.connect,
+            clock: parts.clock.clone(),
+            connector: parts.connector.clone(),
+            discoveries: parts.discoveries.clone(),
+        };
+        ClientCredentials { inner: Arc::new(inner) }
+    }
+
+    /// One attempt from its beginning: the endpoint is found, then asked.
+    pub(super) async fn attempt(&self, deadline: Instant) -> Result<Granted, Failure> {
+        let endpoint = self.endpoint(deadline).await?;
+        self.ask(&endpoint, deadline).await
+    }
+
+    /// Where to ask, which discovery may have to find out first (TL-38).
+    pub(super) async fn endpoint(&self, deadline: Instant) -> Result<Endpoint, Failure> {
+        let inner = &*self.inner;
+        let (url, discovered) = match &inner.place {
+            Place::Url(url) => (url.clone(), None),
+            Place::Issuer(issuer) => {
+                let found = inner.discoveries.find(issuer, inner.reach(deadline), &*inner.clock).await?;
+                (found.token_endpoint.clone(), Some(found.auth_method))
+            }
+        };
+        let method = inner.auth_method.or(discovered).unwrap_or(TokenEndpointAuthMethod::ClientSecretBasic);
+        Ok(Endpoint { url, method })
+    }
+
+    /// Sends the token request and reads the answer.
+    pub(super) async fn ask(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Granted, Failure> {
+        let inner = &*self.inner;
+        let Endpoint { url, method } = endpoint;
+        let failed = |kind, cause: String| Failure::new(kind, Step::Token, &url.host, cause);
+        let target = target(url).map_err(|cause| failed(FetchErrorKind::Refused, cause))?;
+        let request = inner.request.to(target, *method);
+        let reply = exchange(inner.reach(deadline), url, request)
+            .await
+            .map_err(|broken| Failure { hint: broken.hint.map(str::to_owned), ..failed(broken.kind, broken.cause) })?;
+        if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
+            inner.discoveries.doubt(issuer);
+        }
+        let asked = Asked {
+            host: &url.host,
+            method: *method,
+            secret: inner.request.client_secret(),
+            shape: &inner.shape,
+            wall: inner.clock.wall(),
+        };
+        answer::read(&reply, &asked)
+    }
+
+    /// Whether form-encoding changes the id or the secret, so that servers may differ over it.
+    pub(super) fn is_changed_by_encoding(&self) -> bool {
+        self.inner.request.is_changed_by_encoding()
+    }
+}
+
+impl Inner {
+    fn reach(&self, deadline: Instant) -> Reach<'_> {
+        Reach {
+            connector: &self.connector,
+            private: self.private,
+            cleartext: self.cleartext,
+            connect_timeout: self.connect_timeout,
+            deadline,
+        }
+    }
+}
+
+/// A URL's scheme, host and port.
+fn origin(url: &HttpUrl) -> Arc<str> {
+    format!("{}://{}", url.scheme(), url.authority()).into()
+}
+
+/// The request's target: path and query, which are kept as they were written.
+fn target(url: &HttpUrl) -> Result<http::Uri, String> {
+    let text = match url.path.as_str() {
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
+    };
+    text.parse().map_err(|_| "the path of its URL is no legal request target".to_owned())
+}
+
+impl Source for ClientCredentials {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
+        let source = self.clone();
+        Box::pin(async move {
+            let deadline = Instant::now() + request.attempt_timeout;
+            source.attempt(deadline).await.map_err(FetchError::from)
+        })
+    }
+
+    fn origin(&self) -> Arc<str> {
+        match &self.inner.place {
+            Place::Url(_) => self.inner.origin.clone(),
+            Place::Issuer(issuer) => {
+                let known = self.inner.discoveries.known(issuer);
+                known.map_or_else(|| self.inner.origin.clone(), |found| origin(&found.token_endpoint))
+            }
+        }
+    }
+
+    fn client_id(&self) -> &str {
+        self.inner.request.client_id()
+    }
+}

@@ -1,0 +1,156 @@
+//! One request to a token endpoint or for its metadata, over a connection of its own. Such requests are minutes apart,
+//! so there is nothing to pool, and nothing of an earlier one that could disturb.
+
+mod body;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use crate::config::HttpUrl;
+use crate::token::FetchErrorKind;
+use crate::upstream::{ConnectError, Connection, Connector, ExchangeErrorKind, Target};
+
+const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_HEADERS_MAX: usize = 100;
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach<'a> {
+    pub connector: &'a Connector,
+    /// Names may resolve to private addresses (SEC-14).
+    pub private: bool,
+    /// Plain http is allowed also to what is not loopback.
+    pub cleartext: bool,
+    pub connect_timeout: Duration,
+    /// When the whole fetch has to be over.
+    pub deadline: Instant,
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// Decompressed, at most 256 KiB; or why it cannot be read.
+    pub body: Result<Zeroizing<Vec<u8>>, String>,
+}
+
+/// No complete answer came.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub kind: FetchErrorKind,
+    pub cause: String,
+    pub hint: Option<&'static str>,
+}
+
+impl Broken {
+    fn transient(cause: impl Into<String>) -> Self {
+        Broken { kind: FetchErrorKind::Transient, cause: cause.into(), hint: None }
+    }
+}
+
+/// Sends one request and takes its answer; follows no redirect (TL-35). Adds what every request carries.
+pub(super) async fn exchange(
+    reach: Reach<'_>,
+    url: &HttpUrl,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Reply, Broken> {
+    refuse_cleartext(url, reach.cleartext)?;
+    complete_headers(url, request.headers_mut());
+    let connection = connect(reach, url).await?;
+    match timeout_at(reach.deadline, send(connection, request)).await {
+        Ok(result) => result.map_err(|error| Broken::transient(broken_off(&error))),
+        Err(_) => Err(Broken::transient("it did not answer in time")),
+    }
+}
+
+/// TL-35, SEC-14: a secret does not travel in the clear, but to this machine. The configuration refuses it already; this
+/// also holds for what discovery found.
+pub(super) fn refuse_cleartext(url: &HttpUrl, cleartext: bool) -> Result<(), Broken> {
+    if url.https || cleartext || url.is_loopback() {
+        return Ok(());
+    }
+    Err(Broken {
+        kind: FetchErrorKind::Refused,
+        cause: "plain http would show the secret to the network".to_owned(),
+        hint: Some("use https, or say `cleartext = true`"),
+    })
+}
+
+fn complete_headers(url: &HttpUrl, headers: &mut HeaderMap) {
+    // An authority that was parsed from a URL is a legal header value.
+    if let Ok(host) = HeaderValue::from_str(&url.authority()) {
+        headers.insert(HOST, host);
+    }
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION"))));
+}
+
+async fn connect(reach: Reach<'_>, url: &HttpUrl) -> Result<Connection, Broken> {
+    let target = Target {
+        url: url.clone(),
+        private: reach.private,
+        ca: Vec::new(),
+        client_certificate: None,
+        alpn: &[b"http/1.1"],
+    };
+    let left = reach.deadline.saturating_duration_since(Instant::now());
+    let connecting = reach.connector.connect(&target, reach.connect_timeout.min(left));
+    match timeout_at(reach.deadline, connecting).await {
+        Ok(connected) => connected.map_err(unconnected),
+        Err(_) => Err(Broken::transient("no connection in time")),
+    }
+}
+
+/// All of these pass by themselves (TL-32), but for an address that SEC-14 refuses.
+fn unconnected(error: ConnectError) -> Broken {
+    let refused = error.kind == ExchangeErrorKind::AddressRefused;
+    Broken {
+        kind: if refused { FetchErrorKind::Refused } else { FetchErrorKind::Transient },
+        cause: error.text,
+        hint: (error.kind == ExchangeErrorKind::Tls)
+            .then_some("a private CA belongs into `[egress] ca`; the certificate has to be valid for this host"),
+    }
+}
+
+/// The connection is driven in place, not in a task: when this future is dropped, it is closed.
+async fn send(connection: Connection, request: Request<Full<Bytes>>) -> Result<Reply, hyper::Error> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(ANSWER_HEAD_BYTES_MAX)
+        .max_headers(ANSWER_HEADERS_MAX)
+        .handshake(TokioIo::new(connection))
+        .await?;
+    let receive = async {
+        let (head, incoming) = sender.send_request(request).await?.into_parts();
+        let body = body::read(&head.headers, incoming).await?;
+        Ok(Reply { status: head.status, headers: head.headers, body })
+    };
+    tokio::pin!(connection, receive);
+    tokio::select! {
+        biased;
+        reply = &mut receive => reply,
+        // What it received before it ended still waits to be read.
+        _ = &mut connection => receive.await,
+    }
+}
+
+/// hyper's own words are about its parts, these about what the server did.
+fn broken_off(error: &hyper::Error) -> String {
+    let detail = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
+    if error.is_parse() {
+        format!("its answer is no HTTP/1.1{detail}")
+    } else {
+        format!("it closed the connection before its answer was complete{detail}")
+    }
+}

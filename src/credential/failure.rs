@@ -1,0 +1,183 @@
+//! Why an attempt at a token endpoint brought no token: what it means for the cell, and what a person is told.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::TokenEndpointAuthMethod;
+use crate::token::{FetchError, FetchErrorKind};
+
+/// At which step of a fetch something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Finding the issuer's token endpoint.
+    Discovery,
+    /// The token request itself.
+    Token,
+}
+
+/// A failed attempt, taken apart: `check --live` shows the parts, logs and answers their text. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FetchErrorKind,
+    pub step: Step,
+    /// The host that was asked.
+    pub host: String,
+    pub status: Option<StatusCode>,
+    /// The error's name, as the server gave it.
+    pub code: Option<String>,
+    /// What went wrong, without the step and the host.
+    pub cause: String,
+    /// What probably explains it, and what to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure that no answer of the server explains.
+    pub(super) fn new(kind: FetchErrorKind, step: Step, host: &str, cause: impl Into<String>) -> Self {
+        Failure { kind, step, host: host.to_owned(), status: None, code: None, cause: cause.into(), hint: None }
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Failure { hint: Some(hint.into()), ..self }
+    }
+
+    /// Step, host, cause and hint in one sentence.
+    pub fn text(&self) -> String {
+        let step = match self.step {
+            Step::Discovery => "discovering the token endpoint at",
+            Step::Token => "the token request to",
+        };
+        let (host, cause) = (&self.host, &self.cause);
+        match &self.hint {
+            Some(hint) => format!("{step} {host} failed: {cause}; {hint}"),
+            None => format!("{step} {host} failed: {cause}"),
+        }
+    }
+}
+
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        let code = failure.code.as_deref().and_then(registered);
+        FetchError { kind: failure.kind, code, text: failure.text().into() }
+    }
+}
+
+/// The code, if it is one of the OAuth extensions error registry that a token endpoint answers with. Others are words of the
+/// server's own, and may say anything.
+fn registered(code: &str) -> Option<&'static str> {
+    const REGISTERED: [&str; 11] = [
+        "access_denied",
+        "invalid_client",
+        "invalid_dpop_proof",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ];
+    REGISTERED.into_iter().find(|registered| *registered == code)
+}
+
+/// What an answer that is no success means (TL-26, TL-32, TL-33; the codes are those of RFC 6749 section 5.2).
+///
+/// The status decides first where a gateway in front of the server made it (429, 5xx). A redirect is refused as a 4xx is: it
+/// is a wrong URL, and needs an operator.
+pub(super) fn kind(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>) -> FetchErrorKind {
+    match (status.as_u16(), code) {
+        (429, _) => FetchErrorKind::RateLimited { retry_after },
+        (503, _) if retry_after.is_some() => FetchErrorKind::RateLimited { retry_after },
+        (408 | 425 | 500..=599, _) => FetchErrorKind::Transient,
+        (_, Some("temporarily_unavailable" | "server_error")) => FetchErrorKind::Transient,
+        _ => FetchErrorKind::Refused,
+    }
+}
+
+/// The likely cause of what a token endpoint answered, from what its users report most.
+pub(super) fn hint(status: StatusCode, code: Option<&str>, method: TokenEndpointAuthMethod) -> Option<String> {
+    let method = method.name();
+    Some(match (code, status.as_u16()) {
+        (Some("invalid_client"), _) | (None, 401) => format!(
+            "check client_id and client_secret, and whether the server wants another token_endpoint_auth_method than \
+             `{method}`"
+        ),
+        (Some("unauthorized_client"), _) => {
+            "the server knows this client but does not allow it the client_credentials grant: allow it there".to_owned()
+        }
+        (Some("invalid_scope"), _) => "the server does not know or not grant what `scope` asks for".to_owned(),
+        (Some("unsupported_grant_type"), _) => {
+            "check token_url: this endpoint does not speak the client_credentials grant".to_owned()
+        }
+        (Some("invalid_target"), _) => "check `resource` and `audience`: the server does not know them".to_owned(),
+        (Some("invalid_request"), _) => format!(
+            "the server misses or dislikes a parameter: some want `audience` or `resource`, or another \
+             token_endpoint_auth_method than `{method}`"
+        ),
+        (_, 300..=399) => "redirects are not followed: put the final address into token_url".to_owned(),
+        (None, 403) => "a firewall or an address list may stand before the token endpoint".to_owned(),
+        (None, 404 | 405 | 410) => "check token_url: there is no token endpoint there".to_owned(),
+        (None, 415) => "the server wants another request format than a form".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S04: of what a server says, only a registered code is fit for clients.
+    #[test]
+    fn only_registered_codes_are_fit_for_clients() {
+        let code = |code: &str| {
+            let failure = Failure::new(FetchErrorKind::Refused, Step::Token, "login.test", "it refused");
+            FetchError::from(Failure { code: Some(code.to_owned()), ..failure }).code
+        };
+        assert_eq!(code("invalid_scope"), Some("invalid_scope"));
+        assert_eq!(code("see https://10.1.2.3/why"), None);
+        assert_eq!(code(""), None);
+    }
+
+    /// TL-26, TL-32, TL-33: what passes by itself, what is held back, and what needs an operator.
+    #[test]
+    fn every_answer_has_its_meaning() {
+        use FetchErrorKind::{RateLimited, Refused, Transient};
+        let ten = Some(Duration::from_secs(10));
+        let table = [
+            (400, Some("invalid_client"), None, Refused),
+            (401, Some("invalid_client"), None, Refused),
+            (400, Some("unauthorized_client"), None, Refused),
+            (400, Some("invalid_scope"), None, Refused),
+            (400, Some("unsupported_grant_type"), None, Refused),
+            (400, Some("anything_else"), None, Refused),
+            (400, None, None, Refused),
+            (401, None, None, Refused),
+            (403, None, ten, Refused),
+            (404, None, None, Refused),
+            (418, None, None, Refused),
+            (200, Some("invalid_client"), None, Refused),
+            (302, None, None, Refused),
+            (408, None, None, Transient),
+            (425, None, None, Transient),
+            (500, None, None, Transient),
+            (500, Some("invalid_client"), None, Transient),
+            (502, None, None, Transient),
+            (503, None, None, Transient),
+            (504, None, ten, Transient),
+            (599, None, None, Transient),
+            (400, Some("temporarily_unavailable"), None, Transient),
+            (200, Some("temporarily_unavailable"), None, Transient),
+            (400, Some("server_error"), None, Transient),
+            (429, None, None, RateLimited { retry_after: None }),
+            (429, Some("invalid_client"), ten, RateLimited { retry_after: ten }),
+            (503, None, ten, RateLimited { retry_after: ten }),
+            (503, Some("temporarily_unavailable"), ten, RateLimited { retry_after: ten }),
+        ];
+        for (status, code, retry_after, expected) in table {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(kind(status, code, retry_after), expected, "{status} {code:?} {retry_after:?}");
+        }
+    }
+}

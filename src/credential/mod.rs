@@ -1,0 +1,182 @@
+//! How we authenticate to an upstream: a closed enum, one file per variant. `attach` adds headers or a query
+//! parameter; signatures over the final request come later as a second step.
+
+mod answer;
+mod attachment;
+mod client_credentials;
+mod discovery;
+mod endpoint;
+mod failure;
+mod fixed;
+pub mod live;
+mod reflection;
+#[cfg(test)]
+mod tests;
+mod token_request;
+
+pub use attachment::Attachment;
+pub use discovery::DiscoveryCache;
+pub use failure::{Failure, Step};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use crate::clock::{Boot, Clock};
+use crate::config::{self, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod, Warm};
+use crate::token::{
+    Generation, Identity, IdentityFields, Policy, ProofVersion, Rejected, TokenCache, TokenCell, TokenUnavailable,
+};
+use crate::upstream::Connector;
+use client_credentials::ClientCredentials;
+use fixed::Fixed;
+
+/// What credentials need of the process.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub tokens: Arc<TokenCache>,
+    /// Connects to token endpoints and for discovery (DNS, address check, TLS, egress proxy).
+    pub connector: Arc<Connector>,
+    /// What issuers said; made once, so that it outlives reloads.
+    pub discoveries: Arc<DiscoveryCache>,
+}
+
+/// A credential at work, made from its configuration by the snapshot.
+#[derive(Debug)]
+pub enum Credential {
+    Fixed(Arc<Fixed>),
+    Token(TokenCredential),
+}
+
+/// A credential whose token lives in a cell.
+#[derive(Debug)]
+pub struct TokenCredential {
+    pub cell: Arc<TokenCell>,
+    pub identity: Identity,
+}
+
+impl Credential {
+    /// Builds the running credential. Declares its cell, if it has one.
+    pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
+        match &config.kind {
+            CredentialKind::ClientCredentials(grant) => {
+                Credential::Token(TokenCredential::new(&config.name, grant, parts))
+            }
+            CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(Fixed::bearer(token))),
+            CredentialKind::ApiKey { place, value } => Credential::Fixed(Arc::new(Fixed::api_key(place, value))),
+            CredentialKind::Basic { username, password } => {
+                Credential::Fixed(Arc::new(Fixed::basic(username, password)))
+            }
+        }
+    }
+
+    /// The names of the headers and query parameters it sets: a client's own of that name are removed (SEC-10).
+    pub fn header_names(&self) -> &[HeaderName] {
+        static TOKEN: [HeaderName; 1] = [AUTHORIZATION];
+        match self {
+            Credential::Fixed(fixed) => fixed.header_names(),
+            Credential::Token(_) => &TOKEN,
+        }
+    }
+
+    /// The decoded name of the query parameter it sets.
+    pub fn query_name(&self) -> Option<&str> {
+        match self {
+            Credential::Fixed(fixed) => fixed.query_name(),
+            Credential::Token(_) => None,
+        }
+    }
+
+    /// What to attach, at once if that is possible: the hot path. `now`: as the request has read it already.
+    pub fn ready(&self, now: Boot) -> Option<Attachment> {
+        match self {
+            Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
+            Credential::Token(token) => token.cell.ready_at(now).map(Attachment::token),
+        }
+    }
+
+    /// What to attach, waiting for a token if need be, at most `deadline`.
+    ///
+    /// # Errors
+    /// Says whether that passes or needs an operator (TL-71).
+    pub async fn take(&self, deadline: Duration) -> Result<Attachment, TokenUnavailable> {
+        match self {
+            Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
+            Credential::Token(token) => token.cell.take(deadline).await.map(Attachment::token),
+        }
+    }
+
+    /// After a rejection: what to attach to the replay, or `None` if the upstream's answer stands.
+    pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
+        match self {
+            Credential::Fixed(_) => None,
+            Credential::Token(token) => match token.cell.rejected(sent, can_replay, deadline).await {
+                Rejected::Replay(renewed) => Some(Attachment::token(renewed)),
+                Rejected::PassThrough => None,
+            },
+        }
+    }
+
+    /// How a replay went.
+    pub fn replayed(&self, generation: Generation, accepted: bool) {
+        match self {
+            Credential::Fixed(_) => {}
+            Credential::Token(token) => token.cell.replayed(generation, accepted),
+        }
+    }
+}
+
+impl TokenCredential {
+    fn new(name: &Arc<str>, config: &config::ClientCredentials, parts: &Parts) -> Self {
+        let identity = identity(name, config, &parts.tokens);
+        let source = Arc::new(ClientCredentials::new(config, parts));
+        let cell = parts.tokens.declare(identity, proof(config, &parts.tokens), policy(name, config), source);
+        TokenCredential { cell, identity }
+    }
+}
+
+/// What makes this credential's token another one (TL-02).
+fn identity(name: &str, config: &config::ClientCredentials, tokens: &TokenCache) -> Identity {
+    let endpoint = match &config.endpoint {
+        TokenEndpoint::Url(url) => url.to_string(),
+        TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
+    };
+    let parameters: Vec<_> = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    tokens.identity(&IdentityFields {
+        credential: name,
+        endpoint: &endpoint,
+        grant: "client_credentials",
+        client_id: &config.client_id,
+        scope: &config.scope,
+        audience: config.audience.as_deref(),
+        resource: &config.resource,
+        parameters: &parameters,
+        subject: None,
+    })
+}
+
+/// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read
+/// by the old ones serves until one is read by the new ones, and a refused state ends.
+fn proof(config: &config::ClientCredentials, tokens: &TokenCache) -> ProofVersion {
+    let method = config.auth_method.map_or("discovered", TokenEndpointAuthMethod::name);
+    let shape = format!("{:?}", config.answer);
+    tokens.proof(&[config.client_secret.expose().as_bytes(), method.as_bytes(), shape.as_bytes()])
+}
+
+fn policy(name: &Arc<str>, config: &config::ClientCredentials) -> Policy {
+    Policy {
+        name: name.clone(),
+        refresh_before: config.refresh_before,
+        keep_warm: config.keep_warm,
+        warm: match config.warm {
+            Warm::No => false,
+            Warm::Yes | Warm::Required => true,
+        },
+        stale_if_error: config.stale_if_error,
+        attempt_timeout: config.timeouts.attempt,
+        total_timeout: config.timeouts.total,
+    }
+}

@@ -1,0 +1,104 @@
+use http::HeaderValue;
+
+use super::client_credentials::tests::{grant, parts};
+use super::endpoint::tests::{Peer, answer};
+use super::*;
+use crate::config::ApiKeyPlace;
+use crate::secret::Secret;
+
+fn credential(kind: CredentialKind) -> config::Credential {
+    config::Credential { name: "crm".into(), kind }
+}
+
+fn headers(attachment: &Attachment) -> Vec<(&str, &HeaderValue)> {
+    attachment.headers().map(|(name, value)| (name.as_str(), value)).collect()
+}
+
+/// SEC-10: what a credential sets is known before it sets it, so that a client's own of that name can be removed.
+#[tokio::test]
+async fn a_fixed_credential_is_always_ready_and_never_renewed() {
+    let parts = parts();
+    let header = ApiKeyPlace::Header(HeaderName::from_static("x-shop-key"));
+    let query = ApiKeyPlace::Query("api key".into());
+    let value = || Secret::new("a-key-of-20-bytes-..");
+    for (kind, header, query_name, query) in [
+        (CredentialKind::Bearer { token: value() }, Some("authorization"), None, None),
+        (CredentialKind::Basic { username: "u".into(), password: value() }, Some("authorization"), None, None),
+        (CredentialKind::ApiKey { place: header, value: value() }, Some("x-shop-key"), None, None),
+        (
+            CredentialKind::ApiKey { place: query, value: value() },
+            None,
+            Some("api key"),
+            Some("api%20key=a-key-of-20-bytes-.."),
+        ),
+    ] {
+        let credential = Credential::new(&credential(kind), &parts);
+        let attachment = credential.ready(parts.clock.now()).expect("there is nothing to wait for");
+        let names: Vec<_> = credential.header_names().iter().map(HeaderName::as_str).collect();
+        assert_eq!(names, header.into_iter().collect::<Vec<_>>());
+        assert_eq!(headers(&attachment).iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+        assert_eq!((credential.query_name(), attachment.query()), (query_name, query));
+        assert_eq!(attachment.generation(), None);
+        assert!(!attachment.masks().is_empty());
+        let taken = credential.take(Duration::ZERO).await.unwrap();
+        assert_eq!((headers(&taken), taken.query()), (headers(&attachment), attachment.query()));
+        assert!(credential.rejected(Generation(1), true, Duration::from_secs(1)).await.is_none());
+        assert!(!format!("{credential:?} {attachment:?}").contains("a-key-of"));
+    }
+}
+
+/// TL-01: a token is fetched once and attached to every request after that.
+#[tokio::test]
+async fn a_token_credential_attaches_what_its_cell_holds() {
+    let peer = Peer::answering(answer(200, "", r#"{"access_token":"T","expires_in":300}"#)).await;
+    let config = credential(CredentialKind::ClientCredentials(Box::new(grant(TokenEndpoint::Url(peer.url("/"))))));
+    let parts = parts();
+    let credential = Credential::new(&config, &parts);
+    assert_eq!((credential.header_names(), credential.query_name()), ([AUTHORIZATION].as_slice(), None));
+    assert!(credential.ready(parts.clock.now()).is_none(), "nothing was fetched yet");
+    for _ in 0..2 {
+        let attachment = credential.take(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(headers(&attachment), [("authorization", &HeaderValue::from_static("Bearer T"))]);
+        assert!(headers(&attachment)[0].1.is_sensitive() && attachment.generation().is_some());
+    }
+    assert!(credential.ready(parts.clock.now()).is_some());
+    assert_eq!(peer.requests().len(), 1);
+}
+
+/// TL-02, TL-03, TL-04: what a token depends on makes a cell of its own, what proves the client does not.
+#[tokio::test]
+async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
+    let parts = parts();
+    let url = crate::config::HttpUrl::parse("https://login.example.com/token").unwrap();
+    let cell = |change: fn(&mut config::ClientCredentials)| {
+        let mut grant = grant(TokenEndpoint::Url(url.clone()));
+        change(&mut grant);
+        let config = credential(CredentialKind::ClientCredentials(Box::new(grant)));
+        let Credential::Token(token) = Credential::new(&config, &parts) else { panic!("it has a cell") };
+        token
+    };
+    let first = cell(|_| {});
+    for same in [
+        cell(|_| {}),
+        cell(|grant| grant.client_secret = Secret::new("rotated")),
+        cell(|grant| grant.auth_method = Some(config::TokenEndpointAuthMethod::ClientSecretPost)),
+        cell(|grant| grant.refresh_before = Some(Duration::from_secs(60))),
+        cell(|grant| grant.answer.token = Some("token".into())),
+    ] {
+        assert_eq!(same.identity, first.identity);
+        assert!(Arc::ptr_eq(&same.cell, &first.cell));
+    }
+    for other in [
+        cell(|grant| grant.client_id.push('2')),
+        cell(|grant| grant.scope.push("write".into())),
+        cell(|grant| grant.audience = Some("a".into())),
+        cell(|grant| grant.resource.push("r".into())),
+        cell(|grant| drop(grant.parameters.insert("tenant".into(), "2".into()))),
+        cell(|grant| {
+            let TokenEndpoint::Url(url) = &mut grant.endpoint else { return };
+            url.path.push('2');
+        }),
+    ] {
+        assert_ne!(other.identity, first.identity);
+    }
+}
