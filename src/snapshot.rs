@@ -1,0 +1,207 @@
+//! From configuration to running parts: the one place where things are wired. Swapped whole on reload.
+
+mod paths;
+
+pub use paths::PathMap;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::runtime::Handle;
+
+use crate::client_auth::{ClientAuth, KeyDigest};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::credential::{self, Credential, DiscoveryCache};
+use crate::metrics::Metrics;
+use crate::route::{Pattern, PatternSegment, RouteTable};
+use crate::token::{Identity, TokenCache};
+use crate::upstream::{Connector, ReplayBudget, Upstream};
+
+/// State that outlives every snapshot: made once in `app`, shared into each.
+#[derive(Clone, Debug)]
+pub struct Living {
+    pub clock: Arc<dyn Clock>,
+    pub tokens: Arc<TokenCache>,
+    pub connector: Arc<Connector>,
+    pub discoveries: Arc<DiscoveryCache>,
+    pub metrics: Arc<Metrics>,
+    pub replay_budget: Arc<ReplayBudget>,
+}
+
+/// Everything that requests need, compiled from one version of proxy.toml.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub table: RouteTable,
+    /// In the order of the configuration; `RouteTable` answers with an index into it.
+    pub routes: Vec<Route>,
+    pub clients: ClientAuth,
+    /// Every credential of the configuration, whether a route uses it or not, in its order.
+    pub credentials: Vec<Arc<Credential>>,
+    pub limits: config::Limits,
+    pub timeouts: config::ServerTimeouts,
+    /// How long streams go on that this snapshot no longer serves (SEC-39).
+    pub drain_timeout: Duration,
+    /// Whether requests are logged.
+    pub access_log: bool,
+    pub via: Via,
+}
+
+/// How this proxy calls itself in `Via` (RFC 9110 section 7.6.3): a pseudonym that tells nothing about the host, and by
+/// which a request that comes back is recognised. Drawn anew for each snapshot: a loop meets it again all the same.
+#[derive(Debug)]
+pub struct Via {
+    pub pseudonym: String,
+    /// The field's value for a request that was received by HTTP/1.1, and by HTTP/2.
+    pub http1: HeaderValue,
+    pub http2: HeaderValue,
+}
+
+/// A route at work.
+#[derive(Debug)]
+pub struct Route {
+    pub config: Arc<config::Route>,
+    pub upstream: Arc<Upstream>,
+    pub credential: Option<Arc<Credential>>,
+    /// The credential's name, for problem documents.
+    pub credential_name: Option<Arc<str>>,
+    pub paths: PathMap,
+}
+
+impl Living {
+    /// `control`: the control thread's runtime, where tokens are fetched and names are resolved.
+    pub fn new(config: &Config, clock: Arc<dyn Clock>, control: Handle) -> Living {
+        Living {
+            tokens: TokenCache::new(clock.clone(), control.clone()),
+            connector: Connector::new(&config.egress, clock.clone(), control),
+            discoveries: Arc::default(),
+            metrics: Metrics::new(config.server.workers.get()),
+            replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
+            clock,
+        }
+    }
+
+    /// What credentials need of it.
+    pub fn credential_parts(&self) -> credential::Parts {
+        credential::Parts {
+            clock: self.clock.clone(),
+            tokens: self.tokens.clone(),
+            connector: self.connector.clone(),
+            discoveries: self.discoveries.clone(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Compiles a configuration. Cells, pools and resolved names that it shares with the last one go on living.
+    ///
+    /// One `Credential` and one `Upstream` is made of each table, and shared by all routes that name it.
+    pub fn compile(config: &Config, living: &Living) -> Arc<Snapshot> {
+        let parts = living.credential_parts();
+        let credentials: Vec<_> =
+            config.credentials.iter().map(|config| Arc::new(Credential::new(config, &parts))).collect();
+        let upstreams: Vec<_> =
+            config.upstreams.iter().map(|config| Arc::new(Upstream::new(config, &living.connector))).collect();
+        let routes = config.routes.iter().map(|route| wire(route, config, &upstreams, &credentials)).collect();
+        let patterns: Vec<_> = config.routes.iter().map(|route| pattern(route)).collect();
+        Arc::new(Snapshot {
+            table: RouteTable::new(&patterns),
+            routes,
+            clients: ClientAuth::new(&config.clients),
+            credentials,
+            limits: config.server.limits.clone(),
+            timeouts: config.server.timeouts.clone(),
+            drain_timeout: config.server.drain_timeout,
+            access_log: config.log.access,
+            via: Via::new(fastrand::u64(..)),
+        })
+    }
+
+    /// The identities whose tokens this snapshot uses; the others can be forgotten once it is installed.
+    pub fn identities(&self) -> Vec<Identity> {
+        let identity = |credential: &Arc<Credential>| match &**credential {
+            Credential::Fixed(_) => None,
+            Credential::Token(token) => Some(token.identity),
+        };
+        self.credentials.iter().filter_map(identity).collect()
+    }
+
+    /// Whether what an earlier snapshot's route began for the holder of a key would still be served: route, upstream,
+    /// credential, client and that key have not gone (SEC-39); a key that was revoked ends its streams even if its client
+    /// has others. What else about them changed does not end a stream. `key`: none was asked for if `None`.
+    pub fn still_serves(&self, before: &Route, key: Option<&KeyDigest>) -> bool {
+        let client = key.and_then(|key| self.clients.client_with(key)).map(|client| &*client.name);
+        self.routes.iter().any(|route| {
+            route.config.name == before.config.name
+                && route.config.upstream.name == before.config.upstream.name
+                && route.credential_name == before.credential_name
+                && route.admits(client)
+        })
+    }
+}
+
+/// A route with the running parts that it names. `resolve` has made sure that they exist.
+fn wire(
+    route: &Arc<config::Route>,
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+    credentials: &[Arc<Credential>],
+) -> Route {
+    let upstream = position(&config.upstreams, |upstream| upstream.name == route.upstream.name);
+    let credential = route.upstream.credential.as_ref().map(|credential| {
+        credentials[position(&config.credentials, |candidate| candidate.name == credential.name)].clone()
+    });
+    Route {
+        config: route.clone(),
+        upstream: upstreams[upstream].clone(),
+        credential,
+        credential_name: route.upstream.credential.as_ref().map(|credential| credential.name.clone()),
+        paths: PathMap::new(&route.path, &route.upstream_path, &route.upstream.url.path),
+    }
+}
+
+fn position<T>(all: &[Arc<T>], is_it: impl Fn(&T) -> bool) -> usize {
+    all.iter().position(|one| is_it(one)).expect("a resolved configuration has no dangling name")
+}
+
+fn pattern(route: &config::Route) -> Pattern {
+    let segment = |segment: &config::Segment| match segment {
+        config::Segment::Literal(text) => PatternSegment::Literal(text.clone()),
+        config::Segment::Parameter(_) => PatternSegment::Parameter,
+        config::Segment::Rest(_) => PatternSegment::Rest,
+    };
+    Pattern {
+        host: route.host.clone(),
+        methods: route.methods.clone(),
+        segments: route.path.segments.iter().map(segment).collect(),
+    }
+}
+
+impl Route {
+    /// Whether it can be used without a key.
+    pub fn is_open(&self) -> bool {
+        matches!(self.config.access, config::Access::Anyone)
+    }
+
+    /// Whether a client of this name may use it; `None`: one that was not asked for a key.
+    pub fn admits(&self, client: Option<&str>) -> bool {
+        match &self.config.access {
+            config::Access::Anyone => true,
+            config::Access::Clients(clients) => clients.iter().any(|allowed| Some(&*allowed.name) == client),
+        }
+    }
+
+    /// Whether every rejected request may be sent again, whatever its method and the status (TL-44).
+    pub fn replays_any(&self) -> bool {
+        self.config.upstream.replay == config::Replay::Any
+    }
+}
+
+impl Via {
+    fn new(random: u64) -> Via {
+        let pseudonym = format!("attache-{random:016x}");
+        let value = |version: &str| HeaderValue::try_from(format!("{version} {pseudonym}")).expect("it is ASCII");
+        Via { http1: value("1.1"), http2: value("2"), pseudonym }
+    }
+}
