@@ -1,0 +1,329 @@
+//! Every failure, and what the client gets: the only file that knows status codes.
+//!
+//! The answer is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209). It says whose fault it is and names the
+//! credential, and never the upstream's URL or address, nor what a token endpoint answered.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+use tracing::Level;
+
+use super::body::Content;
+use crate::client_auth::Unrecognised;
+use crate::metrics::Fault;
+use crate::token::{FetchErrorKind, TokenUnavailable};
+use crate::upstream::{ExchangeError, ExchangeErrorKind};
+
+/// The field in which every answer names its request.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Why a request was not answered by its upstream.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request's target is not one that a proxy of this kind answers; says what is wrong.
+    BadTarget(&'static str),
+    /// `Host` is missing, doubled, malformed, or contradicts `:authority`.
+    BadHost(&'static str),
+    /// The path could be read differently by the upstream (SEC-02).
+    BadPath(&'static str),
+    ConnectRefused,
+    TraceRefused,
+    RequestLineTooLong,
+    HeadersTooLarge,
+    TooManyHeaders,
+    UnknownTransferCoding,
+    UnknownExpectation,
+    NoRoute,
+    /// The route has these methods only.
+    MethodNotAllowed(Vec<Method>),
+    Unrecognised(Unrecognised),
+    ClientNotAllowed,
+    /// The request has been here before.
+    Loop,
+    /// No token for the route's credential.
+    NoToken {
+        credential: Arc<str>,
+        cause: TokenUnavailable,
+    },
+    /// The exchange with the upstream failed; the text is for the log.
+    Exchange(ExchangeError),
+    /// The answer cannot be scanned for the credential (SEC-13).
+    EncodedAnswer,
+    /// The upstream sends a part of the body even when asked for the whole (SEC-13).
+    PartialAnswer,
+    /// A bug of ours, caught (SEC-42).
+    Panicked,
+}
+
+/// What a failure means to everyone who learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    pub status: StatusCode,
+    /// The last part of the problem's `type`, and what the log calls it.
+    pub name: &'static str,
+    pub title: &'static str,
+    /// The error type of RFC 9209 section 2.3.
+    pub proxy_error: &'static str,
+    pub level: Level,
+    pub fault: Fault,
+}
+
+const fn meaning(
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+    proxy_error: &'static str,
+    level: Level,
+    fault: Fault,
+) -> Meaning {
+    Meaning { status, name, title, proxy_error, level, fault }
+}
+
+impl Failure {
+    /// The table.
+    #[rustfmt::skip] // One failure, one line: that is what makes it a table.
+    pub fn meaning(&self) -> Meaning {
+        use Fault::{Client, Proxy, TokenEndpoint};
+        use StatusCode as S;
+        const D: Level = Level::DEBUG;
+        const W: Level = Level::WARN;
+        const E: Level = Level::ERROR;
+        const REQUEST: &str = "http_request_error";
+        const DENIED: &str = "http_request_denied";
+        match self {
+            Failure::BadTarget(_) => meaning(S::BAD_REQUEST, "bad_target", "The request target is not valid", REQUEST, D, Client),
+            Failure::BadHost(_) => meaning(S::BAD_REQUEST, "bad_host", "The Host is not valid", REQUEST, D, Client),
+            Failure::BadPath(_) => meaning(S::BAD_REQUEST, "bad_path", "The path is ambiguous", REQUEST, D, Client),
+            Failure::ConnectRefused => meaning(S::METHOD_NOT_ALLOWED, "connect_refused", "CONNECT is not offered", DENIED, D, Client),
+            Failure::TraceRefused => meaning(S::METHOD_NOT_ALLOWED, "trace_refused", "TRACE is not offered", DENIED, D, Client),
+            Failure::RequestLineTooLong => meaning(S::URI_TOO_LONG, "request_line_too_long", "The request line is too long", REQUEST, D, Client),
+            Failure::HeadersTooLarge => meaning(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header fields are too large", REQUEST, D, Client),
+            Failure::TooManyHeaders => meaning(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers", "There are too many header fields", REQUEST, D, Client),
+            Failure::UnknownTransferCoding => meaning(S::NOT_IMPLEMENTED, "unknown_transfer_coding", "The transfer coding is not known", REQUEST, D, Client),
+            Failure::UnknownExpectation => meaning(S::EXPECTATION_FAILED, "unknown_expectation", "The expectation cannot be met", REQUEST, D, Client),
+            Failure::NoRoute => meaning(S::NOT_FOUND, "no_route", "No route matches", REQUEST, D, Client),
+            Failure::MethodNotAllowed(_) => meaning(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method", REQUEST, D, Client),
+            Failure::Unrecognised(Unrecognised::Missing) => meaning(S::UNAUTHORIZED, "key_missing", "A client key is needed", DENIED, D, Client),
+            Failure::Unrecognised(Unrecognised::Unknown) => meaning(S::UNAUTHORIZED, "key_unknown", "The client key is not known", DENIED, D, Client),
+            Failure::Unrecognised(Unrecognised::Ambiguous) => meaning(S::BAD_REQUEST, "key_ambiguous", "Two different client keys were presented", REQUEST, D, Client),
+            Failure::Unrecognised(Unrecognised::Malformed) => meaning(S::BAD_REQUEST, "key_malformed", "The client key is malformed", REQUEST, D, Client),
+            Failure::ClientNotAllowed => meaning(S::FORBIDDEN, "client_not_allowed", "This client may not use this route", DENIED, D, Client),
+            Failure::Loop => meaning(S::LOOP_DETECTED, "loop", "The request came back", "proxy_loop_detected", W, Proxy),
+            // The credential's cell logs what its token endpoint says, once per fetch: here it would flood the log.
+            Failure::NoToken { cause: TokenUnavailable::Temporarily { .. }, .. } => meaning(S::SERVICE_UNAVAILABLE, "token_unavailable", "No token can be had at the moment", "destination_unavailable", D, TokenEndpoint),
+            Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint refuses this proxy", "proxy_configuration_error", D, TokenEndpoint),
+            Failure::Exchange(error) => exchange_meaning(error.kind),
+            Failure::EncodedAnswer => meaning(S::BAD_GATEWAY, "encoded_answer", "The upstream's answer is encoded and cannot be scanned", "http_response_content_coding", W, Fault::Upstream),
+            Failure::PartialAnswer => meaning(S::BAD_GATEWAY, "partial_answer", "The upstream's answer is partial and cannot be scanned", "http_protocol_error", W, Fault::Upstream),
+            Failure::Panicked => meaning(S::INTERNAL_SERVER_ERROR, "internal_error", "This proxy failed", "proxy_internal_error", E, Proxy),
+        }
+    }
+
+    /// What the client may know beyond the title. Never an upstream's URL or address; of what a token endpoint said its
+    /// error code only.
+    pub fn detail(&self) -> String {
+        match self {
+            Failure::BadTarget(what) | Failure::BadHost(what) | Failure::BadPath(what) => (*what).to_owned(),
+            Failure::ConnectRefused => "This is a reverse proxy: it opens no tunnels.".to_owned(),
+            Failure::TraceRefused => "TRACE would show what this proxy attaches.".to_owned(),
+            Failure::RequestLineTooLong => "Raise server.limits.request_line_bytes_max if it has to be so long.".to_owned(),
+            Failure::HeadersTooLarge => "Raise server.limits.header_bytes_max if they have to be so large.".to_owned(),
+            Failure::TooManyHeaders => "Raise server.limits.headers_max if there have to be so many.".to_owned(),
+            Failure::UnknownTransferCoding => "The only transfer coding known here is chunked, once.".to_owned(),
+            Failure::UnknownExpectation => "The only expectation known here is 100-continue.".to_owned(),
+            Failure::NoRoute => "`attache explain METHOD URL` says which route would match.".to_owned(),
+            Failure::MethodNotAllowed(_) => "Allow lists the methods that it takes.".to_owned(),
+            Failure::Unrecognised(Unrecognised::Missing) => {
+                "Present it as Authorization: Bearer KEY, as X-Api-Key: KEY, or as the Basic password.".to_owned()
+            }
+            Failure::Unrecognised(Unrecognised::Unknown) => "No client of this proxy has the key that was sent.".to_owned(),
+            Failure::Unrecognised(Unrecognised::Ambiguous) => "Send one key, in one header.".to_owned(),
+            Failure::Unrecognised(Unrecognised::Malformed) => "What was sent as a key cannot be one.".to_owned(),
+            Failure::ClientNotAllowed => "The key is known, but the route does not list its client.".to_owned(),
+            Failure::Loop => "Via says that this proxy has forwarded it already: an upstream URL leads back here.".to_owned(),
+            Failure::NoToken { credential, cause } => token_detail(credential, cause),
+            Failure::Exchange(error) => exchange_detail(error.kind).to_owned(),
+            Failure::EncodedAnswer => {
+                "It was asked for an unencoded answer, so that the credential could be masked in it, and sent an encoded \
+                 one. redact_bodies = false on the route lets it pass unscanned."
+                    .to_owned()
+            }
+            Failure::PartialAnswer => {
+                "A part of a text cannot be scanned for the credential. redact_bodies = false on the route lets it pass \
+                 unscanned."
+                    .to_owned()
+            }
+            Failure::Panicked => "It has been logged with the request id.".to_owned(),
+        }
+    }
+
+    /// The answer. `head`: to a HEAD request, so without a body.
+    pub(super) fn answer(&self, request_id: &str, head: bool) -> Response<Content> {
+        let meaning = self.meaning();
+        let problem = Problem {
+            kind: format!("urn:attache:problem:{}", meaning.name),
+            title: meaning.title,
+            status: meaning.status.as_u16(),
+            detail: self.detail(),
+            fault: fault_word(meaning.fault),
+            request_id,
+            credential: self.credential(),
+        };
+        let document = Bytes::from(serde_json::to_vec(&problem).expect("strings and a number serialise"));
+        let mut response = Response::new(if head { Content::Empty } else { Content::Ready(document) });
+        *response.status_mut() = meaning.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let status = format!("attache; error={}", meaning.proxy_error);
+        headers.insert(PROXY_STATUS, HeaderValue::try_from(status).expect("tokens are legal"));
+        self.own_fields(headers);
+        response
+    }
+
+    /// Fields that belong to one kind of failure.
+    fn own_fields(&self, headers: &mut http::HeaderMap) {
+        if let Failure::Unrecognised(Unrecognised::Missing | Unrecognised::Unknown) = self {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));
+        }
+        if let Failure::NoToken { cause: TokenUnavailable::Temporarily { retry_after, .. }, .. } = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
+        }
+        let allowed = match self {
+            Failure::MethodNotAllowed(methods) => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "),
+            // RFC 9110 section 15.5.6 wants the field; an empty one says that the resource takes no method we know of.
+            Failure::ConnectRefused | Failure::TraceRefused => String::new(),
+            _ => return,
+        };
+        headers.insert(ALLOW, HeaderValue::try_from(allowed).expect("methods are tokens"));
+    }
+
+    /// The credential that the failure is about.
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Failure::NoToken { credential, .. } => Some(credential),
+            _ => None,
+        }
+    }
+
+    /// What the log says beyond the title: the step and the cause, if there is more to say. Holds no secret.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Failure::Exchange(error) => Some(&error.text),
+            Failure::NoToken { cause: TokenUnavailable::Temporarily { error, .. }, .. } => {
+                Some(error.as_ref().map_or("the fetch is still under way", |error| &error.text))
+            }
+            Failure::NoToken { cause: TokenUnavailable::Refused { error }, .. } => Some(&error.text),
+            Failure::BadTarget(what) | Failure::BadHost(what) | Failure::BadPath(what) => Some(what),
+            _ => None,
+        }
+    }
+
+    /// Title and cause in one line, for the log.
+    pub(super) fn line(&self) -> Cow<'static, str> {
+        let title = self.meaning().title;
+        match self.cause() {
+            Some(cause) => Cow::Owned(format!("{title}: {cause}")),
+            None => Cow::Borrowed(title),
+        }
+    }
+}
+
+/// The part of the table that is about exchanges with the upstream.
+#[rustfmt::skip] // As above.
+fn exchange_meaning(kind: ExchangeErrorKind) -> Meaning {
+    use Fault::{Client, Proxy, Upstream};
+    use StatusCode as S;
+    const D: Level = Level::DEBUG;
+    const W: Level = Level::WARN;
+    const E: Level = Level::ERROR;
+    match kind {
+        ExchangeErrorKind::Resolve => meaning(S::BAD_GATEWAY, "upstream_unresolved", "The upstream's name does not resolve", "dns_error", W, Upstream),
+        ExchangeErrorKind::AddressRefused => meaning(S::BAD_GATEWAY, "upstream_address_refused", "The upstream's address is not allowed", "destination_ip_prohibited", E, Proxy),
+        ExchangeErrorKind::Connect => meaning(S::BAD_GATEWAY, "upstream_unreachable", "The upstream cannot be reached", "connection_refused", W, Upstream),
+        ExchangeErrorKind::EgressRefused => meaning(S::BAD_GATEWAY, "egress_refused", "The egress proxy refuses the connection", "proxy_configuration_error", E, Proxy),
+        ExchangeErrorKind::ConnectTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to the upstream took too long", "connection_timeout", W, Upstream),
+        ExchangeErrorKind::Tls => meaning(S::BAD_GATEWAY, "upstream_tls", "TLS with the upstream failed", "tls_protocol_error", W, Upstream),
+        ExchangeErrorKind::Closed => meaning(S::BAD_GATEWAY, "upstream_closed", "The upstream closed the connection without an answer", "connection_terminated", W, Upstream),
+        ExchangeErrorKind::FirstByteTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_timeout", "The upstream did not answer in time", "http_response_timeout", W, Upstream),
+        ExchangeErrorKind::BadAnswer => meaning(S::BAD_GATEWAY, "upstream_bad_answer", "The upstream's answer is not valid", "http_protocol_error", W, Upstream),
+        ExchangeErrorKind::ClientBody => meaning(S::BAD_REQUEST, "body_broken", "The request's body is not valid", "http_request_error", D, Client),
+        ExchangeErrorKind::ClientBodyTimeout => meaning(S::REQUEST_TIMEOUT, "body_timeout", "The request's body did not arrive in time", "http_request_error", D, Client),
+        ExchangeErrorKind::TooManyInformational => meaning(S::BAD_GATEWAY, "upstream_informational", "The upstream sent too many interim answers", "http_protocol_error", W, Upstream),
+    }
+}
+
+fn exchange_detail(kind: ExchangeErrorKind) -> &'static str {
+    match kind {
+        ExchangeErrorKind::Resolve
+        | ExchangeErrorKind::Connect
+        | ExchangeErrorKind::EgressRefused
+        | ExchangeErrorKind::Tls
+        | ExchangeErrorKind::Closed
+        | ExchangeErrorKind::BadAnswer
+        | ExchangeErrorKind::TooManyInformational => "The cause has been logged with the request id.",
+        ExchangeErrorKind::AddressRefused => {
+            "Its name resolves to an address that this proxy does not connect to; private = true on the upstream allows \
+             private ones."
+        }
+        ExchangeErrorKind::ConnectTimeout => "timeouts.connect of the upstream is the limit.",
+        ExchangeErrorKind::FirstByteTimeout => "timeouts.first_byte of the route or upstream is the limit.",
+        ExchangeErrorKind::ClientBody => "It ended early, or its framing is broken.",
+        ExchangeErrorKind::ClientBodyTimeout => "server.timeouts.body_idle is the limit.",
+    }
+}
+
+/// Names the credential and what kind of failure it is, with the OAuth error code if there is one. Where the endpoint is
+/// and what it said is for the log.
+fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
+    let (error, what) = match cause {
+        TokenUnavailable::Temporarily { error: None, .. } => (None, "has not answered in time"),
+        TokenUnavailable::Temporarily { error: Some(error), .. } => match error.kind {
+            FetchErrorKind::RateLimited { .. } => (Some(error), "is rate limiting this proxy"),
+            FetchErrorKind::Transient | FetchErrorKind::Refused => {
+                (Some(error), "cannot be reached, or fails to answer with a token")
+            }
+        },
+        TokenUnavailable::Refused { error } => (Some(error), "refuses this proxy; an operator is needed"),
+    };
+    let code = error.and_then(|error| error.code).map(|code| format!(" ({code})")).unwrap_or_default();
+    format!("The token endpoint of credential `{credential}` {what}{code}. The cause has been logged.")
+}
+
+/// The word for whose fault it is, in problem documents and in the log.
+pub fn fault_word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Client => "client",
+        Fault::Proxy => "proxy",
+        Fault::TokenEndpoint => "token_endpoint",
+        Fault::Upstream => "upstream",
+    }
+}
+
+/// `Retry-After` knows whole seconds: rounded up, at least one, so that nobody comes back too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+/// RFC 9457 section 3.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    fault: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests;

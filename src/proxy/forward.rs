@@ -1,0 +1,295 @@
+//! Forwarding, retrying, replaying once after a rejection.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::{IF_RANGE, RANGE};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::access_log::Record;
+use super::failure::Failure;
+use super::present::Present;
+use super::redact::{self, Judgement};
+use super::rejection::{self, Rejection};
+use super::source::Source;
+use super::worker::Worker;
+use crate::clock::Boot;
+use crate::credential::{Attachment, Credential};
+use crate::secret::Masks;
+use crate::snapshot::Route;
+use crate::token::Generation;
+use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead};
+
+/// A request that is clean and ready to go out, but for its credential.
+pub(super) struct Outbound<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) route: &'a Route,
+    pub(super) record: &'a mut Record,
+    pub(super) method: &'a Method,
+    /// Path and query, the upstream's own path in front.
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+    pub(super) wants_trailers: bool,
+    pub(super) body: OutgoingBody,
+}
+
+/// The upstream's answer, as received.
+pub(super) struct Received {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) present: Present,
+    pub(super) body: Source,
+    /// How to recognise what was attached to the request that it answers.
+    pub(super) masks: Option<Arc<Masks>>,
+}
+
+impl Outbound<'_> {
+    /// Attaches, sends, and if the credential was rejected renews and sends once more (TL-40 to TL-45).
+    ///
+    /// What happens rarely is boxed: a future is as large as its largest branch, and hyper moves it for each request.
+    pub(super) async fn forward(&mut self) -> Result<Received, Failure> {
+        let attachment = self.attachment(self.record.begin).await?;
+        let mut received = self.send(attachment.as_ref()).await?;
+        if let Some(sent) = attachment.as_ref().and_then(Attachment::generation)
+            && rejection::is_suspected(self.route, received.status, &received.headers, received.present)
+        {
+            received = Box::pin(self.renew_and_replay(sent, received)).await?;
+        }
+        match self.is_unscannable_part(&received) {
+            true => Box::pin(self.ask_for_the_whole(received)).await,
+            false => Ok(received),
+        }
+    }
+
+    /// If the answer really is a rejection, waits for another token and sends once more with that.
+    async fn renew_and_replay(&mut self, sent: Generation, mut received: Received) -> Result<Received, Failure> {
+        if let Some(rejection) = self.rejection(&mut received).await
+            && let Some(fresh) = self.renew(sent, rejection).await
+        {
+            received.body.discard().await;
+            received = self.replay(&fresh).await?;
+        }
+        Ok(received)
+    }
+
+    /// What to attach; waits only if there is no token that serves.
+    async fn attachment(&mut self, now: Boot) -> Result<Option<Attachment>, Failure> {
+        let Some(credential) = &self.route.credential else { return Ok(None) };
+        match credential.ready(now) {
+            Some(attachment) => Ok(Some(attachment)),
+            None => Box::pin(self.wait_for_attachment(credential)).await.map(Some),
+        }
+    }
+
+    async fn wait_for_attachment(&mut self, credential: &Credential) -> Result<Attachment, Failure> {
+        let begin = self.worker.living.clock.now();
+        let taken = credential.take(self.route.config.timeouts.first_byte).await;
+        self.record.token_wait += self.worker.living.clock.now().since(begin);
+        match (taken, &self.route.credential_name) {
+            (Ok(attachment), _) => Ok(attachment),
+            (Err(cause), name) => {
+                let credential = name.clone().unwrap_or_else(|| Arc::from(""));
+                Err(Failure::NoToken { credential, cause })
+            }
+        }
+    }
+
+    /// Sends with this attachment; once more if the connection failed and that is safe (SEC-31, SEC-32).
+    async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
+        attach_headers(&mut self.headers, attachment);
+        let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
+        let head = OutgoingHead {
+            method: self.method,
+            target: &target,
+            headers: &self.headers,
+            wants_trailers: self.wants_trailers,
+        };
+        let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
+        let mut retried = false;
+        let answer = loop {
+            let exchanged = self.route.upstream.exchange(pool, &head, &mut self.body, timeouts).await;
+            self.record.bytes_in = self.body.bytes();
+            match exchanged {
+                Ok(answer) => break answer,
+                Err(error) if !retried && is_safe_to_retry(&error, self.method) && is_kept(&self.body) => {
+                    retried = true;
+                    self.record.retries += 1;
+                    rewind(&mut self.body);
+                }
+                Err(error) => return Err(Failure::Exchange(error)),
+            }
+        };
+        if !answer.reused {
+            self.worker.metrics.upstream_connections_opened.add(1);
+        }
+        self.record.connect += answer.connect;
+        Ok(Received {
+            status: answer.status,
+            present: Present::among(answer.headers.keys()),
+            headers: answer.headers,
+            body: Source::new(answer.body),
+            masks: attachment.map(|attachment| attachment.masks().clone()),
+        })
+    }
+
+    async fn rejection(&self, received: &mut Received) -> Option<Rejection> {
+        rejection::of(self.route, received.status, &received.headers, &mut received.body).await
+    }
+
+    /// Reports a rejection, and waits for another token if the request can be sent again (TL-40).
+    async fn renew(&mut self, sent: Generation, rejection: Rejection) -> Option<Attachment> {
+        let can_replay = rejection.may_replay(self.method, self.route.replays_any())
+            && (self.body.is_empty() || self.body.keep_all().await);
+        self.report(sent, can_replay).await
+    }
+
+    /// Tells the cell that its token was rejected; waits for another one only if the request can be sent again.
+    async fn report(&mut self, sent: Generation, can_replay: bool) -> Option<Attachment> {
+        let credential = self.route.credential.as_ref()?;
+        let begin = self.worker.living.clock.now();
+        let fresh = credential.rejected(sent, can_replay, self.route.config.timeouts.first_byte).await;
+        self.record.token_wait += self.worker.living.clock.now().since(begin);
+        fresh.filter(|_| can_replay)
+    }
+
+    /// The one replay of this request (TL-44). What it brings is the client's answer, a second rejection too.
+    async fn replay(&mut self, fresh: &Attachment) -> Result<Received, Failure> {
+        rewind(&mut self.body);
+        self.record.replayed = true;
+        let mut received = self.send(Some(fresh)).await?;
+        let accepted = self.rejection(&mut received).await.is_none();
+        if let (Some(credential), Some(generation)) = (&self.route.credential, fresh.generation()) {
+            credential.replayed(generation, accepted);
+        }
+        tracing::info!(
+            target: "attache::proxy",
+            request_id = %self.record.id,
+            route = &*self.route.config.name,
+            credential = self.route.credential_name.as_deref(),
+            accepted,
+            "the upstream rejected the token; the request was replayed with a new one"
+        );
+        Ok(received)
+    }
+
+    /// Whether this is a part of a body that would have to be scanned whole (SEC-13).
+    fn is_unscannable_part(&self, received: &Received) -> bool {
+        received.status == StatusCode::PARTIAL_CONTENT
+            && *self.method != Method::HEAD
+            && self.headers.contains_key(RANGE)
+            && self.route.config.redact_bodies
+            && redact::judge(received.status, &received.headers, received.present) == Judgement::Partial
+            && received.masks.as_ref().is_some_and(|masks| masks.scanner().is_some())
+    }
+
+    /// Asks once more without `Range`. A range is optional to grant (RFC 9110 section 14.2), so the whole is a valid answer.
+    async fn ask_for_the_whole(&mut self, received: Received) -> Result<Received, Failure> {
+        if !self.method.is_idempotent() || !is_kept(&self.body) {
+            return Err(Failure::PartialAnswer);
+        }
+        received.body.discard().await;
+        self.headers.remove(RANGE);
+        self.headers.remove(IF_RANGE);
+        rewind(&mut self.body);
+        self.record.retries += 1;
+        // The token may have been renewed meanwhile: what is attached now is what is masked.
+        let attachment = self.attachment(self.worker.living.clock.now()).await?;
+        let mut whole = self.send(attachment.as_ref()).await?;
+        if let Some(sent) = attachment.as_ref().and_then(Attachment::generation)
+            && self.rejection(&mut whole).await.is_some()
+        {
+            // The cell learns of it, but a third request is too many.
+            self.report(sent, false).await;
+        }
+        Ok(whole)
+    }
+}
+
+/// The credential wins over everything that stands there, the route's own edits included.
+fn attach_headers(headers: &mut HeaderMap, attachment: Option<&Attachment>) {
+    for (name, value) in attachment.iter().flat_map(|attachment| attachment.headers()) {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// The credential's parameter comes last.
+pub(super) fn with_parameter<'t>(target: &'t str, parameter: Option<&str>) -> Cow<'t, str> {
+    let Some(parameter) = parameter else { return Cow::Borrowed(target) };
+    let separator = match target.find('?') {
+        None => "?",
+        Some(at) if at + 1 == target.len() => "",
+        Some(_) => "&",
+    };
+    Cow::Owned([target, separator, parameter].concat())
+}
+
+/// Whether a failed attempt may be made again: nothing was sent (SEC-31), or the connection had gone stale and doing it
+/// twice is as good as once (SEC-32; RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+fn is_safe_to_retry(error: &ExchangeError, method: &Method) -> bool {
+    match error.kind {
+        ExchangeErrorKind::Connect | ExchangeErrorKind::Closed => {
+            error.nothing_sent || (error.reused_closed && method.is_idempotent())
+        }
+        // Trying at once would bring the same, or double a wait that has already been too long.
+        ExchangeErrorKind::Resolve
+        | ExchangeErrorKind::AddressRefused
+        | ExchangeErrorKind::EgressRefused
+        | ExchangeErrorKind::ConnectTimeout
+        | ExchangeErrorKind::Tls
+        | ExchangeErrorKind::FirstByteTimeout
+        | ExchangeErrorKind::BadAnswer
+        | ExchangeErrorKind::ClientBody
+        | ExchangeErrorKind::ClientBodyTimeout
+        | ExchangeErrorKind::TooManyInformational => false,
+    }
+}
+
+fn is_kept(body: &OutgoingBody) -> bool {
+    body.is_empty() || body.is_kept()
+}
+
+fn rewind(body: &mut OutgoingBody) {
+    if !body.is_empty() {
+        body.rewind();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: ExchangeErrorKind, nothing_sent: bool, reused_closed: bool) -> ExchangeError {
+        ExchangeError { kind, text: String::new(), nothing_sent, reused_closed }
+    }
+
+    /// SEC-31, SEC-32: what was not sent is sent again, whatever it is; a stale connection only excuses what is
+    /// idempotent.
+    #[test]
+    fn retries_are_for_what_cannot_be_done_twice() {
+        let closed = ExchangeErrorKind::Closed;
+        for (method, nothing_sent, reused_closed, safe) in [
+            (Method::POST, true, false, true),
+            (Method::POST, true, true, true),
+            (Method::POST, false, true, false),
+            (Method::PATCH, false, true, false),
+            (Method::GET, false, true, true),
+            (Method::PUT, false, true, true),
+            (Method::DELETE, false, true, true),
+            (Method::GET, false, false, false),
+        ] {
+            assert_eq!(is_safe_to_retry(&error(closed, nothing_sent, reused_closed), &method), safe, "{method}");
+        }
+        assert!(is_safe_to_retry(&error(ExchangeErrorKind::Connect, true, false), &Method::POST));
+        assert!(!is_safe_to_retry(&error(ExchangeErrorKind::EgressRefused, true, false), &Method::GET));
+        assert!(!is_safe_to_retry(&error(ExchangeErrorKind::ConnectTimeout, true, false), &Method::GET));
+        assert!(!is_safe_to_retry(&error(ExchangeErrorKind::FirstByteTimeout, false, true), &Method::GET));
+    }
+
+    #[test]
+    fn a_query_parameter_is_added_at_the_end() {
+        for (target, sent) in [("/a", "/a?key=s%26"), ("/a?", "/a?key=s%26"), ("/a?b=c", "/a?b=c&key=s%26")] {
+            assert_eq!(with_parameter(target, Some("key=s%26")), sent);
+        }
+        assert_eq!(with_parameter("/a?b", None), "/a?b");
+    }
+}

@@ -1,0 +1,339 @@
+//! The request path. `handle` reads top to bottom as one request's life.
+
+mod access_log;
+mod answer;
+mod body;
+mod challenge;
+mod clean;
+pub mod failure;
+mod forward;
+mod location;
+mod plan;
+mod present;
+mod query;
+mod redact;
+mod rejection;
+mod source;
+mod target;
+mod trailers;
+mod worker;
+
+pub use body::{Aborted, ClientBody};
+pub use clean::clean_request_headers;
+pub use plan::{Plan, plan};
+pub use worker::{UNMATCHED, Worker};
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use access_log::Record;
+use body::Content;
+use failure::{Failure, X_REQUEST_ID};
+use forward::{Outbound, Received};
+use location::Place;
+use present::Present;
+use redact::{Judgement, Redactor};
+use target::{Authority, Target};
+
+use crate::route::{Matched, NoRoute, check_path};
+use crate::snapshot::{Route, Snapshot};
+use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody};
+
+/// What is known of a client's connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub address: SocketAddr,
+    /// The listener's scheme: what `Location` is rewritten to.
+    pub tls: bool,
+    pub local: SocketAddr,
+}
+
+impl Client {
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+/// One request, from its parsed head to an answer whose body streams. Never fails: failures are answers.
+/// A panic in it is caught and answered with 500 (SEC-42).
+pub async fn handle(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ClientBody>, Infallible> {
+    let mut record = Record::begin(&worker, &request);
+    let is_head = request.method() == Method::HEAD;
+    let has_body = !request.body().is_end_stream();
+    let served = {
+        // Pinned where it is made: it is large, and passing it on would copy it.
+        let serving = pin!(serve(&worker, &client, &mut record, request));
+        catching_panics(serving).await
+    };
+    let served = served.unwrap_or_else(|Panicked| {
+        worker.metrics.panics.add(1);
+        Err(Failure::Panicked)
+    });
+    let mut response = match served {
+        Ok(response) => response,
+        Err(failure) => {
+            record.failed(&failure);
+            if has_body {
+                let_hyper_drain_or_close().await;
+            }
+            failure.answer(&record.id.to_string(), is_head)
+        }
+    };
+    match response.headers().keys().any(|name| name.as_str() == X_REQUEST_ID.as_str()) {
+        // The upstream's own id is what its support will ask for; the log holds both.
+        true => record.upstream_request_id(response.headers()),
+        false => drop(response.headers_mut().insert(X_REQUEST_ID, record.id.value())),
+    }
+    record.answered(response.status());
+    Ok(response.map(|content| ClientBody::new(content, record)))
+}
+
+/// The life of a request that nothing goes wrong with.
+async fn serve(
+    worker: &Rc<Worker>,
+    client: &Client,
+    record: &mut Record,
+    request: Request<Incoming>,
+) -> Result<Response<Content>, Failure> {
+    let installed = record.installed();
+    let snapshot = &*installed.snapshot;
+    let (Parts { method, uri, version, mut headers, .. }, incoming) = request.into_parts();
+
+    #[cfg(test)]
+    tests::panic_if_asked(&headers);
+    check_limits(snapshot, &method, &uri, &headers)?;
+    let present = Present::among(headers.keys());
+    let authority = match target::normalise(&method, &uri, version, &headers)? {
+        Target::Path(authority) => authority,
+        Target::Asterisk => {
+            let has_body = !incoming.is_end_stream();
+            drop(incoming);
+            if has_body {
+                let_hyper_drain_or_close().await;
+            }
+            return Ok(about_ourselves());
+        }
+    };
+    clean::check_framing(version, &headers, present)?;
+    let matched = match_route(snapshot, &authority, &method, uri.path())?;
+    let route = &snapshot.routes[matched.route];
+    record.matched(matched.route);
+    authenticate(snapshot, route, &headers, record)?;
+
+    let wants_trailers = clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
+    clean::stamp_via(&mut headers, present, &snapshot.via, version)?;
+    prepare(&mut headers, route, client, &authority);
+    let mut outbound = Outbound {
+        worker,
+        route,
+        record,
+        method: &method,
+        target: upstream_target(route, uri, matched),
+        headers,
+        wants_trailers,
+        body: outgoing_body(worker, snapshot, route, incoming),
+    };
+    let received = outbound.forward().await?;
+    let Outbound { target, headers, body, .. } = outbound;
+    worker.pool.recycle(headers);
+    // SEC-35: the upload stops where the answer began.
+    if is_unfinished(&body) {
+        drop(body);
+        let_hyper_drain_or_close().await;
+    }
+    relay(route, client, &authority, &target, &method, received, record)
+}
+
+/// The bounds on what clients may send. hyper has bounds of its own on what it parses; these also hold for HTTP/2, where
+/// they count what HPACK unpacked, cookies included.
+fn check_limits(snapshot: &Snapshot, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+    let limits = &snapshot.limits;
+    if target::request_line_bytes(method, uri) > limits.request_line_bytes_max {
+        return Err(Failure::RequestLineTooLong);
+    }
+    if headers.len() > limits.headers_max {
+        return Err(Failure::TooManyHeaders);
+    }
+    if clean::header_bytes(headers) > limits.header_bytes_max {
+        return Err(Failure::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// `OPTIONS *` asks about the proxy, not about an upstream: nothing is attached, nothing is sent on.
+fn about_ourselves() -> Response<Content> {
+    let mut response = Response::new(Content::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// An unknown route is a 404 for everybody, with a key or without: which paths are routed is no secret, and a client that
+/// mistyped a path should not be told that its key is wrong.
+fn match_route(snapshot: &Snapshot, authority: &Authority, method: &Method, path: &str) -> Result<Matched, Failure> {
+    check_path(path).map_err(|refused| Failure::BadPath(refused.0))?;
+    snapshot.table.matches(&authority.host(), method, path).map_err(|no_route| match no_route {
+        NoRoute::NotFound => Failure::NoRoute,
+        NoRoute::MethodNotAllowed(methods) => Failure::MethodNotAllowed(methods),
+    })
+}
+
+/// Who calls, and whether it may (TL-71: an unauthenticated request never goes upstream).
+fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record: &mut Record) -> Result<(), Failure> {
+    if route.is_open() {
+        return Ok(());
+    }
+    let (client, key) = snapshot.clients.recognise_by_key(headers).map_err(Failure::Unrecognised)?;
+    record.recognised(client.name.clone(), key);
+    match route.admits(Some(&client.name)) {
+        true => Ok(()),
+        false => Err(Failure::ClientNotAllowed),
+    }
+}
+
+fn credential_headers(route: &Route) -> &[http::HeaderName] {
+    route.credential.as_ref().map_or(&[], |credential| credential.header_names())
+}
+
+/// What we ourselves say to the upstream, before the credential.
+fn prepare(headers: &mut HeaderMap, route: &Route, client: &Client, authority: &Authority) {
+    if route.config.redact_bodies && route.credential.is_some() {
+        clean::ask_for_identity(headers);
+    }
+    if route.config.upstream.forwarded {
+        clean::add_forwarded(headers, client, authority);
+    }
+    clean::edit(headers, &route.config.request_headers.set, &route.config.request_headers.remove);
+}
+
+/// Path and query for the upstream, without the parameter that the credential will set. Takes what is then no longer
+/// needed, so that the request's future does not hold it.
+fn upstream_target(route: &Route, uri: Uri, matched: Matched) -> String {
+    let query = uri.query();
+    let mut target = route.paths.upstream_path(uri.path(), &matched, query.map_or(0, |query| query.len() + 1));
+    let Some(query) = query else { return target };
+    target.push('?');
+    match route.credential.as_ref().and_then(|credential| credential.query_name()) {
+        None => target.push_str(query),
+        Some(name) => target.push_str(&query::without(query, name)),
+    }
+    target
+}
+
+fn outgoing_body(worker: &Worker, snapshot: &Snapshot, route: &Route, incoming: Incoming) -> OutgoingBody {
+    let budget = &worker.living.replay_budget;
+    let mut body = OutgoingBody::new(incoming, budget, &worker.ticker, snapshot.timeouts.body_idle);
+    if !body.is_empty() {
+        body.strip_trailers(credential_headers(route));
+    }
+    body
+}
+
+/// Cleans the answer and hands it over (SEC-12, SEC-13).
+fn relay(
+    route: &Route,
+    client: &Client,
+    authority: &Authority,
+    target: &str,
+    method: &Method,
+    received: Received,
+    record: &Record,
+) -> Result<Response<Content>, Failure> {
+    let Received { status, mut headers, present, body, masks } = received;
+    if status.is_informational() {
+        let text = format!("the upstream answered {status} as if it were final");
+        let kind = ExchangeErrorKind::BadAnswer;
+        return Err(Failure::Exchange(ExchangeError { kind, text, nothing_sent: false, reused_closed: false }));
+    }
+    let judgement = match route.config.redact_bodies && masks.is_some() {
+        true => redact::judge(status, &headers, present),
+        false => Judgement::Pass,
+    };
+    let scanner = match judgement {
+        Judgement::Pass => None,
+        _ => masks.as_ref().and_then(|masks| masks.scanner()),
+    };
+    let has_content = *method != Method::HEAD && !body.is_end_stream();
+    match judgement {
+        Judgement::Encoded if has_content && scanner.is_some() => return Err(Failure::EncodedAnswer),
+        Judgement::Partial if has_content && scanner.is_some() => return Err(Failure::PartialAnswer),
+        _ => {}
+    }
+    answer::clean(status, &mut headers, present, route.config.cookies);
+    if scanner.is_some() && present.has(Present::DIGEST) {
+        redact::remove_digests(&mut headers);
+    }
+    if present.has(Present::REFERENCE) {
+        location::rewrite(&mut headers, &place(route, client, authority, target), |path| route.paths.route_path(path));
+    }
+    clean::edit(&mut headers, &route.config.response_headers.set, &route.config.response_headers.remove);
+    if let Some(masks) = &masks {
+        masks.mask_headers(&mut headers);
+    }
+    let content = match has_content {
+        false => Content::Empty,
+        true => Content::of_answer(
+            body,
+            scanner.map(|scanner| Redactor::new(scanner, record.request_name())),
+            masks,
+            &headers,
+        ),
+    };
+    let mut response = Response::new(content);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn place<'a>(route: &'a Route, client: &Client, authority: &'a Authority, target: &'a str) -> Place<'a> {
+    let url = &route.config.upstream.url;
+    Place {
+        upstream_scheme: url.scheme(),
+        upstream_host: &url.host,
+        upstream_port: url.port,
+        sent_path: target.split('?').next().unwrap_or_default(),
+        client_scheme: client.scheme(),
+        client_authority: authority.as_str(),
+    }
+}
+
+/// Whether some of a request's body may still be on its way.
+fn is_unfinished(body: &OutgoingBody) -> bool {
+    !body.is_empty() && body.length() != Some(body.bytes())
+}
+
+/// Lets hyper see that the request's body was dropped, before it writes the answer's head. It then reads what has already
+/// arrived of it, and if that is not all, says `Connection: close` and closes: bytes of a body that nobody wanted must
+/// never be taken for the next request (CL.0 smuggling).
+async fn let_hyper_drain_or_close() {
+    tokio::task::yield_now().await;
+}
+
+/// A panic was caught; the hook has reported it already.
+struct Panicked;
+
+/// Runs a future; a panic in it ends it, and nothing else.
+async fn catching_panics<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Result<T, Panicked> {
+    // What a panic may leave half-done belongs to the request that ends with it, but for cells that are written whole.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What would become of a request, found by the very parts that serve one: `attache explain`. No client is recognised, no
+//! token is taken and nothing is sent.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Request};
+
+use super::failure::Failure;
+use super::forward::with_parameter;
+use super::present::Present;
+use super::target::{self, Target};
+use super::{Client, check_limits, clean, credential_headers, match_route, prepare, upstream_target};
+use crate::snapshot::{Route, Snapshot};
+
+/// What would be sent, but for the credential.
+#[derive(Debug)]
+pub struct Plan<'s> {
+    pub route: &'s Route,
+    target: String,
+    /// What is left of the client's headers, and what is added to them. `Host` and framing are the codec's to write.
+    pub headers: HeaderMap,
+}
+
+impl Plan<'_> {
+    /// Path and query, with the parameter that the credential sets (`name=value`).
+    pub fn target(&self, parameter: Option<&str>) -> Cow<'_, str> {
+        with_parameter(&self.target, parameter)
+    }
+}
+
+/// Takes a request as far as its route, and makes of it what the upstream would get. Its headers are examples: they are
+/// not held to the limits.
+///
+/// # Errors
+/// The failure that a client would be answered with. `OPTIONS *`, which has no route, counts as such.
+pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) -> Result<Plan<'s>, Failure> {
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let mut headers = request.headers().clone();
+    check_limits(snapshot, method, uri, &HeaderMap::new())?;
+    let present = Present::among(headers.keys());
+    let authority = match target::normalise(method, uri, version, &headers)? {
+        Target::Path(authority) => authority,
+        Target::Asterisk => return Err(Failure::NoRoute),
+    };
+    let matched = match_route(snapshot, &authority, method, uri.path())?;
+    let route = &snapshot.routes[matched.route];
+    clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
+    clean::stamp_via(&mut headers, present, &snapshot.via, version)?;
+    prepare(&mut headers, route, client, &authority);
+    Ok(Plan { route, target: upstream_target(route, uri.clone(), matched), headers })
+}

@@ -1,0 +1,201 @@
+//! Masking secrets in bodies as they stream (SEC-13): which bodies are scanned, and the scanning itself.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::access_log::RequestName;
+use super::present::{Present, only};
+use crate::secret::Scanner;
+
+/// Digests of the unmasked bytes: wrong once a byte is masked, and an oracle for the secret.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// Textual types that are neither `text/*` nor end in `+json` or `+xml`.
+const SCANNED: [&str; 8] = [
+    "application/json",
+    "application/xml",
+    "application/x-www-form-urlencoded",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/json-seq",
+    "multipart/form-data",
+];
+
+/// What is to be done with an answer's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Not of a scanned type.
+    Pass,
+    Scan,
+    /// A part of a text, or several: a secret may be cut at its border. To be asked for whole.
+    Partial,
+    /// Of a scanned type, but encoded although `identity` was asked for.
+    Encoded,
+}
+
+/// Judges an answer by its head as received.
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap, present: Present) -> Judgement {
+    // Where it has none at all, or several, anything may be in it.
+    let media_type = only(headers, CONTENT_TYPE).and_then(media_type);
+    let partial = status == StatusCode::PARTIAL_CONTENT;
+    if partial && media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("multipart/byteranges")) {
+        return Judgement::Partial;
+    }
+    if !media_type.is_none_or(is_scanned) {
+        return Judgement::Pass;
+    }
+    if partial {
+        return Judgement::Partial;
+    }
+    let encoded = |value: &HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    match present.has(Present::CONTENT_ENCODING) && headers.get_all(CONTENT_ENCODING).iter().any(encoded) {
+        true => Judgement::Encoded,
+        false => Judgement::Scan,
+    }
+}
+
+/// Removes the digests of an answer that is scanned. `ETag` stays: it is opaque.
+pub(super) fn remove_digests(headers: &mut HeaderMap) {
+    for name in &DIGESTS {
+        headers.remove(name);
+    }
+}
+
+/// Type and subtype, in whatever case; `None` if there is none to speak of.
+fn media_type(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let end = text.bytes().position(|byte| byte == b';').unwrap_or(text.len());
+    let essence = text[..end].trim_ascii();
+    essence.as_bytes().contains(&b'/').then_some(essence)
+}
+
+fn is_scanned(media_type: &str) -> bool {
+    let begins = |with: &str| media_type.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    let ends = |with: &str| {
+        let end = media_type.len().checked_sub(with.len()).and_then(|at| media_type.get(at..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(with))
+    };
+    begins("text/")
+        || ends("+json")
+        || ends("+xml")
+        || SCANNED.iter().any(|scanned| media_type.eq_ignore_ascii_case(scanned))
+}
+
+/// Scans one body. What it holds back is counted, so that the body's length stays known.
+#[derive(Debug)]
+pub(super) struct Redactor {
+    scanner: Scanner,
+    held: u64,
+    /// Whose answer it is.
+    request: RequestName,
+}
+
+impl Redactor {
+    pub(super) fn new(scanner: Scanner, request: RequestName) -> Self {
+        Redactor { scanner, held: 0, request }
+    }
+
+    /// The next bytes that can be passed on, masked; possibly none yet.
+    pub(super) fn pass(&mut self, bytes: Bytes) -> Bytes {
+        let taken = bytes.len() as u64;
+        let passed = self.scanner.push(bytes);
+        self.held = (self.held + taken).saturating_sub(passed.len() as u64);
+        passed
+    }
+
+    /// A whole body, masked.
+    pub(super) fn whole(mut self, bytes: Bytes) -> Bytes {
+        let passed = self.pass(bytes);
+        let last = self.finish();
+        if last.is_empty() { passed } else { [passed, last].concat().into() }
+    }
+
+    /// What was held back, at the body's end.
+    pub(super) fn finish(&mut self) -> Bytes {
+        self.held = 0;
+        let last = self.scanner.finish();
+        if self.scanner.masked() > 0 {
+            self.request.masked(self.scanner.masked());
+        }
+        last
+    }
+
+    /// Bytes that it holds back.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, fields: &[(&'static str, &'static str)]) -> Judgement {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        judge(StatusCode::from_u16(status).unwrap(), &headers, Present::among(headers.keys()))
+    }
+
+    /// SEC-13: textual types are scanned, and what does not say its type.
+    #[test]
+    fn textual_bodies_are_scanned() {
+        let scanned = [
+            "text/plain",
+            "TEXT/HTML; charset=utf-8",
+            "text/event-stream",
+            "application/json",
+            "application/xml",
+            "application/Problem+JSON",
+            "image/svg+xml",
+            "application/x-www-form-urlencoded",
+            "application/x-ndjson",
+            "garbage",
+            "",
+        ];
+        assert_eq!(scanned.len(), 11);
+        for media_type in scanned {
+            assert_eq!(judged(200, &[("content-type", media_type)]), Judgement::Scan, "{media_type}");
+        }
+        assert_eq!(judged(200, &[]), Judgement::Scan);
+        assert_eq!(judged(200, &[("content-type", "image/png"), ("content-type", "text/html")]), Judgement::Scan);
+        for media_type in ["image/png", "application/octet-stream", "application/grpc", "application/pdf", "video/mp4"]
+        {
+            assert_eq!(judged(200, &[("content-type", media_type)]), Judgement::Pass, "{media_type}");
+            let encoded = [("content-type", media_type), ("content-encoding", "gzip")];
+            assert_eq!(judged(206, &encoded), Judgement::Pass, "{media_type}");
+        }
+    }
+
+    /// SEC-13: a text that cannot be scanned does not pass.
+    #[test]
+    fn partial_and_encoded_texts_are_told_apart() {
+        assert_eq!(judged(206, &[("content-type", "text/plain")]), Judgement::Partial);
+        assert_eq!(judged(206, &[]), Judgement::Partial);
+        assert_eq!(judged(206, &[("content-type", "multipart/byteranges; boundary=x")]), Judgement::Partial);
+        assert_eq!(judged(200, &[("content-type", "text/css"), ("content-encoding", "br")]), Judgement::Encoded);
+        assert_eq!(judged(200, &[("content-encoding", "identity, gzip")]), Judgement::Encoded);
+        assert_eq!(judged(200, &[("content-encoding", " Identity")]), Judgement::Scan);
+    }
+
+    /// SEC-13: digests go, ETag stays.
+    #[test]
+    fn digests_of_scanned_answers_are_removed() {
+        let mut headers = HeaderMap::new();
+        for name in ["Content-MD5", "Digest", "Content-Digest", "Repr-Digest", "ETag", "Want-Digest"] {
+            headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("x"));
+        }
+        remove_digests(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["etag", "want-digest"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Which answers say that the upstream rejected the credential, and whether the request may be sent again for it.
+
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+
+use super::challenge;
+use super::present::Present;
+use super::source::Source;
+use crate::snapshot::Route;
+
+/// Answers longer than this are never read for `body_contains`.
+const MATCHED_BODY_BYTES_MAX: usize = 8 * 1024;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// gRPC's UNAUTHENTICATED.
+const GRPC_UNAUTHENTICATED: &[u8] = b"16";
+
+/// How the credential was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// By a word that means just that, before anything was done: 401, or `grpc-status: 16` in the head, which is gRPC's
+    /// 401.
+    Unauthenticated,
+    /// By an answer that the configuration reads so.
+    Configured,
+}
+
+/// Whether an answer's head leaves it open that the credential was rejected: for nearly all answers it does not.
+pub(super) fn is_suspected(route: &Route, status: StatusCode, headers: &HeaderMap, present: Present) -> bool {
+    !matches!(by_head(route, status, headers, present), ByHead::No)
+}
+
+/// Whether an answer rejects the credential. Reads the body only where the configuration asks for it.
+pub(super) async fn of(route: &Route, status: StatusCode, headers: &HeaderMap, body: &mut Source) -> Option<Rejection> {
+    let rejection = match by_head(route, status, headers, Present::among(headers.keys())) {
+        ByHead::No => return None,
+        ByHead::Yes(rejection) => rejection,
+        ByHead::AskBody => {
+            if !names_body_text(route, status, body.peek_all(MATCHED_BODY_BYTES_MAX).await?) {
+                return None;
+            }
+            by_status(status)
+        }
+    };
+    // TL-45: the token is good, and another one of the same kind would fare no better.
+    (!challenge::says_insufficient_scope(headers)).then_some(rejection)
+}
+
+enum ByHead {
+    No,
+    Yes(Rejection),
+    AskBody,
+}
+
+fn by_head(route: &Route, status: StatusCode, headers: &HeaderMap, present: Present) -> ByHead {
+    let grpc_status = if present.has(Present::GRPC_STATUS) { headers.get(GRPC_STATUS) } else { None };
+    if grpc_status.is_some_and(|value| value.as_bytes() == GRPC_UNAUTHENTICATED) {
+        return ByHead::Yes(Rejection::Unauthenticated);
+    }
+    let mut matchers = route.config.upstream.reject_on.iter().filter(|matcher| matcher.status == status).peekable();
+    if matchers.peek().is_none() {
+        return ByHead::No;
+    }
+    if matchers.any(|matcher| matcher.body_contains.is_none()) {
+        return ByHead::Yes(by_status(status));
+    }
+    // An event stream has no end to wait for, and its events are not to be delayed.
+    let endless =
+        headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    if endless { ByHead::No } else { ByHead::AskBody }
+}
+
+fn by_status(status: StatusCode) -> Rejection {
+    match status {
+        StatusCode::UNAUTHORIZED => Rejection::Unauthenticated,
+        _ => Rejection::Configured,
+    }
+}
+
+fn names_body_text(route: &Route, status: StatusCode, body: &[u8]) -> bool {
+    let matchers = route.config.upstream.reject_on.iter().filter(|matcher| matcher.status == status);
+    matchers
+        .filter_map(|matcher| matcher.body_contains.as_deref())
+        .any(|text| memchr::memmem::find(body, text.as_bytes()).is_some())
+}
+
+impl Rejection {
+    /// TL-44: whether a request of this method may be sent again. `any`: the upstream's `replay = "any"`.
+    pub(super) fn may_replay(self, method: &Method, any: bool) -> bool {
+        self == Rejection::Unauthenticated || any || method.is_idempotent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TL-44: 401 for any method; other rejection statuses for idempotent methods, unless configured.
+    #[test]
+    fn what_may_be_replayed_depends_on_status_and_method() {
+        let methods =
+            [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::POST, Method::PATCH];
+        for (index, method) in methods.iter().enumerate() {
+            assert!(Rejection::Unauthenticated.may_replay(method, false), "{method}");
+            assert!(Rejection::Configured.may_replay(method, true), "{method}");
+            assert_eq!(Rejection::Configured.may_replay(method, false), index < 5, "{method}");
+        }
+    }
+}

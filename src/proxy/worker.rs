@@ -1,0 +1,143 @@
+//! What requests of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::client_auth::KeyDigest;
+use crate::clock::Ticker;
+use crate::metrics::{RouteCells, WorkerMetrics};
+use crate::snapshot::{Living, Snapshot};
+use crate::upstream::Pool;
+
+/// The label, for route and upstream, of requests that no route matched. Their metrics belong to every snapshot.
+pub const UNMATCHED: &str = "(none)";
+
+/// What requests of one worker share. Nothing in it is shared with other workers but through `Living`.
+#[derive(Debug)]
+pub struct Worker {
+    pub index: usize,
+    pub living: Living,
+    pub pool: Rc<Pool>,
+    pub ticker: Ticker,
+    pub metrics: Arc<WorkerMetrics>,
+    /// What is in progress now is cut off by us, not left by its client.
+    ended: Cell<bool>,
+    installed: RefCell<Rc<Installed>>,
+    /// Earlier ones that may still have requests.
+    earlier: RefCell<Vec<Weak<Installed>>>,
+}
+
+/// This worker's own copy of the snapshot pointer, with its cells for each route.
+#[derive(Debug)]
+pub(super) struct Installed {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Beside `snapshot.routes`.
+    cells: Vec<Arc<RouteCells>>,
+    unmatched: Arc<RouteCells>,
+    /// Streams that none of these serves have had their time. Empty: all may go on.
+    judges: RefCell<Vec<Arc<Snapshot>>>,
+    /// Streams that wait for their upstream or client, to be woken when they are judged.
+    waiting: RefCell<Slab<Waker>>,
+}
+
+impl Worker {
+    pub fn new(index: usize, living: Living, ticker: Ticker, snapshot: Arc<Snapshot>) -> Rc<Self> {
+        let installed = RefCell::new(Rc::new(Installed::new(index, &living, snapshot)));
+        let pool = Pool::new(ticker.clone());
+        let metrics = living.metrics.worker(index);
+        let (ended, earlier) = (Cell::new(false), RefCell::default());
+        Rc::new(Worker { index, living, pool, ticker, metrics, ended, installed, earlier })
+    }
+
+    /// Says that the worker ends now: requests that are still in progress are dropped by it (SEC-40).
+    pub fn end(&self) {
+        self.ended.set(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Takes a new snapshot into use; requests in flight keep theirs. Streams that the new one no longer serves end after
+    /// its `drain_timeout` (SEC-39). Called on the worker's own runtime.
+    pub fn install(self: &Rc<Self>, snapshot: Arc<Snapshot>) {
+        let installed = Rc::new(Installed::new(self.index, &self.living, snapshot.clone()));
+        let before = Rc::downgrade(&self.installed.replace(installed));
+        let mut earlier = self.earlier.borrow_mut();
+        earlier.push(before);
+        // Those without requests are gone by now.
+        earlier.retain(|installed| installed.strong_count() > 0);
+        if earlier.is_empty() {
+            return;
+        }
+        let (judged, worker) = (earlier.clone(), Rc::downgrade(self));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(snapshot.drain_timeout).await;
+            let Some(worker) = worker.upgrade() else { return };
+            // A later reload may have brought back what this one had removed: then it goes on.
+            let now = worker.installed().snapshot.clone();
+            judged.iter().filter_map(Weak::upgrade).for_each(|installed| installed.judge_by(&[&snapshot, &now]));
+        });
+    }
+
+    /// What is installed now. A request takes it once.
+    pub(super) fn installed(&self) -> Rc<Installed> {
+        self.installed.borrow().clone()
+    }
+}
+
+impl Installed {
+    fn new(worker: usize, living: &Living, snapshot: Arc<Snapshot>) -> Self {
+        let cells = |route: &str, upstream: &str| living.metrics.route(worker, route, upstream);
+        Installed {
+            cells: snapshot.routes.iter().map(|route| cells(&route.config.name, &route.config.upstream.name)).collect(),
+            unmatched: cells(UNMATCHED, UNMATCHED),
+            snapshot,
+            judges: RefCell::default(),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// The cells of a route, or those of requests without one.
+    pub(super) fn cells(&self, route: Option<usize>) -> &RouteCells {
+        route.map_or(&self.unmatched, |route| &self.cells[route])
+    }
+
+    /// Wakes every stream, so that each learns whether it may go on.
+    fn judge_by(&self, judges: &[&Arc<Snapshot>]) {
+        *self.judges.borrow_mut() = judges.iter().map(|judge| Arc::clone(judge)).collect();
+        let wakers: Vec<_> = self.waiting.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn route_name(&self, route: Option<usize>) -> Option<&str> {
+        route.map(|route| &*self.snapshot.routes[route].config.name)
+    }
+
+    /// Whether a stream of this route and client key has had its time.
+    pub(super) fn is_over(&self, route: Option<usize>, key: Option<&KeyDigest>) -> bool {
+        let judges = self.judges.borrow();
+        route.is_some_and(|route| {
+            let serves = |judge: &Arc<Snapshot>| judge.still_serves(&self.snapshot.routes[route], key);
+            !judges.is_empty() && !judges.iter().any(serves)
+        })
+    }
+
+    /// Keeps the waker of a stream that waits; `place` is where the stream's last one was kept.
+    pub(super) fn wait(&self, place: &mut Option<usize>, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        match place {
+            Some(place) => waiting[*place].clone_from(waker),
+            None => *place = Some(waiting.insert(waker.clone())),
+        }
+    }
+
+    /// Forgets the waker of a stream that has ended.
+    pub(super) fn stop_waiting(&self, place: usize) {
+        self.waiting.borrow_mut().remove(place);
+    }
+}
