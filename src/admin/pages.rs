@@ -1,0 +1,126 @@
+//! The pages themselves.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text as openmetrics};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::{State, page, text};
+use crate::metrics::{counter, counters, gauge, gauges};
+use crate::token::CellStatus;
+use crate::upstream::ReplayBudget;
+
+pub(super) fn readiness(state: &State) -> Response<Full<Bytes>> {
+    match state.health.why_not_ready(state.living.clock.now(), || state.living.tokens.statuses()) {
+        None => text(StatusCode::OK, "ready\n"),
+        Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+    }
+}
+
+/// What a person wants to see: what runs, since when, and how the credentials are.
+pub(super) fn status(state: &State) -> Response<Full<Bytes>> {
+    let living = &state.living;
+    let cells = living.tokens.statuses();
+    let not_ready = state.health.why_not_ready(living.clock.now(), || cells.clone());
+    let (applied, refused) = living.metrics.process().reloads();
+    let listeners = state.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": living.clock.now().since(state.started).as_secs(),
+        "ready": not_ready.is_none(),
+        "not_ready_because": not_ready,
+        "listeners": listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reloads": { "applied": applied, "refused": refused },
+        "requests": living.metrics.requests(),
+        "log_lines_dropped": (state.log_lines_dropped)(),
+        "credentials": cells.iter().map(credential).collect::<Vec<_>>(),
+    });
+    // A value of `json!` can always be written.
+    page(StatusCode::OK, "application/json", format!("{status:#}\n"))
+}
+
+fn credential(cell: &CellStatus) -> Value {
+    json!({
+        "name": &*cell.name,
+        "state": cell.state,
+        "generation": cell.generation.map(|generation| generation.0),
+        "suspect": cell.suspect,
+        "expires_in_seconds": cell.expires_in.map(seconds),
+        "fetching": cell.fetching,
+        "next_try_in_seconds": cell.next_try_in.map(seconds),
+        "last_error": cell.last_error.as_deref(),
+        "fetches_granted": cell.fetches_granted,
+        "fetches_failed": cell.fetches_failed,
+        "rejections": cell.rejections,
+        "replays_accepted": cell.replays_accepted,
+        "late": cell.late,
+    })
+}
+
+/// Seconds with milliseconds: more digits would say nothing.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+pub(super) fn metrics(state: &State) -> Response<Full<Bytes>> {
+    state.living.metrics.process().set_log_lines_dropped((state.log_lines_dropped)());
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(state.living.metrics.clone()));
+    registry.register_collector(Box::new(Tokens(state.living.tokens.statuses())));
+    registry.register_collector(Box::new(ReplayCopies(state.living.replay_budget.clone())));
+    let mut scraped = String::with_capacity(16 << 10);
+    match openmetrics::encode(&mut scraped, &registry) {
+        Ok(()) => page(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", scraped),
+        // Writing to a string fails only if a metric refuses to be encoded.
+        Err(fmt::Error) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be encoded\n"),
+    }
+}
+
+/// The copies of bodies that are kept for a replay.
+#[derive(Debug)]
+struct ReplayCopies(Arc<ReplayBudget>);
+
+impl Collector for ReplayCopies {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        counter(&mut encoder, "attache_replay_copies_refused", "Bodies not kept for want of memory", self.0.refused())?;
+        gauge(&mut encoder, "attache_replay_copies_bytes", "Bytes of bodies that are kept", self.0.used() as f64)
+    }
+}
+
+type Count = fn(&CellStatus) -> u64;
+
+/// The tokens' cells, as a scrape sees them.
+#[derive(Debug)]
+struct Tokens(Vec<CellStatus>);
+
+impl Collector for Tokens {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let label = |cell: &CellStatus| [("credential", cell.name.to_string())];
+        let families: [(&str, &str, Count); 5] = [
+            ("attache_token_fetches_granted", "Fetches that brought a token", |cell| cell.fetches_granted),
+            ("attache_token_fetches_failed", "Fetches that failed", |cell| cell.fetches_failed),
+            ("attache_token_rejections", "Requests whose token the upstream rejected", |cell| cell.rejections),
+            ("attache_token_replays_accepted", "Replays with a new token that were accepted", |cell| {
+                cell.replays_accepted
+            }),
+            ("attache_token_late", "Times that a token was found late, with its renewal not done", |cell| cell.late),
+        ];
+        for (name, help, of) in families {
+            counters(encoder, name, help, self.0.iter().map(|cell| (label(cell), of(cell))))?;
+        }
+        let states = self.0.iter().map(|cell| ([("credential", &*cell.name), ("state", cell.state)], 1.0));
+        gauges(encoder, "attache_token_state", "The state that a credential's token is in", states)?;
+        let expiries = self.0.iter().filter_map(|cell| Some((label(cell), cell.expires_in?.as_secs_f64())));
+        gauges(encoder, "attache_token_expires_in_seconds", "How long the token is still valid", expiries)?;
+        let suspects = self.0.iter().map(|cell| (label(cell), f64::from(u8::from(cell.suspect))));
+        gauges(encoder, "attache_token_suspect", "Whether the upstream has rejected the current token", suspects)
+    }
+}
