@@ -1,0 +1,119 @@
+//! A reload that takes its time, and what does not wait for it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::rig::{breathe, read_head};
+use super::*;
+use crate::app::Running;
+use crate::clock::{Clock, SystemClock};
+
+/// A reload that waits in a secret's command until the test says the secret.
+struct Held {
+    reload: JoinHandle<Result<(), String>>,
+    secret: File,
+}
+
+const SLOW: &str = "[credentials.slow.bearer]\ntoken = { command = [\"cat\", \"pipe\"] }\n";
+
+impl Held {
+    /// `toml` names the credential [`SLOW`]. Returns once its command runs.
+    fn start(rig: &Rig, running: &Arc<Running>, toml: &str) -> Self {
+        let pipe = rig.folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        rig.write(toml);
+        let running = running.clone();
+        let reload = std::thread::spawn(move || running.reload());
+        // Opens when the command has opened its end.
+        let secret = OpenOptions::new().write(true).open(pipe).unwrap();
+        Held { reload, secret }
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        self.secret.write_all(b"the slow secret of the test\n").unwrap();
+        drop(self.secret);
+        self.reload.join().unwrap()
+    }
+}
+
+/// SEC-40: the end waits neither for a reload that hangs nor behind others in the queue; readiness goes off at once.
+#[test]
+fn nothing_delays_the_end() {
+    let server = "[server]\ndrain_delay = \"1s\"\n";
+    let mut rig = Rig::start(server);
+    let (address, admin) = (rig.running().addresses()[0], rig.running().admin_address().unwrap());
+    let running = Arc::new(rig.take());
+    let held = Held::start(&rig, &running, &rig.toml(&format!("{server}{SLOW}")));
+    let reload = |running: &Arc<Running>| {
+        let running = running.clone();
+        std::thread::spawn(move || running.reload())
+    };
+    let queued: Vec<_> = (0..40).map(|_| reload(&running)).collect();
+    while !queued.iter().any(JoinHandle::is_finished) {
+        // The queue is full once one was turned away.
+        breathe();
+    }
+    let begun = SystemClock.now();
+    let ending = std::thread::spawn(move || running.controller.shutdown());
+    while Client::connect(admin).get("/readyz").status == 200 {
+        assert!(SystemClock.now().since(begun) < Duration::from_secs(1), "readiness is still on");
+        breathe();
+    }
+    assert_eq!(Client::connect(address).get("/x").body, "hello", "it drains");
+    ending.join().unwrap();
+    let took = SystemClock.now().since(begun);
+    assert!((Duration::from_secs(1)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!(held.reload.join().unwrap().unwrap_err().contains("shutting down"));
+    assert!(queued.into_iter().all(|reload| reload.join().unwrap().is_err()));
+}
+
+/// The control thread fetches tokens while a secret's command hangs.
+#[test]
+fn a_slow_secret_delays_no_token() {
+    let mut rig = Rig::start("");
+    std::fs::write(rig.folder.path().join("secret"), "a secret of the test").unwrap();
+    let crm = format!(
+        "[credentials.crm.client_credentials]\ntoken_url = \"http://{}/token\"\nclient_id = \"it\"\n\
+         client_secret = {{ file = \"secret\" }}\n",
+        token_endpoint()
+    );
+    let with = |more: &str| rig.toml(more).replace("[upstreams.api]\n", "[upstreams.api]\ncredential = \"crm\"\n");
+    let (quick, slow) = (with(&crm), with(&format!("{crm}{SLOW}")));
+    rig.reload(&quick).unwrap();
+    let mut client = rig.client();
+    let running = Arc::new(rig.take());
+    let held = Held::start(&rig, &running, &slow);
+    let begun = SystemClock.now();
+    assert_eq!(client.get("/x").status, 200);
+    let took = SystemClock.now().since(begun);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(!held.reload.is_finished());
+    held.end().unwrap();
+}
+
+/// Grants a token to whoever asks.
+fn token_endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let mut reader = BufReader::new(tcp.unwrap());
+            let Some(head) = read_head(&mut reader) else { continue };
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap();
+            reader.read_exact(&mut vec![0; length.trim().parse().unwrap()]).unwrap();
+            let token = r#"{"access_token":"a-token-of-the-test","token_type":"Bearer","expires_in":3600}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{token}",
+                token.len()
+            );
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}

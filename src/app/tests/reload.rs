@@ -1,0 +1,178 @@
+//! Reloading under load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use super::process::{child, log_text, said};
+use super::rig::breathe;
+use super::*;
+
+/// Clients that send requests without a pause, on connections that are kept and on new ones.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(rig: &Rig) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let address = rig.running().addresses()[0];
+        let threads = (0..4).map(|number| {
+            let (stop, answered) = (stop.clone(), answered.clone());
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                while !stop.load(Ordering::Relaxed) {
+                    if number % 2 == 0 {
+                        client = Client::connect(address);
+                    }
+                    let answer = client.get("/x");
+                    assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let threads = threads.collect();
+        Load { stop, answered, threads }
+    }
+
+    /// Waits until further requests have been answered from start to end.
+    fn goes_on(&self) {
+        let wanted = self.answered.load(Ordering::Relaxed) + 20;
+        while self.answered.load(Ordering::Relaxed) < wanted {
+            assert!(self.threads.iter().all(|thread| !thread.is_finished()), "a request failed");
+            breathe();
+        }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// SEC-38: an invalid reload under load leaves everything as it is: no request fails, a metric tells.
+#[test]
+fn an_invalid_reload_changes_nothing() {
+    let rig = Rig::start("");
+    let load = Load::start(&rig);
+    load.goes_on();
+    for broken in
+        ["this is no TOML", &rig.toml("[upstreams.other]\nurl = \"http://127.0.0.1:1\"\ncredential = \"none\"\n")]
+    {
+        let error = rig.reload(broken).unwrap_err();
+        assert!(error.contains("proxy.toml"), "{error}");
+        load.goes_on();
+    }
+    let metrics = rig.admin("/metrics").body;
+    assert!(metrics.contains(r#"attache_config_reloads_total{result="refused"} 2"#), "{metrics}");
+    assert!(metrics.contains("attache_config_last_reload_refused 1"), "{metrics}");
+    load.stop();
+}
+
+/// SEC-39: a valid reload under load, with a listener more and a listener less: no request fails.
+#[test]
+fn listeners_come_and_go_without_a_failed_request() {
+    let rig = Rig::start("");
+    let load = Load::start(&rig);
+    load.goes_on();
+    let more = rig.toml("") + "\n[[listeners]]\naddress = \"127.0.0.1:0\"\n";
+    rig.reload(&more).unwrap();
+    let addresses = rig.running().addresses();
+    assert_eq!(addresses.len(), 2);
+    let mut second = Client::connect(addresses[1]);
+    assert_eq!(second.get("/x").body, "hello");
+    load.goes_on();
+    rig.reload(&rig.toml("")).unwrap();
+    load.goes_on();
+    assert_eq!(rig.running().addresses(), addresses[..1], "the first was never closed");
+    assert_eq!(second.rest().unwrap(), "", "what came in by a listener ends with it");
+    let refused = loop {
+        // The sockets close as soon as the workers have taken what was queued.
+        if let Err(error) = std::net::TcpStream::connect(addresses[1]) {
+            break error;
+        }
+        breathe();
+    };
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    load.stop();
+}
+
+/// SEC-39: what is in flight keeps the configuration that it began with.
+#[test]
+fn a_stream_goes_on_across_a_reload() {
+    let rig = Rig::start("");
+    let mut client = rig.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    let go_on = rig.upstream.slow.recv().unwrap();
+    rig.reload(&rig.toml("").replace("path = \"/{*rest}\"", "path = \"/other/{*rest}\"")).unwrap();
+    assert_eq!(rig.client().get("/x").status, 404, "new requests see the new routes");
+    go_on.send(()).unwrap();
+    client.send("GET /other/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let rest = client.rest().unwrap();
+    assert!(rest.starts_with("5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\nHTTP/1.1 200"), "{rest}");
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_by_name() {
+    let rig = Rig::start("[server]\nworkers = 2\n");
+    let error = rig.reload(&rig.toml("[server]\nworkers = 1\n")).unwrap_err();
+    assert!(error.contains("[server] workers") && error.contains("hint"), "{error}");
+    let moved = rig.toml("[server]\nworkers = 2\n").replace("[admin]\naddress = \"127.0.0.1:0\"", "");
+    let error = rig.reload(&moved).unwrap_err();
+    assert!(error.contains("[admin]"), "{error}");
+    let more = "[server]\nworkers = 2\nlimits.replay_memory_bytes_max = 1048576\n";
+    let error = rig.reload(&rig.toml(more)).unwrap_err();
+    assert!(error.contains("limits.replay_memory_bytes_max") && error.contains("restart"), "{error}");
+    assert_eq!(rig.client().get("/x").status, 200);
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_refuses_the_reload_as_a_whole() {
+    let rig = Rig::start("");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!("[[listeners]]\naddress = \"{}\"\n", taken.local_addr().unwrap());
+    let error = rig.reload(&rig.toml(&more)).unwrap_err();
+    assert!(error.contains("in use"), "{error}");
+    assert_eq!(rig.running().addresses().len(), 1);
+    assert_eq!(rig.client().get("/x").status, 200);
+}
+
+#[test]
+fn a_second_instance_is_told_that_the_address_is_in_use() {
+    let rig = Rig::start("");
+    let fixed = rig.toml("").replacen("127.0.0.1:0", &rig.running().addresses()[0].to_string(), 1);
+    rig.write(&fixed);
+    let error = crate::app::start(rig.options(false)).unwrap_err();
+    assert!(error.to_string().contains("another instance"), "{error}");
+}
+
+#[test]
+fn a_second_instance_is_told_that_the_admin_address_is_in_use() {
+    let rig = Rig::start("");
+    let admin = rig.running().admin_address().unwrap();
+    rig.write(&rig.toml("").replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"{admin}\"")));
+    let error = crate::app::start(rig.options(false)).unwrap_err().to_string();
+    assert!(error.contains("[admin]") && error.contains("another instance"), "{error}");
+}
+
+/// SEC-38: the log says of each problem what is wrong, where, and what to do, in a line of its own.
+#[test]
+fn every_problem_of_a_refused_reload_is_a_line() {
+    let output = child("app::tests::reload::every_problem_of_a_refused_reload_is_a_line", || {
+        log_text();
+        let rig = Rig::start("");
+        rig.reload(&rig.toml("[server]\nworker = 2\n[log]\nlevels = \"info\"\n")).unwrap_err();
+        crate::app::log::flush();
+    });
+    let Some(output) = output else { return };
+    let said = said(&output);
+    let refused: Vec<_> = said.lines().filter(|line| line.contains("the configuration was not reloaded")).collect();
+    assert_eq!(refused.len(), 2, "{said}");
+    for (line, (at, hint)) in refused.iter().zip([("proxy.toml:2", "workers"), ("proxy.toml:4", "level")]) {
+        assert!(line.contains(at) && line.contains("hint=") && line.contains(hint), "{line}");
+        assert!(!line.contains("\\n"), "{line}");
+    }
+}
