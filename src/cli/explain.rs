@@ -1,0 +1,388 @@
+//! `attache explain METHOD URL`: what would happen to a request.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::header::{FORWARDED, HOST, VIA};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use tokio::runtime::Builder;
+
+use super::Failure;
+use super::routes::clients;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Access, Config, Credential, CredentialKind, HttpUrl, Replay, Route, TokenEndpoint, Upstream};
+use crate::credential;
+use crate::proxy::failure::Failure as Refusal;
+use crate::proxy::{self, Plan};
+use crate::snapshot::{self, Living, Snapshot};
+
+/// Headers that a client might send, and how what they stand for is called. Which of them go no further, the proxy says.
+static EXAMPLES: [(&str, HeaderName); 11] = [
+    ("Authorization", http::header::AUTHORIZATION),
+    ("Proxy-Authorization", http::header::PROXY_AUTHORIZATION),
+    ("X-Api-Key", HeaderName::from_static("x-api-key")),
+    ("Cookie", http::header::COOKIE),
+    ("Forwarded", FORWARDED),
+    ("X-Forwarded-*", HeaderName::from_static("x-forwarded-for")),
+    ("X-Real-IP", HeaderName::from_static("x-real-ip")),
+    ("X-Original-URL", HeaderName::from_static("x-original-url")),
+    ("X-Rewrite-URL", HeaderName::from_static("x-rewrite-url")),
+    ("hop-by-hop headers", HeaderName::from_static("keep-alive")),
+    ("names with `_`", HeaderName::from_static("x_y")),
+];
+
+/// What a header holds that the client sent.
+static CLIENTS_OWN: HeaderValue = HeaderValue::from_static("the client's own");
+
+/// The URL that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Host and port; empty if only a path was given.
+    authority: String,
+    /// Path and query as they were given.
+    target: Uri,
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Asked, String> {
+        // Clients keep the fragment to themselves.
+        let url = url.split('#').next().unwrap_or_default();
+        let (authority, target) = match url.split_once("://") {
+            Some((scheme, rest)) => {
+                let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                HttpUrl::parse(&format!("{scheme}://{authority}"))?;
+                (authority, target)
+            }
+            None if url.starts_with('/') => ("", url),
+            None => return Err("it begins with `http://`, `https://` or, for a path alone, `/`".to_owned()),
+        };
+        // They also begin every path with a slash.
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        let target = target.parse().map_err(|error| format!("it cannot be asked for: {error}"))?;
+        Ok(Asked { authority: authority.to_owned(), target })
+    }
+}
+
+pub(super) fn explain(config: &Config, method: Method, asked: Asked) -> Result<String, Failure> {
+    // Nothing runs on it: it is what a snapshot is made with.
+    let runtime = Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot make a runtime: {error}")))?;
+    let living = Living::new(config, Arc::new(SystemClock), runtime.handle().clone());
+    let snapshot = Snapshot::compile(config, &living);
+    let request = request(&snapshot, method, asked);
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let client = proxy::Client { address: nowhere, tls: false, local: nowhere };
+    match proxy::plan(&snapshot, &client, &request) {
+        Ok(plan) => Ok(describe(&plan, request.method())),
+        Err(refusal) => Err(Failure::Failed(refused(&refusal, &request))),
+    }
+}
+
+/// The request as the proxy would receive it. Without a host, as only HTTP/1.0 may be.
+fn request(snapshot: &Snapshot, method: Method, asked: Asked) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = asked.target;
+    let removed = snapshot.routes.iter().flat_map(|route| &route.config.request_headers.remove);
+    let attached = snapshot.credentials.iter().flat_map(|credential| credential.header_names());
+    for name in EXAMPLES.iter().map(|(_, name)| name).chain(removed).chain(attached) {
+        request.headers_mut().insert(name.clone(), CLIENTS_OWN.clone());
+    }
+    match HeaderValue::try_from(asked.authority) {
+        Ok(host) if !host.is_empty() => drop(request.headers_mut().insert(HOST, host)),
+        _ => *request.version_mut() = Version::HTTP_10,
+    }
+    request
+}
+
+/// What the client would be answered with.
+fn refused(refusal: &Refusal, request: &Request<()>) -> String {
+    let status = refusal.meaning().status.as_u16();
+    match refusal {
+        Refusal::NoRoute => {
+            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+            let on_host = host.map(|host| format!(" on host {host}")).unwrap_or_default();
+            let why = format!("{status}: no route has the path {}{on_host}", request.uri().path());
+            format!("{why}. `attache routes` lists what there is.")
+        }
+        Refusal::MethodNotAllowed(methods) => {
+            let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let why = format!("{status}: no route has the method {} for this path", request.method());
+            format!("{why}, but there are {}.", methods.join(", "))
+        }
+        other => format!("{status}: {}: {}", other.meaning().title, other.detail()),
+    }
+}
+
+/// A line of the answer: what it is about, and what is said.
+fn line(out: &mut String, about: &str, text: impl std::fmt::Display) {
+    writeln!(out, "{about:<13}{text}").expect("a text takes all that is written");
+}
+
+fn describe(plan: &Plan<'_>, method: &Method) -> String {
+    let route = &*plan.route.config;
+    let upstream = &route.upstream;
+    let mut out = String::new();
+    line(&mut out, "route", &route.name);
+    line(&mut out, "matches", format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path.text));
+    let presented = match route.access {
+        Access::Anyone => "",
+        Access::Clients(_) => ", with a key as `Authorization: Bearer`, `X-Api-Key` or Basic password",
+    };
+    line(&mut out, "may call", format!("{}{presented}", clients(&route.access)));
+    line(&mut out, "upstream", &upstream.name);
+    line(&mut out, "sends", format!("{method} {}", url(plan)));
+    line(&mut out, "", format!("host: {}", upstream.url.authority()));
+    for (name, value) in added(plan) {
+        line(&mut out, "", format!("{name}: {value}"));
+    }
+    line(&mut out, "credential", credential(upstream));
+    line(&mut out, "keeps back", kept_back(plan));
+    line(&mut out, "answer", answer(route));
+    if let Some(text) = rejection(upstream) {
+        line(&mut out, "if rejected", text);
+    }
+    out
+}
+
+/// The URL that is asked for upstream.
+fn url(plan: &Plan<'_>) -> String {
+    let url = &plan.route.config.upstream.url;
+    let parameter = plan.route.credential.as_deref().and_then(|credential| parameter(plan.route, credential));
+    format!("{}://{}{}", url.scheme(), url.authority(), plan.target(parameter.as_deref()))
+}
+
+/// The query parameter that the credential sets, with the credential's name for its value.
+fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Option<String> {
+    let attachment = credential.ready(SystemClock.now())?;
+    let (name, _value) = attachment.query()?.split_once('=')?;
+    Some(format!("{name}=<{}>", route.credential_name.as_deref().unwrap_or_default()))
+}
+
+/// The headers that the client did not send.
+fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
+    let mut added = BTreeMap::new();
+    for (name, value) in plan.headers.iter().filter(|(_, value)| *value != CLIENTS_OWN) {
+        let about_the_client = *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
+        let (name, value) = match name {
+            &VIA => ("via", "1.1 and a pseudonym that is drawn at each start".to_owned()),
+            _ if about_the_client => {
+                ("forwarded, x-forwarded-*", "the client's address, and the scheme and host that it used".to_owned())
+            }
+            name => (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        };
+        added.insert(name.to_owned(), value);
+    }
+    let credential = plan.route.config.upstream.credential.as_deref();
+    for name in plan.route.credential.iter().flat_map(|credential| credential.header_names()) {
+        // It wins over the route's own edits.
+        added.extend(credential.map(|credential| (name.to_string(), in_header(credential))));
+    }
+    added
+}
+
+/// What stands in the credential's header, its name in place of its value.
+fn in_header(credential: &Credential) -> String {
+    let name = &credential.name;
+    match &credential.kind {
+        CredentialKind::ClientCredentials(_) => format!("Bearer <token of {name}>"),
+        CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
+        CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
+        CredentialKind::ApiKey { .. } => format!("<{name}>"),
+    }
+}
+
+fn credential(upstream: &Upstream) -> String {
+    let Some(credential) = &upstream.credential else { return "none".to_owned() };
+    let name = &credential.name;
+    match &credential.kind {
+        CredentialKind::ClientCredentials(grant) => match &grant.endpoint {
+            TokenEndpoint::Url(url) => format!("{name}: client credentials of {} at {url}", grant.client_id),
+            TokenEndpoint::Issuer { issuer, .. } => {
+                format!("{name}: client credentials of {} at the token endpoint of {issuer}", grant.client_id)
+            }
+        },
+        CredentialKind::Bearer { .. } => format!("{name}: a fixed Bearer token"),
+        CredentialKind::ApiKey { .. } => format!("{name}: a fixed key"),
+        CredentialKind::Basic { username, .. } => format!("{name}: Basic, as {username}"),
+    }
+}
+
+/// What of the client's the upstream does not get.
+fn kept_back(plan: &Plan<'_>) -> String {
+    let is_kept_back = |name: &HeaderName| plan.headers.get(name) != Some(&CLIENTS_OWN);
+    let examples = EXAMPLES.iter().filter(|(_, name)| is_kept_back(name)).map(|(called, _)| (*called).to_owned());
+    let mut parts: Vec<String> = examples.collect();
+    let own = plan.route.config.request_headers.remove.iter();
+    let attached = plan.route.credential.iter().flat_map(|credential| credential.header_names());
+    let others = own.chain(attached).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
+    parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
+    if let Some(name) = plan.route.credential.as_ref().and_then(|credential| credential.query_name()) {
+        parts.push(format!("the query parameter {name}"));
+    }
+    parts.join(", ")
+}
+
+fn answer(route: &Route) -> String {
+    let mut parts = Vec::new();
+    parts.push(if route.cookies { "Set-Cookie passes" } else { "Set-Cookie is removed" }.to_owned());
+    let edits = &route.response_headers;
+    parts.extend(edits.remove.iter().map(|name| format!("{name} is removed")));
+    parts.extend(
+        edits.set.iter().map(|(name, value)| format!("{name} is set to {}", String::from_utf8_lossy(value.as_bytes()))),
+    );
+    if route.upstream.credential.is_some() {
+        let bodies = if route.redact_bodies { "in headers and textual bodies" } else { "in headers only" };
+        parts.push(format!("the credential is masked {bodies}"));
+    }
+    parts.join("; ")
+}
+
+fn rejection(upstream: &Upstream) -> Option<String> {
+    let credential = upstream.credential.as_deref()?;
+    if !matches!(credential.kind, CredentialKind::ClientCredentials(_)) {
+        return None;
+    }
+    let rejections = upstream.reject_on.iter().map(|on| match &on.body_contains {
+        Some(text) => format!("{} with {text:?}", on.status.as_u16()),
+        None => on.status.as_u16().to_string(),
+    });
+    let statuses = rejections.collect::<Vec<_>>().join(", ");
+    let which = match upstream.replay {
+        Replay::Any => "any request",
+        Replay::Safe => "after 401 any request, else idempotent ones",
+    };
+    Some(format!("({statuses}) a new token is fetched, and the request sent once more: {which}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Load, load};
+
+    const FILE: &str = r#"
+        [[listeners]]
+        address = "127.0.0.1:8080"
+        [clients.billing.key]
+        sha256 = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+        [credentials.crm.client_credentials]
+        token_url = "https://login.example/token"
+        client_id = "attache"
+        client_secret = { env = "SECRET" }
+        [credentials.maps.api_key]
+        query = "key"
+        value = { env = "SECRET" }
+        [upstreams.crm]
+        url = "https://api.crm.example/v2"
+        credential = "crm"
+        [upstreams.maps]
+        url = "https://maps.example"
+        credential = "maps"
+        [credentials.shop.api_key]
+        header = "X-Shop-Key"
+        value = { env = "SECRET" }
+        [upstreams.shop]
+        url = "https://shop.example"
+        credential = "shop"
+        forwarded = true
+        [[routes]]
+        path = "/orders/{id}"
+        upstream = "shop"
+        upstream_path = "/v1/order/{id}/full"
+        clients = "anyone"
+        redact_bodies = false
+        [[routes]]
+        path = "/crm/{*rest}"
+        upstream = "crm"
+        clients = ["billing"]
+        request_headers = { set = { X-Team = "billing" }, remove = ["X-Debug"] }
+        [[routes]]
+        path = "/maps/{*rest}"
+        methods = ["GET"]
+        upstream = "maps"
+        clients = "anyone"
+        cookies = true
+    "#;
+
+    fn ask(method: &str, url: &str) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
+        std::fs::write(&file, FILE).unwrap();
+        let loaded = load(&file, &Environment::default(), Load::WithoutSecrets).unwrap();
+        let method = method.parse().map_err(|_| "no method".to_owned())?;
+        explain(&loaded.config, method, url.parse()?).map_err(|failure| match failure {
+            Failure::Failed(why) => why,
+            Failure::Invalid(problems) => problems.to_string(),
+        })
+    }
+
+    #[test]
+    fn a_request_is_followed_to_its_upstream() {
+        let text = ask("POST", "http://localhost:8080/crm/customers/7%2F8?page=2#top").unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..10],
+            [
+                "route        /crm/{*rest}",
+                "matches      /crm/{*rest}",
+                "may call     billing, with a key as `Authorization: Bearer`, `X-Api-Key` or Basic password",
+                "upstream     crm",
+                "sends        POST https://api.crm.example/v2/customers/7%2F8?page=2",
+                "             host: api.crm.example",
+                "             accept-encoding: identity",
+                "             authorization: Bearer <token of crm>",
+                "             via: 1.1 and a pseudonym that is drawn at each start",
+                "             x-team: billing",
+            ]
+        );
+        assert_eq!(lines[10], "credential   crm: client credentials of attache at https://login.example/token");
+        assert_eq!(
+            lines[11],
+            "keeps back   Authorization, Proxy-Authorization, X-Api-Key, Cookie, Forwarded, X-Forwarded-*, X-Real-IP, \
+             X-Original-URL, X-Rewrite-URL, hop-by-hop headers, names with `_`, x-debug"
+        );
+    }
+
+    #[test]
+    fn a_key_in_a_header_and_a_template_are_filled_in() {
+        let text = ask("GET", "/orders/7%2F8?a=1").unwrap();
+        let sends = "sends        GET https://shop.example/v1/order/7%2F8/full?a=1\n             host: shop.example\n";
+        assert!(text.contains(sends), "{text}");
+        assert!(text.contains("\n             x-shop-key: <shop>\n"), "{text}");
+        assert!(text.contains("\n             forwarded, x-forwarded-*: the client's address"), "{text}");
+        assert!(text.contains("names with `_`, x-shop-key\n") && !text.contains("accept-encoding"), "{text}");
+    }
+
+    /// SEC-10: the client's own parameter of the credential's name goes, in whatever encoding.
+    #[test]
+    fn a_key_in_the_query_stands_in_for_the_clients_own() {
+        let text = ask("GET", "/maps/geo?a=1&key=mine&%6bey=mine&b=").unwrap();
+        assert!(text.contains("\nsends        GET https://maps.example/geo?a=1&b=&key=<maps>\n"), "{text}");
+        assert!(text.contains("\nmay call     anyone\n"), "{text}");
+        assert!(!text.contains("mine") && !text.contains("Cookie,"), "{text}");
+        assert!(!text.contains("if rejected"), "{text}");
+    }
+
+    #[test]
+    fn what_no_route_answers_is_said() {
+        for (method, url, why) in [
+            ("GET", "http://localhost/nothing", "404: no route has the path /nothing on host localhost."),
+            ("POST", "/maps/x", "405: no route has the method POST for this path, but there are GET"),
+            ("GET", "/crm/../x", "400: The path is ambiguous: the path holds a dot segment"),
+            ("TRACE", "/crm/x", "405: TRACE is not offered: "),
+            ("GET", "http://a,b/crm/x", "the URL's host is neither a host name nor an address"),
+            ("G T", "/crm/x", "no method"),
+            ("GET", "crm/x", "it begins with"),
+            ("GET", "/crm/x y", "it cannot be asked for"),
+            ("GET", "ftp://localhost/", "a URL's scheme is"),
+        ] {
+            let answer = ask(method, url).unwrap_err();
+            assert!(answer.starts_with(why), "{answer}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The `attache` program: everything it does is in the library.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    attache::cli::main()
+}
