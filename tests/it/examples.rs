@@ -1,0 +1,99 @@
+//! Every proxy.toml that the documentation shows is one that attache takes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use attache::config::{Environment, Load, load};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The environment of whoever follows the documentation.
+fn environment() -> Environment {
+    let variables = ["DEMO_CLIENT_SECRET", "CRM_SECRET", "MAPS_KEY", "SECRET"];
+    Environment(variables.map(|name| (name.to_owned(), "a-secret-of-the-examples".to_owned())).into())
+}
+
+/// The `toml` blocks of a page, with the line each begins at. What is not a whole proxy.toml is written as plain text.
+fn blocks(page: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line.trim() == "```toml" {
+            let block = lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```");
+            blocks.push((number + 2, block.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    blocks
+}
+
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(format!("{ROOT}/docs")).expect("there is docs/");
+    let mut pages: Vec<_> = docs.map(|entry| entry.expect("docs/ can be listed").path()).collect();
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.extend(["README.md", "ARCHITECTURE.md"].map(|name| Path::new(ROOT).join(name)));
+    pages
+}
+
+/// A folder with the certificates that examples name, made as they say.
+fn folder_with_certificates() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made =
+        Command::new("sh").arg(format!("{ROOT}/certs/make.sh")).arg(folder.path().join("certs")).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for name in ["maps", "crm"] {
+        let file = folder.path().join(name);
+        fs::write(&file, "a-secret-of-the-examples\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&file, mode).unwrap();
+    }
+    folder
+}
+
+/// Loads a text as proxy.toml in this folder; examples keep their files in /run/secrets, here they are at hand.
+fn problems(folder: &Path, text: &str) -> Option<String> {
+    let file = folder.join("proxy.toml");
+    let text = text.replace("/run/secrets/", &format!("{}/", folder.display()));
+    let text = text.replace("\"certs/", &format!("\"{}/certs/", folder.display()));
+    fs::write(&file, text).unwrap();
+    load(&file, &environment(), Load::WithoutCommands).err().map(|problems| problems.to_string())
+}
+
+#[test]
+fn every_example_in_the_documentation_loads() {
+    let folder = folder_with_certificates();
+    let mut count = BTreeMap::new();
+    for page in pages() {
+        for (line, block) in blocks(&page) {
+            if let Some(problems) = problems(folder.path(), &block) {
+                panic!("{}:{line}: {problems}", page.display());
+            }
+            *count.entry(page.file_name().unwrap().to_string_lossy().into_owned()).or_insert(0) += 1;
+        }
+    }
+    assert!(count.contains_key("README.md") && count.contains_key("configuration.md"), "{count:?}");
+}
+
+#[test]
+fn the_demos_proxy_toml_loads_without_a_warning() {
+    let loaded = load(Path::new(ROOT).join("proxy.toml").as_path(), &environment(), Load::Full);
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.problems.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.config.routes.len(), 2);
+}
+
+/// The script must also be harmless when it runs again: keys that are in use stay.
+#[test]
+fn development_certificates_are_made_once() {
+    let folder = folder_with_certificates();
+    let key = folder.path().join("certs/proxy.key");
+    let before = fs::read(&key).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let again =
+        Command::new("sh").arg(format!("{ROOT}/certs/make.sh")).arg(folder.path().join("certs")).output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    assert!(fs::read(&key).unwrap() == before);
+}

@@ -1,0 +1,22 @@
+//! The integration tests: one binary, the real proxy, scripted peers and real ones.
+
+mod attacks;
+mod demo;
+mod examples;
+mod forwarding;
+mod grpc;
+mod h2;
+mod h2_attacks;
+mod house;
+mod metrics;
+mod oidc;
+mod packaging;
+mod promises;
+mod rejection;
+mod reload_streams;
+mod request_path;
+mod secrets;
+mod sources;
+mod streaming;
+mod support;
+mod support_works;

@@ -1,0 +1,105 @@
+//! A real authorization server, npm's oidc-provider: client credentials by basic and by post with a secret that every
+//! encoding mistake would break, JWT access tokens, discovery.
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::support::{Process, Proxy, Upstream};
+
+struct Provider {
+    _process: Process,
+    issuer: String,
+}
+
+impl Provider {
+    fn start() -> Provider {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/oidc");
+        let mut command = Command::new("node");
+        command.arg("server.mjs").current_dir(folder);
+        let process = Process::spawn(command, "./test.sh installs node and, with `npm ci`, oidc-provider");
+        let line = process.wait_for_line("the issuer", |line| line.starts_with('{'));
+        let issuer =
+            serde_json::from_str::<Value>(&line).expect("it prints JSON")["issuer"].as_str().map(str::to_owned);
+        Provider { _process: process, issuer: issuer.expect("it prints its issuer") }
+    }
+}
+
+fn proxy(endpoint: &str, client_id: &str, more: &str, upstream: &Upstream) -> Proxy {
+    Proxy::start(&format!(
+        r#"
+[[listeners]]
+address = "127.0.0.1:0"
+
+[credentials.api.client_credentials]
+{endpoint}
+client_id = "{client_id}"
+client_secret = {{ env = "SECRET" }}
+{more}
+
+[upstreams.api]
+url = "{}"
+credential = "api"
+
+[[routes]]
+path = "/api/{{*rest}}"
+upstream = "api"
+clients = "anyone"
+"#,
+        upstream.url(),
+    ))
+}
+
+/// What a JWT says, unverified: verifying is the upstream's affair, and here nobody could have forged it.
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap_or_else(|| panic!("{token} is no JWT"));
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("a JWT is base64url")).expect("a JWT is JSON")
+}
+
+/// TL-38: the issuer is discovered, and without a configured method the first one that it lists is used.
+#[test]
+fn a_jwt_is_fetched_by_discovery_and_basic() {
+    let provider = Provider::start();
+    let upstream = Upstream::open();
+    let more = "scope = [\"read\"]\nresource = [\"urn:attache:api\"]";
+    let proxy = proxy(&format!("issuer = \"{}\"", provider.issuer), "by-basic", more, &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let token = upstream.request().bearer().expect("a token is attached").to_owned();
+    let claims = claims(&token);
+    assert_eq!(claims["iss"], provider.issuer.as_str());
+    assert_eq!(claims["aud"], "urn:attache:api");
+    assert_eq!(claims["client_id"], "by-basic");
+    assert_eq!(claims["scope"], "read");
+}
+
+/// The server decodes what RFC 6749 section 2.3.1 says was encoded.
+#[test]
+fn the_secret_arrives_by_basic_and_by_post() {
+    let provider = Provider::start();
+    let token_url = format!("token_url = \"{}/token\"", provider.issuer);
+    for (client_id, method) in [("by-basic", "client_secret_basic"), ("by-post", "client_secret_post")] {
+        let upstream = Upstream::open();
+        let more = format!("token_endpoint_auth_method = \"{method}\"");
+        let proxy = proxy(&token_url, client_id, &more, &upstream);
+        let answer = proxy.get("/api/x");
+        assert_eq!(answer.status, 200, "{method}: {answer:?}");
+        assert!(upstream.request().bearer().is_some(), "{method}");
+    }
+}
+
+/// TL-26: what the server refuses is the operator's affair, and its own words are passed on.
+#[test]
+fn an_unencoded_secret_is_refused_and_the_answer_says_by_whom() {
+    let provider = Provider::start();
+    let upstream = Upstream::open();
+    let token_url = format!("token_url = \"{}/token\"", provider.issuer);
+    let more = "token_endpoint_auth_method = \"client_secret_basic_raw\"";
+    let proxy = proxy(&token_url, "by-basic", more, &upstream);
+    let answer = proxy.get("/api/x");
+    let problem = crate::support::assert_problem(&answer, 502);
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_client")), "{problem}");
+    assert!(!answer.text().contains(crate::support::SECRET));
+    assert!(upstream.requests().is_empty());
+}

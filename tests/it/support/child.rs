@@ -1,0 +1,92 @@
+//! The real program as a child process: for its log, its signals and its exit code.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::process::Process;
+
+/// A running attache whose output is kept. Dropped, it is killed.
+pub struct Child {
+    process: Process,
+    folder: TempDir,
+}
+
+impl Child {
+    /// `attache run` with this proxy.toml, these variables and no others. Returns when all listeners are bound.
+    pub fn run(toml: &str, environment: &[(&str, &str)]) -> Child {
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        let config = folder.path().join("proxy.toml");
+        fs::write(&config, toml).expect("there is room for a file");
+        let mut command = Command::new(program());
+        command.args(["run", "--config"]).arg(&config);
+        let child = Child::spawn(command, environment, folder);
+        child.wait_for_line("the start", |line| line.contains("listening on"));
+        child
+    }
+
+    /// `attache` with these arguments, in an empty folder.
+    pub fn start(arguments: &[&str]) -> Child {
+        Child::start_with(arguments, &[])
+    }
+
+    /// The same with these variables.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        let mut command = Command::new(program());
+        command.args(arguments);
+        Child::spawn(command, environment, tempfile::tempdir().expect("there is room for a file"))
+    }
+
+    fn spawn(mut command: Command, environment: &[(&str, &str)], folder: TempDir) -> Child {
+        command.current_dir(folder.path()).env_clear().envs(environment.iter().copied());
+        Child { process: Process::spawn(command, "cargo builds it"), folder }
+    }
+
+    /// The first line of the output that satisfies this, once it is there.
+    pub fn wait_for_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        self.process.wait_for_line(what, is_it)
+    }
+
+    /// Everything that it wrote so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    /// Replaces proxy.toml; what that does is up to a signal or to `--watch`.
+    pub fn rewrite(&self, toml: &str) {
+        fs::write(self.folder.path().join("proxy.toml"), toml).expect("there is room for a file");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.process().id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(self.process.process());
+        kill_process(pid, signal).expect("the child can be signalled");
+    }
+
+    /// Waits for its end; its output is complete then.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+}
+
+/// The program under test: the one that was built with this test, or the one that `ATTACHE` names.
+fn program() -> String {
+    std::env::var("ATTACHE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attache").to_owned())
+}
+
+/// An address that nobody listens on at the moment, for programs that must be told theirs.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    listener.local_addr().expect("a bound socket has an address")
+}
