@@ -1,4 +1,5 @@
-//! Holds what it sees to the promises. It keeps books of its own, and never asks the machine.
+//! Holds what it sees to the promises. It keeps books of its own; only whether a token is suspect (TL-41) is taken from
+//! the machine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
