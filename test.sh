@@ -28,7 +28,7 @@ missing=
 need() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
-need cc gcc
+echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null || missing="$missing gcc libc6-dev"
 need curl curl
 need openssl openssl
 need h2load nghttp2-client
