@@ -59,6 +59,23 @@ async fn a_fresh_token_takes_no_lock() {
     thread.join().unwrap().unwrap();
 }
 
+/// TL-21: a fresh token is taken without an allocation, also where the time of its use is noted.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_takes_no_allocation() {
+    let (house, endpoint) = (House::new(), Endpoint::new([Answer::Token(Some(HOUR))]));
+    let cell = house.holding(&endpoint).await;
+    let allocations = |taken: &dyn Fn() -> bool| {
+        allocation_counter::measure(|| (0..100).for_each(|_| assert!(taken(), "the token is fresh"))).count_total
+    };
+    for _ in 0..3 {
+        assert_eq!(allocations(&|| cell.ready().is_some()), 0);
+        let now = house.clock.now();
+        assert_eq!(allocations(&|| cell.ready_at(now).is_some()), 0);
+        tokio::time::sleep(secs(2.0)).await;
+    }
+    assert_ne!(allocations(&|| !cell.status().name.to_string().is_empty()), 0, "the counter counts");
+}
+
 /// TL-22, TL-23: while a renewal hangs nobody waits, until the token is dead; the wait then ends with the new one.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_while_a_token_serves() {
