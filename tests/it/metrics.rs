@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Answer, Grant, Proxy, TokenEndpoint, Upstream, one_route};
+use crate::support::{Answer, DEADLINE, Grant, Proxy, TokenEndpoint, Upstream, one_route};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[server]";
 
@@ -61,6 +61,27 @@ fn a_rejected_request_that_could_not_be_kept_passes_through() {
     endpoint.grants().wait_for(2);
     assert_eq!(proxy.get("/api/x").status, 200);
     assert_eq!(upstream.requests().iter().filter(|request| request.method == "POST").count(), 1);
+}
+
+/// TL-23: a token that is late is counted, once, where operators see it.
+#[test]
+fn a_late_token_is_counted() {
+    let (mut endpoint, _upstream, proxy) = setup("");
+    endpoint.set_lifetime(Some(Duration::from_secs(2)));
+    assert_eq!(proxy.get("/api/x").status, 200);
+    endpoint.refuse_connections();
+    let late = || count(&proxy.admin("/metrics"), r#"attache_token_late_total{credential="api"}"#);
+    assert_eq!(late(), 0);
+    // It is late 1.8 s after it was asked for. How much later that is noticed depends on the machine.
+    let mut age = Duration::from_millis(1_800);
+    while late() == 0 {
+        assert!(age < DEADLINE, "it is never late");
+        endpoint.grants().wait_until_older_than(age);
+        age += Duration::from_millis(20);
+    }
+    endpoint.grants().wait_until_older_than(age + Duration::from_millis(500));
+    assert_eq!(late(), 1);
+    assert_eq!(proxy.admin("/status").json()["credentials"][0]["late"], 1);
 }
 
 /// S04: what a token endpoint says, and where it is, is not for clients.

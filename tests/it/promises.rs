@@ -29,8 +29,6 @@ const PARTLY: &[(&str, &str, &str)] = &[
     ("TL-03", "a refresh token stays", "refresh tokens come with the grants that yield them"),
     ("TL-13", "`single_active`", "there is no such key yet: every grant so far can be repeated beside the old token"),
     ("TL-15", "wall time for what is stored; a restored token never outlives its L", "nothing is stored yet"),
-    ("TL-21", "no allocation", "the instruction count would show one, but no test counts allocations"),
-    ("TL-23", "in a metric", "the cell's counter is tested, its line on the metrics page is not"),
     ("TL-32", "a fresh `jti` each", "client assertions come with the methods that sign them"),
     ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),
     ("TL-45", "`use_dpop_nonce`", "there is no DPoP yet"),
@@ -39,22 +37,10 @@ const PARTLY: &[(&str, &str, &str)] = &[
     ("TL-70", "users' keys: their bound, their eviction, reading them again", "credentials of users do not exist yet"),
     ("TL-71", "403 for what needs the user", "credentials of users do not exist yet"),
     (
-        "SEC-13",
-        "what it costs is measured with a text upstream",
-        "benches/masks.rs measures the scan; no test judges it",
-    ),
-    (
         "SEC-15",
         "store files: their mode, and that what we write is 0600",
         "nothing is stored, so nothing is written yet",
     ),
-    (
-        "SEC-21",
-        "discovery by the egress proxy",
-        "it connects as token requests do, which are tested; it has no test of its own",
-    ),
-    ("SEC-39", "streams of a removed client or credential", "the test removes a route"),
-    ("SEC-42", "that request alone gets a 500", "the test catches a panic; nothing in the proxy panics when asked to"),
     ("SEC-45", "the store is broken", "nothing is stored yet"),
 ];
 

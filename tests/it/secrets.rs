@@ -440,8 +440,8 @@ fn assert_keys_absent(haystack: &str, world: &World) {
     }
 }
 
-/// SEC-21: the egress proxy gets its password, and CONNECT without anything that is the upstream's. TLS to the issuer,
-/// its token endpoint and the upstream goes through it from end to end.
+/// SEC-21: the egress proxy gets its password, and CONNECT without anything that is the upstream's. TLS to the issuer
+/// (discovery), its token endpoint and the upstream goes through it from end to end.
 #[test]
 fn the_egress_proxy_gets_its_own_secret_and_no_other() {
     let world = World::start();
@@ -462,6 +462,9 @@ fn the_egress_proxy_gets_its_own_secret_and_no_other() {
     assert!(connects.len() >= 7, "{connects:?}");
     let over_tls = format!("{NAME}:{}", world.tls.address.port());
     assert!(connects.iter().filter(|connect| connect.target == over_tls).count() >= 2, "{connects:?}");
+    // Nothing but the proxy knows where that name is, so discovery went through it.
+    let discovered = world.tls.requests().into_iter().filter(|request| request.target.starts_with("/.well-known/"));
+    assert!(discovered.map(|request| request.authority).all(|authority| authority == over_tls));
     for connect in &connects {
         assert_eq!(connect.headers.get("proxy-authorization"), Some(format!("Basic {pair}").as_str()));
         assert_eq!(connect.headers.get("authorization"), None);

@@ -8,6 +8,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::*;
 
+/// SEC-42: over HTTP/1 too: the answer that streams on the same worker ends well, and the panic's own connection goes on.
+#[test]
+fn a_panic_over_http_1_ends_its_own_request_only() {
+    let rig = Rig::start("[server]\nworkers = 1\n");
+    let mut streaming = rig.client();
+    streaming.send("GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(streaming.head().status, 200);
+    let go_on = rig.upstream.slow.recv().unwrap();
+    let mut client = rig.client();
+    let failed = client.ask("GET /x HTTP/1.1\r\nHost: a\r\nX-Test-Panic: 1\r\n\r\n");
+    assert_eq!(failed.status, 500);
+    assert!(failed.body.contains("urn:attache:problem:internal_error"), "{}", failed.body);
+    assert_eq!(client.get("/x").body, "hello");
+    go_on.send(()).unwrap();
+    assert_eq!(streaming.rest().unwrap(), "5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n");
+}
+
 /// SEC-42: a panic is a 500 for its own request; others on the same connection, and so on the same worker, go on.
 #[test]
 fn a_panic_ends_its_own_request_only() {
