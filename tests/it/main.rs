@@ -20,3 +20,4 @@ mod sources;
 mod streaming;
 mod support;
 mod support_works;
+mod under_load;

@@ -47,14 +47,23 @@ impl Proxy {
 
     /// A page of the admin listener, which the configuration has to have.
     pub fn admin(&self, page: &str) -> Answer {
-        let address = self.running.admin_address().expect("there is an admin listener");
-        http::send(address, "GET", page, &[("Host", "localhost")], b"")
+        http::send(self.admin_address(), "GET", page, &[("Host", "localhost")], b"")
     }
 
     /// Replaces proxy.toml and applies it.
     pub fn reload(&self, toml: &str) -> Result<(), String> {
         fs::write(self.folder.path().join("proxy.toml"), toml).expect("there is room for a file");
         self.running.reload()
+    }
+
+    /// Where the admin listener is, which the configuration has to have.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.running.admin_address().expect("there is an admin listener")
+    }
+
+    /// Drains and stops (SEC-40); returns when everything has ended.
+    pub fn shutdown(self) {
+        self.running.shutdown();
     }
 
     pub fn connect(&self) -> Client {

@@ -45,6 +45,7 @@ impl Reply {
 struct State {
     script: VecDeque<Reply>,
     requests: Vec<Request>,
+    asked: usize,
     /// Answers before the body is read.
     early: bool,
 }
@@ -111,6 +112,11 @@ impl Upstream {
         self.state.look(|state| state.requests.clone())
     }
 
+    /// How often it was asked, refused requests included.
+    pub fn asked(&self) -> usize {
+        self.state.look(|state| state.asked)
+    }
+
     /// The only request.
     pub fn request(&self) -> Request {
         let requests = self.requests();
@@ -127,6 +133,7 @@ fn serve(connection: &mut Connection, state: &Watched<State>, grants: Option<&Gr
         }
         let accepted = grants.is_none_or(|grants| request.bearer().is_some_and(|token| grants.accepts(token)));
         let reply = state.update(|state| {
+            state.asked += 1;
             if state.requests.len() < REQUESTS_KEPT_MAX {
                 state.requests.push(request.clone());
             }
