@@ -142,9 +142,9 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// TL-20, TL-22, TL-24, TL-25, TL-31, TL-32, TL-33, TL-36, TL-43: never two fetches at once for a key; never an expired
+    /// TL-20, TL-22, TL-24, TL-25, TL-31, TL-32, TL-33, TL-36, TL-41, TL-42, TL-43: never two fetches at once for a key; never an expired
     /// token sent; no waiter lost; no request waits while a usable token exists; the fetch rate is bounded in every
-    /// mode; and once the endpoint is well, a token is had.
+    /// mode; a token is suspect as long as it has to be; and once the endpoint is well, a token is had.
     #[test]
     fn the_invariants_hold(
         seed in any::<u64>(),
@@ -202,6 +202,8 @@ fn the_simulation_goes_everywhere() {
         "abandoned",
         "rejected: replay",
         "rejected: pass through",
+        "rejected: replaced already",
+        "suspicion over",
         "rejected: join",
         "rejected: wait",
         "confirmation begun",

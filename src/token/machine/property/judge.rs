@@ -1,8 +1,12 @@
-//! Holds what it sees to the promises. It keeps books of its own; only whether a token is suspect (TL-41) is taken from
-//! the machine.
+//! Holds what it sees to the promises. It keeps books of its own: of what the machine says of itself, only when a failed
+//! fetch is tried again is taken, and that is held to its bounds.
+
+mod rejections;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use rejections::Suspicion;
 
 use crate::clock::Boot;
 use crate::token::{FetchErrorKind, Policy};
@@ -55,8 +59,7 @@ pub(super) struct Judge {
     guard_until: Boot,
     strikes: u32,
     trial: Option<u64>,
-    /// A confirmation failed: the next fetch goes on with it.
-    unconfirmed: bool,
+    suspicion: Suspicion,
     pub(super) seen: BTreeMap<&'static str, usize>,
 }
 
@@ -119,16 +122,11 @@ impl Judge {
         if let Some(last) = self.last_begun {
             assert!(now.since(last) >= 250 * MS, "fetches begin {:?} apart", now.since(last));
         }
-        let confirms = by == By::Rejection && self.usable(now) && !self.unconfirmed;
-        if confirms {
-            assert!(now >= self.guard_until, "the guard lets a fetch through {:?} early", self.guard_until.since(now));
-            let token = self.token.expect("usable");
-            let young = token.lifetime.map_or(secs(10), |lifetime| secs(10).min(lifetime / 10));
-            assert!(now.since(token.got) >= young, "a young token is suspected");
+        let owed = self.suspicion == Suspicion::Owed;
+        if by == By::Rejection && self.usable(now) && !owed {
             self.note("confirmation begun");
         }
-        if let Some(token) = self.token.filter(|token| now < token.dead_at && by != By::Rejection && !self.unconfirmed)
-        {
+        if let Some(token) = self.token.filter(|token| now < token.dead_at && by != By::Rejection && !owed) {
             assert!(now >= token.rest_until, "a token is renewed {:?} early", token.rest_until.since(now));
         }
         self.note(match by {
@@ -137,7 +135,7 @@ impl Judge {
             By::Timer => "begun by timer",
             By::Rejection => "begun by rejection",
         });
-        let by_rejection = self.usable(now) && (self.unconfirmed || by == By::Rejection);
+        let by_rejection = self.usable(now) && (owed || by == By::Rejection);
         self.fetch = Some(Fetch { begun: now, started: None, attempts: 0, by_rejection });
         self.last_begun = Some(now);
     }
@@ -191,6 +189,7 @@ impl Judge {
     /// The fetch has failed; `next` is when the machine would begin the next one.
     pub(super) fn fails(&mut self, now: Boot, kind: FetchErrorKind, next: Boot) {
         self.fetch = None;
+        self.not_confirmed(now);
         let died =
             self.token.is_some_and(|token| token.dead_at <= now && self.failed_at.is_some_and(|at| at < token.dead_at));
         if died {
@@ -227,8 +226,10 @@ impl Judge {
     }
 
     /// The fetch ended without having sent anything.
-    pub(super) fn gives_up(&mut self) {
+    pub(super) fn gives_up(&mut self, now: Boot) {
         self.fetch = None;
+        self.not_confirmed(now);
+        self.not_before = self.not_before.max(now.after(250 * MS));
         self.note("held back");
     }
 
@@ -239,39 +240,12 @@ impl Judge {
         }
     }
 
-    /// A rejection of the held token started nothing, joined nothing, and waits for nothing.
-    pub(super) fn passes_through(&self, now: Boot) {
-        let token = self.token.expect("a token that is rejected was granted");
-        let young = token.lifetime.map_or(secs(10), |lifetime| secs(10).min(lifetime / 10));
-        let may = now >= self.guard_until && now.since(token.got) >= young && now >= self.not_before.max(self.hold);
-        assert!(!may || self.fetch.is_some(), "a rejection is not confirmed, although it may be");
-    }
-
     /// The proof changed; a refusal is forgotten.
     pub(super) fn proof_changed(&mut self, refused: bool) {
         self.rescheduled();
         if refused {
+            self.not_before = self.failed_at.map_or(Boot::default(), |at| at.after(250 * MS));
             (self.refusals, self.failures, self.failed_at) = (0, 0, None);
-            self.not_before = Boot::default();
-        }
-    }
-
-    pub(super) fn suspicion(&mut self, unconfirmed: bool) {
-        self.unconfirmed = unconfirmed;
-    }
-
-    fn strike(&mut self, now: Boot) {
-        if now > self.guard_until.after(secs(300)) {
-            self.strikes = 0;
-        }
-        self.guard_until = now.after((secs(30) * (1 << self.strikes.min(5))).min(secs(300)));
-        self.strikes += 1;
-    }
-
-    pub(super) fn replayed(&mut self, value: u64, accepted: bool) {
-        self.note(if accepted { "replay accepted" } else { "replay rejected" });
-        if accepted && self.trial == Some(value) {
-            (self.guard_until, self.strikes, self.trial) = (Boot::default(), 0, None);
         }
     }
 
@@ -295,7 +269,9 @@ impl Judge {
         if dead <= now {
             if let Some(token) = self.token.as_mut().filter(|_| same) {
                 (token.dead_at, token.expiry) = (token.dead_at.min(now), token.expiry.min(now));
+                self.suspicion = Suspicion::None;
             }
+            self.not_confirmed(now);
             self.uncacheable += 1;
             if self.uncacheable > 2 {
                 return Kept::Failed;
@@ -304,6 +280,7 @@ impl Judge {
             return Kept::No;
         }
         self.uncacheable = 0;
+        self.suspicion = Suspicion::None;
         self.succeeds(fetch.begun.after(250 * MS));
         match &mut self.token {
             Some(token) if same => {

@@ -194,6 +194,15 @@ impl World {
             let late = Duration::from_millis(self.random.u64(0..=TIMER_LATE_MAX_MS));
             self.plan(at.max(self.now).after(late), Event::Tick);
         }
+        assert_eq!(self.machine.suspected(self.now), self.judge.suspects(self.now), "whether the token is suspect");
+        let active = self.active_until().is_some_and(|until| self.now <= until);
+        if let Some(due) = self.judge.owes_a_fetch().filter(|_| active) {
+            let wake_at = self.machine.wake_at(self.now, self.active_until());
+            assert!(
+                wake_at.is_some_and(|at| at <= due.max(self.now)),
+                "a confirmation is owed at {due:?}, and forgotten"
+            );
+        }
         let late = self.machine.counters().late as usize;
         self.judge.seen.insert("late", late);
     }
@@ -261,23 +270,24 @@ impl World {
 
     fn rejected(&mut self, mut waiter: Waiter, sent: u64, can_replay: bool, again: bool) {
         let rejection = Rejection { sent: Generation(sent), can_replay, deadline: waiter.until, again };
+        let (of_held, counted) = (self.machine.held() == Some(rejection.sent), self.machine.counters().rejections);
         let (verdict, begin) = self.machine.rejected(self.now, rejection);
+        if of_held {
+            assert_eq!(begin, self.judge.rejects(self.now), "whether a rejection begins a fetch");
+        } else {
+            self.judge.rejects_replaced(self.now, can_replay, verdict, begin);
+            assert_eq!(self.machine.counters().rejections, counted, "a token that was replaced counts nothing");
+        }
         if begin {
             self.begin(By::Rejection);
         }
-        self.judge.suspicion(self.unconfirmed());
         assert!(can_replay || verdict == Verdict::PassThrough, "what cannot be replayed does not wait");
         match verdict {
             Verdict::Replay => {
                 self.judge.note("rejected: replay");
                 self.replay();
             }
-            Verdict::PassThrough => {
-                if Some(Generation(sent)) == self.machine.held() && !begin && can_replay {
-                    self.judge.passes_through(self.now);
-                }
-                self.judge.note("rejected: pass through");
-            }
+            Verdict::PassThrough => self.judge.note("rejected: pass through"),
             Verdict::Join => {
                 self.judge.joins();
                 self.judge.note("rejected: join");
@@ -367,7 +377,7 @@ impl World {
                     // It was cut off between attempts: what the last one said counts.
                     Some(error) if self.failures_counted() => self.fails(error.kind),
                     _ => {
-                        self.judge.gives_up();
+                        self.judge.gives_up(self.now);
                         self.end(None);
                     }
                 }
@@ -458,7 +468,6 @@ impl World {
     fn end(&mut self, uncached: Option<Generation>) {
         self.fetch = None;
         assert!(!self.machine.fetching(), "the machine believes in a fetch that has ended");
-        self.judge.suspicion(self.unconfirmed());
         let joined = |waiter: &Waiter| {
             matches!(waiter.what, Waits::Token { joined: true } | Waits::Rejected { joined: true, .. })
         };
@@ -482,10 +491,5 @@ impl World {
                 }
             }
         }
-    }
-
-    /// Whether a confirmation is still owed: it failed, or could not begin.
-    fn unconfirmed(&self) -> bool {
-        self.fetch.is_none() && self.machine.suspected(self.now)
     }
 }
