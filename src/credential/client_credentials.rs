@@ -109,12 +109,11 @@ impl ClientCredentials {
     pub(super) async fn ask(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Granted, Failure> {
         let inner = &*self.inner;
         let Endpoint { url, method } = endpoint;
-        let failed = |kind, cause: String| Failure::new(kind, Step::Token, &url.host, cause);
-        let target = target(url).map_err(|cause| failed(FetchErrorKind::Refused, cause))?;
+        let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, &url.host, cause);
+        let target = target(url).map_err(failed)?;
         let request = inner.request.to(target, *method);
-        let reply = exchange(inner.reach(deadline), url, request)
-            .await
-            .map_err(|broken| Failure { hint: broken.hint.map(str::to_owned), ..failed(broken.kind, broken.cause) })?;
+        let reply = exchange(inner.reach(deadline), url, request).await;
+        let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, &url.host))?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
             inner.discoveries.doubt(issuer);
         }

@@ -19,7 +19,7 @@ use super::endpoint::{Broken, Reach, Reply, exchange, refuse_cleartext};
 use super::failure::{Failure, Step, kind};
 use crate::clock::{Boot, Clock};
 use crate::config::{HttpUrl, TokenEndpointAuthMethod};
-use crate::token::FetchErrorKind;
+use crate::token::{FetchErrorKind, Reached};
 
 /// How long a discovered endpoint is used without asking again.
 const KEPT: Duration = Duration::from_secs(3600);
@@ -121,10 +121,7 @@ impl DiscoveryCache {
 /// Asks at both places. Without any answer at the first, the second, on the same host, is not tried.
 async fn ask(issuer: &Issuer, reach: Reach<'_>, clock: &dyn Clock) -> Result<Discovered, Failure> {
     let [first, second] = places(&issuer.url);
-    let failed = |broken: Broken| {
-        let failure = Failure::new(broken.kind, Step::Discovery, &issuer.url.host, broken.cause);
-        Failure { hint: broken.hint.map(str::to_owned), ..failure }
-    };
+    let failed = |broken| Failure::unanswered(broken, Step::Discovery, &issuer.url.host);
     let one = match document(&first, reach, issuer, clock).await {
         Ok(Ok(discovered)) => return Ok(discovered),
         Ok(Err(wrong)) => wrong,
@@ -138,7 +135,7 @@ async fn ask(issuer: &Issuer, reach: Reach<'_>, clock: &dyn Clock) -> Result<Dis
     // Whatever may pass by itself keeps the other from counting as final.
     let kind = if one.kind == FetchErrorKind::Refused { other.kind } else { one.kind };
     let cause = format!("{}: {}; {}: {}", first.path, one.cause, second.path, other.cause);
-    Err(failed(Broken { kind, cause, hint: other.hint.or(one.hint) }))
+    Err(failed(Broken { kind, reached: Reached::Answered, cause, hint: other.hint.or(one.hint) }))
 }
 
 /// RFC 8414 puts its suffix between host and path, OpenID puts its own behind the path.
@@ -173,7 +170,8 @@ fn read(reply: &Reply, issuer: &Issuer, clock: &dyn Clock) -> Result<Discovered,
     if reply.status != StatusCode::OK {
         let kind = kind(reply.status, None, retry_after(&reply.headers, clock.wall()));
         let not_followed = if reply.status.is_redirection() { " (redirects are not followed)" } else { "" };
-        return Err(Broken { kind, cause: format!("it answered {}{not_followed}", reply.status), hint: None });
+        let cause = format!("it answered {}{not_followed}", reply.status);
+        return Err(Broken { kind, reached: Reached::Answered, cause, hint: None });
     }
     let body = reply.body.as_ref().map_err(|unreadable| transient(unreadable))?;
     let Ok(metadata @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
@@ -195,6 +193,7 @@ fn other_issuer(metadata: &Value) -> Broken {
     let shown: String = named.chars().filter(|char| char.is_ascii_graphic()).take(200).collect();
     Broken {
         kind: FetchErrorKind::Refused,
+        reached: Reached::Answered,
         cause: format!("its issuer is \"{shown}\", not the configured one"),
         hint: Some(
             "`issuer` has to be written exactly as the server writes it, a slash at the end included; \
@@ -227,9 +226,9 @@ fn auth_method(metadata: &Value) -> TokenEndpointAuthMethod {
 }
 
 fn wrong(cause: &str) -> Broken {
-    Broken { kind: FetchErrorKind::Refused, cause: cause.to_owned(), hint: None }
+    Broken { kind: FetchErrorKind::Refused, reached: Reached::Answered, cause: cause.to_owned(), hint: None }
 }
 
 fn transient(cause: &str) -> Broken {
-    Broken { kind: FetchErrorKind::Transient, cause: cause.to_owned(), hint: None }
+    Broken { kind: FetchErrorKind::Transient, reached: Reached::Answered, cause: cause.to_owned(), hint: None }
 }

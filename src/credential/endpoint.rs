@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::config::HttpUrl;
-use crate::token::FetchErrorKind;
+use crate::token::{FetchErrorKind, Reached};
 use crate::upstream::{ConnectError, Connection, Connector, ExchangeErrorKind, Target};
 
 const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -49,13 +49,14 @@ pub(super) struct Reply {
 #[derive(Debug)]
 pub(super) struct Broken {
     pub kind: FetchErrorKind,
+    pub reached: Reached,
     pub cause: String,
     pub hint: Option<&'static str>,
 }
 
 impl Broken {
-    fn transient(cause: impl Into<String>) -> Self {
-        Broken { kind: FetchErrorKind::Transient, cause: cause.into(), hint: None }
+    fn transient(reached: Reached, cause: impl Into<String>) -> Self {
+        Broken { kind: FetchErrorKind::Transient, reached, cause: cause.into(), hint: None }
     }
 }
 
@@ -69,8 +70,8 @@ pub(super) async fn exchange(
     complete_headers(url, request.headers_mut());
     let connection = connect(reach, url).await?;
     match timeout_at(reach.deadline, send(connection, request)).await {
-        Ok(result) => result.map_err(|error| Broken::transient(broken_off(&error))),
-        Err(_) => Err(Broken::transient("it did not answer in time")),
+        Ok(result) => result.map_err(|error| Broken::transient(Reached::Answered, broken_off(&error))),
+        Err(_) => Err(Broken::transient(Reached::Silent, "it did not answer in time")),
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) fn refuse_cleartext(url: &HttpUrl, cleartext: bool) -> Result<(), Bro
     }
     Err(Broken {
         kind: FetchErrorKind::Refused,
+        reached: Reached::No,
         cause: "plain http would show the secret to the network".to_owned(),
         hint: Some("use https, or say `cleartext = true`"),
     })
@@ -109,7 +111,7 @@ async fn connect(reach: Reach<'_>, url: &HttpUrl) -> Result<Connection, Broken> 
     let connecting = reach.connector.connect(&target, reach.connect_timeout.min(left));
     match timeout_at(reach.deadline, connecting).await {
         Ok(connected) => connected.map_err(unconnected),
-        Err(_) => Err(Broken::transient("no connection in time")),
+        Err(_) => Err(Broken::transient(Reached::No, "no connection in time")),
     }
 }
 
@@ -118,6 +120,7 @@ fn unconnected(error: ConnectError) -> Broken {
     let refused = error.kind == ExchangeErrorKind::AddressRefused;
     Broken {
         kind: if refused { FetchErrorKind::Refused } else { FetchErrorKind::Transient },
+        reached: Reached::No,
         cause: error.text,
         hint: (error.kind == ExchangeErrorKind::Tls)
             .then_some("a private CA belongs into `[egress] ca`; the certificate has to be valid for this host"),

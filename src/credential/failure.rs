@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::endpoint::Broken;
 use crate::config::TokenEndpointAuthMethod;
-use crate::token::{FetchError, FetchErrorKind};
+use crate::token::{FetchError, FetchErrorKind, Reached};
 
 /// At which step of a fetch something went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub enum Step {
 pub struct Failure {
     pub kind: FetchErrorKind,
     pub step: Step,
+    pub reached: Reached,
     /// The host that was asked.
     pub host: String,
     pub status: Option<StatusCode>,
@@ -33,9 +35,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that no answer of the server explains.
+    /// A failure that an answer shows, without what the answer says.
     pub(super) fn new(kind: FetchErrorKind, step: Step, host: &str, cause: impl Into<String>) -> Self {
-        Failure { kind, step, host: host.to_owned(), status: None, code: None, cause: cause.into(), hint: None }
+        let (host, cause) = (host.to_owned(), cause.into());
+        Failure { kind, step, reached: Reached::Answered, host, status: None, code: None, cause, hint: None }
+    }
+
+    /// A failure without a complete answer.
+    pub(super) fn unanswered(broken: Broken, step: Step, host: &str) -> Self {
+        let hint = broken.hint.map(str::to_owned);
+        Failure { reached: broken.reached, hint, ..Failure::new(broken.kind, step, host, broken.cause) }
     }
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -59,7 +68,7 @@ impl Failure {
 impl From<Failure> for FetchError {
     fn from(failure: Failure) -> Self {
         let code = failure.code.as_deref().and_then(registered);
-        FetchError { kind: failure.kind, code, text: failure.text().into() }
+        FetchError { kind: failure.kind, reached: failure.reached, code, text: failure.text().into() }
     }
 }
 

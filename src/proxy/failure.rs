@@ -16,7 +16,7 @@ use tracing::Level;
 use super::body::Content;
 use crate::client_auth::Unrecognised;
 use crate::metrics::Fault;
-use crate::token::{FetchErrorKind, TokenUnavailable};
+use crate::token::{FetchErrorKind, Reached, TokenUnavailable};
 use crate::upstream::{ExchangeError, ExchangeErrorKind};
 
 /// The field in which every answer names its request.
@@ -286,14 +286,20 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
         TokenUnavailable::Temporarily { error: None, .. } => (None, "has not answered in time"),
         TokenUnavailable::Temporarily { error: Some(error), .. } => match error.kind {
             FetchErrorKind::RateLimited { .. } => (Some(error), "is rate limiting this proxy"),
-            FetchErrorKind::Transient | FetchErrorKind::Refused => {
-                (Some(error), "cannot be reached, or fails to answer with a token")
-            }
+            FetchErrorKind::Transient | FetchErrorKind::Refused => (Some(error), reached(error.reached)),
         },
         TokenUnavailable::Refused { error } => (Some(error), "refuses this proxy; an operator is needed"),
     };
     let code = error.and_then(|error| error.code).map(|code| format!(" ({code})")).unwrap_or_default();
     format!("The token endpoint of credential `{credential}` {what}{code}. The cause has been logged.")
+}
+
+fn reached(reached: Reached) -> &'static str {
+    match reached {
+        Reached::No => "cannot be reached",
+        Reached::Silent => "has not answered in time",
+        Reached::Answered => "fails to answer with a token",
+    }
 }
 
 /// The word for whose fault it is, in problem documents and in the log.

@@ -61,6 +61,7 @@ pub struct Granted {
 #[derive(Debug, Clone)]
 pub struct FetchError {
     pub kind: FetchErrorKind,
+    pub reached: Reached,
     /// The error's name, if the endpoint gave a registered one: fit for clients.
     pub code: Option<&'static str>,
     /// The step, the endpoint's host and the cause. For the log and the admin listener; never shown to clients.
@@ -76,6 +77,17 @@ pub enum FetchErrorKind {
     RateLimited { retry_after: Option<Duration> },
     /// `invalid_client` and every other 4xx: needs an operator.
     Refused,
+}
+
+/// How far an attempt came: what clients are told of it, and no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// There was no connection to the endpoint.
+    No,
+    /// It did not answer in time.
+    Silent,
+    /// It answered, or broke off.
+    Answered,
 }
 
 pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Granted, FetchError>> + Send>>;

@@ -233,12 +233,13 @@ async fn a_connection_that_breaks_is_transient() {
     ] {
         let peer = Peer::start(move |_| Then::Close(bytes.to_vec())).await;
         let broken = get(&peer.url("/")).await.unwrap_err();
-        assert_eq!(broken.kind, FetchErrorKind::Transient, "{says}");
+        assert_eq!((broken.kind, broken.reached), (FetchErrorKind::Transient, Reached::Answered), "{says}");
         assert!(broken.cause.contains(says), "{}", broken.cause);
     }
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = HttpUrl::parse(&format!("http://{gone}/")).unwrap();
-    assert_eq!(get(&url).await.unwrap_err().kind, FetchErrorKind::Transient);
+    let broken = get(&url).await.unwrap_err();
+    assert_eq!((broken.kind, broken.reached), (FetchErrorKind::Transient, Reached::No));
 }
 
 /// TL-32, SEC-14: a connection that does not come about is transient, but for an address that is not allowed.
@@ -254,6 +255,7 @@ fn only_a_refused_address_needs_an_operator() {
     ] {
         let broken = unconnected(ConnectError { kind, text: "why".to_owned() });
         assert_eq!((broken.kind, broken.cause.as_str()), (meaning, "why"), "{kind:?}");
+        assert_eq!(broken.reached, Reached::No);
     }
 }
 
@@ -269,5 +271,6 @@ async fn a_silent_peer_is_given_up_at_the_deadline() {
     assert!(!asking.is_finished());
     tokio::time::advance(Duration::from_secs(2)).await;
     let broken = asking.await.unwrap().unwrap_err();
-    assert_eq!((broken.kind, broken.cause.as_str()), (FetchErrorKind::Transient, "it did not answer in time"));
+    assert_eq!((broken.kind, broken.reached), (FetchErrorKind::Transient, Reached::Silent));
+    assert_eq!(broken.cause, "it did not answer in time");
 }

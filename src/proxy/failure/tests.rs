@@ -2,8 +2,12 @@ use super::*;
 use crate::token::FetchError;
 
 fn fetch_error(kind: FetchErrorKind) -> FetchError {
+    fetch_error_when(kind, Reached::Answered)
+}
+
+fn fetch_error_when(kind: FetchErrorKind, reached: Reached) -> FetchError {
     let text = "asking login.crm.example: it answered 503 \"backend 10.1.2.3 is down\"";
-    FetchError { kind, code: Some("invalid_scope"), text: Arc::from(text) }
+    FetchError { kind, reached, code: Some("invalid_scope"), text: Arc::from(text) }
 }
 
 fn no_token(cause: TokenUnavailable) -> Failure {
@@ -107,6 +111,28 @@ fn no_failure_shows_an_address_or_what_an_endpoint_said() {
         detail.contains("token endpoint of credential `crm` refuses") && detail.contains("invalid_scope"),
         "{detail}"
     );
+}
+
+/// TL-71: a client is told whether the token endpoint is unreachable, silent, busy or unhelpful: each calls for something
+/// else.
+#[test]
+fn what_is_wrong_with_a_token_endpoint_has_words_of_its_own() {
+    let said = |error| {
+        let retry_after = Duration::from_secs(1);
+        no_token(TokenUnavailable::Temporarily { error, retry_after }).detail()
+    };
+    let transient = |reached| said(Some(fetch_error_when(FetchErrorKind::Transient, reached)));
+    let limited = fetch_error(FetchErrorKind::RateLimited { retry_after: None });
+    for (detail, words) in [
+        (transient(Reached::No), "cannot be reached (invalid_scope)"),
+        (transient(Reached::Silent), "has not answered in time (invalid_scope)"),
+        (transient(Reached::Answered), "fails to answer with a token (invalid_scope)"),
+        (said(Some(limited)), "is rate limiting this proxy (invalid_scope)"),
+        (said(None), "has not answered in time"),
+    ] {
+        let expected = format!("The token endpoint of credential `crm` {words}. The cause has been logged.");
+        assert_eq!(detail, expected);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{Finished, TokenCell};
 use crate::secret::{Masks, Secret};
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
-use crate::token::{FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Source, Token};
+use crate::token::{FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token};
 
 /// A source keeps to its time by itself; this much later it is not waited for.
 const SOURCE_GRACE: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ async fn attempt_within(source: &dyn Source, timeout: Duration) -> Result<Prepar
         Ok(granted) => prepare(granted?),
         Err(_) => {
             let text = format!("the token endpoint {} did not answer within {timeout:?}", source.origin());
-            Err(FetchError { kind: FetchErrorKind::Transient, code: None, text: text.into() })
+            Err(FetchError { kind: FetchErrorKind::Transient, reached: Reached::Silent, code: None, text: text.into() })
         }
     }
 }
@@ -69,6 +69,7 @@ fn prepare(granted: Granted) -> Result<Prepared, FetchError> {
     let value = zeroize::Zeroizing::new(format!("Bearer {}", granted.value.expose()));
     let mut authorization = HeaderValue::from_str(&value).map_err(|_| FetchError {
         kind: FetchErrorKind::Transient,
+        reached: Reached::Answered,
         code: None,
         text: "the token endpoint granted a token that is no legal header value".into(),
     })?;

@@ -21,7 +21,7 @@ use crate::clock::{Boot, Clock};
 use crate::secret::Secret;
 use crate::token::{
     FetchError, FetchErrorKind, FetchFuture, FetchRequest, Generation, Granted, Identity, IdentityFields, Policy,
-    Source, Token, TokenCache, TokenUnavailable,
+    Reached, Source, Token, TokenCache, TokenUnavailable,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -138,6 +138,10 @@ impl Endpoint {
     }
 }
 
+fn failure(kind: FetchErrorKind, reached: Reached, text: &str) -> FetchError {
+    FetchError { kind, reached, code: None, text: text.into() }
+}
+
 /// Counts an attempt as inside until it is dropped.
 struct Inside(Endpoint);
 
@@ -162,10 +166,10 @@ impl Source for Endpoint {
             match answer {
                 Answer::Token(lifetime) => Ok(granted(format!("planted-secret-{call}"), lifetime)),
                 Answer::Same(lifetime) => Ok(granted("planted-secret-same".into(), lifetime)),
-                Answer::Fail(kind) => Err(FetchError { kind, code: None, text: "scripted".into() }),
+                Answer::Fail(kind) => Err(failure(kind, Reached::Answered, "scripted")),
                 Answer::TimeOut => {
                     tokio::time::sleep(request.attempt_timeout.saturating_sub(endpoint.0.0.latency)).await;
-                    Err(FetchError { kind: FetchErrorKind::Transient, code: None, text: "scripted timeout".into() })
+                    Err(failure(FetchErrorKind::Transient, Reached::Silent, "scripted timeout"))
                 }
                 Answer::Hang => std::future::pending().await,
                 Answer::Panic => panic!("scripted panic"),

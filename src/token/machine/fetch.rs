@@ -10,7 +10,7 @@ use super::constants::{
 use super::rejection::Suspicion;
 use super::{Cause, Facts, Held, Machine, backoff, schedule};
 use crate::clock::Boot;
-use crate::token::{FetchError, FetchErrorKind, Generation};
+use crate::token::{FetchError, FetchErrorKind, Generation, Reached};
 
 /// A fetch in flight.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Machine {
     pub fn abandoned(&mut self, now: Boot) {
         if self.fetch.is_some() {
             let text = "the token fetch ended unexpectedly; this is a bug, and its message is in the log above";
-            self.end_failed(now, FetchError { kind: FetchErrorKind::Transient, code: None, text: Arc::from(text) });
+            self.end_failed(now, transient(Reached::No, text));
         }
     }
 
@@ -238,7 +238,7 @@ impl Machine {
         if self.uncacheable > UNCACHEABLE_MAX {
             let text = "the token endpoint keeps granting tokens whose lifetime is over as they arrive; \
                         check its clock, and what it calls the lifetime";
-            self.end_failed(now, FetchError { kind: FetchErrorKind::Transient, code: None, text: Arc::from(text) });
+            self.end_failed(now, transient(Reached::Answered, text));
             return Adopted::Failed;
         }
         self.counters.granted += 1;
@@ -282,4 +282,8 @@ impl Held {
         let next = now.after(half.max(schedule::pause_min(self.facts.lifetime)));
         self.schedule.soft = self.schedule.soft.max(next).min(self.schedule.dead);
     }
+}
+
+fn transient(reached: Reached, text: &str) -> FetchError {
+    FetchError { kind: FetchErrorKind::Transient, reached, code: None, text: Arc::from(text) }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Adopted, Asked, Attempt, Grant, Machine, Next, Rejection, Verdict};
 use crate::clock::Boot;
-use crate::token::{FetchError, FetchErrorKind, Generation, Policy, TokenUnavailable};
+use crate::token::{FetchError, FetchErrorKind, Generation, Policy, Reached, TokenUnavailable};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -32,7 +32,7 @@ pub(super) fn policy() -> Policy {
 }
 
 pub(super) fn error(kind: FetchErrorKind) -> FetchError {
-    FetchError { kind, code: None, text: Arc::from("it did not work") }
+    FetchError { kind, reached: Reached::Answered, code: None, text: Arc::from("it did not work") }
 }
 
 /// A machine and its time.
