@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
-use super::{Generation, Policy, ProofVersion, Source, Token};
+use super::{FetchErrorKind, Generation, Policy, ProofVersion, Source, Token};
 use crate::clock::Boot;
 
 /// Use is noted no more often than this, so that the hot path does not write what all workers read.
@@ -67,8 +67,19 @@ struct Inner {
     retired: bool,
     wake_at: Option<Boot>,
     late_logged: u64,
+    /// What was last warned of; `None` once a token was granted that is kept.
+    trouble: Option<Trouble>,
     /// Whether it was said already that `refresh_before` is too long.
     window_warned: bool,
+}
+
+/// What failing fetches mean for requests: a change of it is worth a warning, another failure is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Trouble {
+    /// The held token serves meanwhile.
+    usable: bool,
+    /// An operator is needed (TL-26).
+    refused: bool,
 }
 
 type Flight = watch::Receiver<Option<Finished>>;
@@ -186,6 +197,7 @@ impl TokenCell {
                 retired: false,
                 wake_at: None,
                 late_logged: 0,
+                trouble: None,
                 window_warned: false,
             }),
         });
@@ -294,6 +306,13 @@ impl TokenCell {
 }
 
 impl Inner {
+    /// A fetch brought nothing that is kept. Whether that changes what requests get.
+    fn in_trouble(&mut self, now: Boot) -> bool {
+        let refused = self.machine.error().is_some_and(|error| error.kind == FetchErrorKind::Refused);
+        let trouble = Trouble { usable: self.machine.easy_until(now).is_some(), refused };
+        self.trouble.replace(trouble) != Some(trouble)
+    }
+
     /// The machine has begun a fetch: makes what its task and its waiters share.
     fn take_off(&mut self, begin: bool) {
         if begin {

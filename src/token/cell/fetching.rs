@@ -30,6 +30,13 @@ struct Prepared {
     refresh_in: Option<Duration>,
 }
 
+/// A warning if it is news, else for information. The level of an event is fixed where it stands.
+macro_rules! at_level {
+    ($news:expr, $($event:tt)+) => {
+        if $news { tracing::warn!($($event)+) } else { tracing::info!($($event)+) }
+    };
+}
+
 /// Runs a fetch to its end.
 pub(super) async fn run(ticket: Ticket) {
     let cell = ticket.cell.clone();
@@ -109,7 +116,7 @@ impl Ticket {
 
     fn granted(&self, prepared: Prepared) {
         let lifetime = prepared.lifetime;
-        let (adopted, finished, suspect, took, window) = self.cell.update(|inner, now| {
+        let (adopted, finished, suspect, took, window, news) = self.cell.update(|inner, now| {
             let suspect = inner.machine.suspected(now);
             let same = inner.token.as_ref().is_some_and(|held| held.value == prepared.value);
             let grant = Grant { lifetime, refresh_in: prepared.refresh_in, same };
@@ -123,10 +130,14 @@ impl Ticket {
             inner.flight = None;
             let window = inner.machine.useless_window().filter(|_| !inner.window_warned);
             inner.window_warned |= window.is_some();
-            (adopted, finished, suspect, inner.machine.last_attempt(), window)
+            let news = match adopted {
+                Adopted::New(_) | Adopted::Same => inner.trouble.take().is_some(),
+                Adopted::Uncacheable(_) | Adopted::Failed => inner.in_trouble(now),
+            };
+            (adopted, finished, suspect, inner.machine.last_attempt(), window, news)
         });
         self.done.send_replace(Some(finished));
-        self.log(adopted, lifetime, took, suspect);
+        self.log(adopted, lifetime, took, suspect, news);
         if let Some(window) = window {
             let (refresh_before_s, hint) = (window.as_secs_f64(), "configure less than the tokens' lifetime");
             let credential = &*self.cell.name;
@@ -140,16 +151,17 @@ impl Ticket {
         }
     }
 
-    fn log(&self, adopted: Adopted, lifetime: Option<Duration>, took: Option<Duration>, suspect: bool) {
+    /// `news`: it changes what requests get. Without that, what goes wrong is not warned of again.
+    fn log(&self, adopted: Adopted, lifetime: Option<Duration>, took: Option<Duration>, suspect: bool, news: bool) {
         let credential = &*self.cell.name;
         let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs_f64());
         let took_ms = took.map(|took| took.as_millis() as u64);
         match adopted {
             Adopted::New(Generation(generation)) => {
-                let reason = if suspect {
-                    "the upstream rejected the last one"
-                } else {
-                    "the last one is due, or there is none"
+                let reason = match (suspect, news) {
+                    (true, _) => "the upstream rejected the last one",
+                    (false, true) => "the fetches before it had failed",
+                    (false, false) => "the last one is due, or there is none",
                 };
                 tracing::info!(credential, generation, lifetime_s, took_ms, reason, "token granted");
             }
@@ -159,29 +171,31 @@ impl Ticket {
             }
             Adopted::Same => tracing::info!(credential, lifetime_s, took_ms, "the same token was granted again"),
             Adopted::Uncacheable(Generation(generation)) => {
-                tracing::warn!(credential, generation, took_ms, "the granted token's life is over, it is not kept");
+                at_level!(news, credential, generation, took_ms, "the granted token's life is over, it is not kept");
             }
             Adopted::Failed => {
-                tracing::warn!(credential, took_ms, "every granted token's life is over as it arrives, backing off");
+                at_level!(news, credential, took_ms, "every granted token's life is over as it arrives, backing off");
             }
         }
     }
 
     fn failed(&self, error: FetchError) -> Next {
         let text = error.text.clone();
-        let (next, next_start) = self.cell.update(|inner, now| {
+        let (next, next_start, state, news) = self.cell.update(|inner, now| {
             let next = inner.machine.failed(now, error);
             if next == Next::Ended {
                 inner.flight = None;
             }
-            (next, inner.machine.next_start().since(now))
+            let news = next == Next::Ended && inner.in_trouble(now);
+            (next, inner.machine.next_start().since(now), inner.machine.state(now), news)
         });
         let (credential, error) = (&*self.cell.name, &*text);
         match next {
             Next::Retry(_) => tracing::info!(credential, error, "an attempt to fetch a token failed, trying again"),
             Next::Ended => {
                 self.done.send_replace(Some(Finished::Ended));
-                tracing::warn!(credential, error, next_try_s = next_start.as_secs_f64(), "fetching a token failed");
+                let next_try_s = next_start.as_secs_f64();
+                at_level!(news, credential, state, error, next_try_s, "fetching a token failed");
             }
         }
         next

@@ -73,6 +73,46 @@ async fn a_tokens_life_is_logged() {
     assert!(!log.text().contains("planted"), "{}", log.text());
 }
 
+/// TL-23, TL-26: what failing fetches mean is warned of when it changes, and not with every fetch.
+#[tokio::test(start_paused = true)]
+async fn failures_are_warned_of_when_they_change_something() {
+    let (log, _listening) = Log::listen();
+    let (house, endpoint) = (House::new(), Endpoint::new([Answer::Token(Some(secs(100.0)))]));
+    house.holding(&endpoint).await;
+    let failed = |level: &str| log.count(&format!("{level} attache::token::cell::fetching: fetching a token failed"));
+    endpoint.say([Answer::Fail(FetchErrorKind::Transient)]);
+    tokio::time::sleep(secs(90.0)).await;
+    assert_eq!(failed("WARN"), 1, "renewing fails: {}", log.text());
+    tokio::time::sleep(secs(200.0)).await;
+    assert_eq!(failed("WARN"), 2, "and now there is no token: {}", log.text());
+    endpoint.say([Answer::Fail(FetchErrorKind::Refused)]);
+    tokio::time::sleep(secs(600.0)).await;
+    assert_eq!(failed("WARN"), 3, "and now an operator is needed: {}", log.text());
+    assert!(failed("INFO") > 10, "{}", log.text());
+    endpoint.say([Answer::Token(Some(HOUR))]);
+    tokio::time::sleep(secs(400.0)).await;
+    assert_eq!(log.count("the fetches before it had failed"), 1);
+    endpoint.say([Answer::Fail(FetchErrorKind::Transient)]);
+    tokio::time::sleep(HOUR * 2).await;
+    assert_eq!(failed("WARN"), 5, "it begins anew: {}", log.text());
+    assert_eq!(log.count("WARN attache::token::cell: the token is about to expire"), 2);
+}
+
+/// TL-14: tokens that cannot be kept are warned of once, until one can.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_over_are_warned_of_once() {
+    let (log, _listening) = Log::listen();
+    let (house, endpoint) = (House::new(), Endpoint::new([Answer::Token(Some(Duration::ZERO))]));
+    let cell = house.cell(&endpoint);
+    for _ in 0..20 {
+        let _ = cell.take(secs(10.0)).await;
+        tokio::time::sleep(secs(10.0)).await;
+    }
+    let told = |level: &str| log.text().lines().filter(|line| line.contains(level) && line.contains("is over")).count();
+    assert_eq!(told("WARN"), 1, "{}", log.text());
+    assert!(told("INFO") > 10, "{}", log.text());
+}
+
 /// TL-31: a fetch that ends unexpectedly is an error in the log.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_logged() {
