@@ -151,8 +151,8 @@ impl Failure {
             Failure::NoToken { credential, cause } => token_detail(credential, cause),
             Failure::Exchange(error) => exchange_detail(error.kind).to_owned(),
             Failure::EncodedAnswer => {
-                "It was asked for an unencoded answer, so that the credential could be masked in it, and sent an encoded \
-                 one. redact_bodies = false on the route lets it pass unscanned."
+                "The credential could not be masked in it: it is encoded, although an unencoded one was asked for, or in a \
+                 charset such as UTF-16. redact_bodies = false on the route lets it pass unscanned."
                     .to_owned()
             }
             Failure::PartialAnswer => {

@@ -28,6 +28,26 @@ const SCANNED: [&str; 8] = [
     "multipart/form-data",
 ];
 
+/// How the names of charsets begin in which ASCII is not spelled as ASCII, so that a secret would not be recognised.
+const CHARSETS_UNSCANNABLE: [&str; 16] = [
+    "utf-16",
+    "utf16",
+    "utf-32",
+    "utf32",
+    "utf-7",
+    "utf7",
+    "ucs-2",
+    "ucs-4",
+    "iso-10646-ucs",
+    "unicode",
+    "csunicode",
+    "csutf",
+    "csucs",
+    "ebcdic",
+    "ibm037",
+    "ibm1047",
+];
+
 /// What is to be done with an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -36,14 +56,15 @@ pub(super) enum Judgement {
     Scan,
     /// A part of a text, or several: a secret may be cut at its border. To be asked for whole.
     Partial,
-    /// Of a scanned type, but encoded although `identity` was asked for.
+    /// Of a scanned type, but encoded although `identity` was asked for, or in a charset that hides ASCII.
     Encoded,
 }
 
 /// Judges an answer by its head as received.
 pub(super) fn judge(status: StatusCode, headers: &HeaderMap, present: Present) -> Judgement {
-    // Where it has none at all, or several, anything may be in it.
-    let media_type = only(headers, CONTENT_TYPE).and_then(media_type);
+    // Where it has none at all, several, or one that cannot be read, anything may be in it.
+    let content_type = only(headers, CONTENT_TYPE);
+    let media_type = content_type.and_then(media_type);
     let partial = status == StatusCode::PARTIAL_CONTENT;
     if partial && media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("multipart/byteranges")) {
         return Judgement::Partial;
@@ -55,7 +76,12 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, present: Present) -
         return Judgement::Partial;
     }
     let encoded = |value: &HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    match present.has(Present::CONTENT_ENCODING) && headers.get_all(CONTENT_ENCODING).iter().any(encoded) {
+    let encoded = present.has(Present::CONTENT_ENCODING) && headers.get_all(CONTENT_ENCODING).iter().any(encoded);
+    let hidden = match content_type {
+        Some(one) => hides_ascii(one),
+        None => headers.get_all(CONTENT_TYPE).iter().any(hides_ascii),
+    };
+    match encoded || hidden {
         true => Judgement::Encoded,
         false => Judgement::Scan,
     }
@@ -68,12 +94,33 @@ pub(super) fn remove_digests(headers: &mut HeaderMap) {
     }
 }
 
-/// Type and subtype, in whatever case; `None` if there is none to speak of.
+/// Type and subtype, in whatever case; `None` if there is none to speak of, or if more than one may be meant (RFC 9110
+/// section 8.3.1: two tokens; a comma joins lines that should have been one).
 fn media_type(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok()?;
-    let end = text.bytes().position(|byte| byte == b';').unwrap_or(text.len());
-    let essence = text[..end].trim_ascii();
-    essence.as_bytes().contains(&b'/').then_some(essence)
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let essence = essence.trim_ascii();
+    let (media, subtype) = essence.split_once('/')?;
+    let joined = parameters.split('"').step_by(2).any(|unquoted| unquoted.contains(','));
+    (is_token(media) && is_token(subtype) && !joined).then_some(essence)
+}
+
+fn is_token(text: &str) -> bool {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// Whether a content type names a charset in which a secret would not be recognised.
+fn hides_ascii(content_type: &HeaderValue) -> bool {
+    let parameters = content_type.as_bytes().split(|byte| *byte == b';').skip(1);
+    parameters.into_iter().any(|parameter| {
+        let mut halves = parameter.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        let value = value.trim_ascii();
+        let value = value.strip_prefix(b"\"").unwrap_or(value);
+        let begins = |with: &&str| value.get(..with.len()).is_some_and(|it| it.eq_ignore_ascii_case(with.as_bytes()));
+        name.trim_ascii().eq_ignore_ascii_case(b"charset") && CHARSETS_UNSCANNABLE.iter().any(begins)
+    })
 }
 
 fn is_scanned(media_type: &str) -> bool {
@@ -137,7 +184,7 @@ impl Redactor {
 mod tests {
     use super::*;
 
-    fn judged(status: u16, fields: &[(&'static str, &'static str)]) -> Judgement {
+    fn judged(status: u16, fields: &[(&str, &str)]) -> Judgement {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
@@ -160,8 +207,15 @@ mod tests {
             "application/x-ndjson",
             "garbage",
             "",
+            // What cannot be read may mean anything.
+            "application/json, x",
+            "image/png, text/html",
+            "image/png; x=y, text/html",
+            "image/png x",
+            "/png",
+            "image/",
         ];
-        assert_eq!(scanned.len(), 11);
+        assert_eq!(scanned.len(), 17);
         for media_type in scanned {
             assert_eq!(judged(200, &[("content-type", media_type)]), Judgement::Scan, "{media_type}");
         }
@@ -184,6 +238,28 @@ mod tests {
         assert_eq!(judged(200, &[("content-type", "text/css"), ("content-encoding", "br")]), Judgement::Encoded);
         assert_eq!(judged(200, &[("content-encoding", "identity, gzip")]), Judgement::Encoded);
         assert_eq!(judged(200, &[("content-encoding", " Identity")]), Judgement::Scan);
+    }
+
+    /// SEC-13: in some charsets a secret would not be recognised: they count as an encoding.
+    #[test]
+    fn charsets_that_hide_ascii_are_not_scanned() {
+        for charset in ["utf-16", "UTF-16LE", "\"utf-16be\"", " utf-32", "utf-7", "UCS-2", "csUnicode", "ebcdic-us"] {
+            for media_type in ["text/plain", "application/json", "garbage"] {
+                let named = format!("{media_type}; x=y; Charset={charset}");
+                assert_eq!(judged(200, &[("content-type", &named)]), Judgement::Encoded, "{named}");
+            }
+            let binary = format!("image/png; charset={charset}");
+            assert_eq!(judged(200, &[("content-type", &binary)]), Judgement::Pass, "{binary}");
+        }
+        for charset in ["utf-8", "UTF8", "us-ascii", "iso-8859-1", "windows-1252", "shift_jis", "gb18030", "none", ""] {
+            let named = format!("text/plain; charset={charset}");
+            assert_eq!(judged(200, &[("content-type", &named)]), Judgement::Scan, "{named}");
+        }
+        let twice = [("content-type", "text/html"), ("content-type", "text/html; charset=utf-16")];
+        assert_eq!(judged(200, &twice), Judgement::Encoded);
+        // Not a charset of its own.
+        assert_eq!(judged(200, &[("content-type", "text/plain; x-charset=utf-16")]), Judgement::Scan);
+        assert_eq!(judged(200, &[("content-type", "image/png; x=\"a,b\"")]), Judgement::Pass);
     }
 
     /// SEC-13: digests go, ETag stays.
