@@ -4,12 +4,17 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Child, Proxy, TokenEndpoint, Upstream, free_address, one_route, send};
+use crate::support::{Child, Proxy, Reply, TokenEndpoint, Upstream, Watched, free_address, one_route, send};
 
 const SECRET: (&str, &str) = ("API", "tok-SECRET-of-the-process");
+
+/// More than all buffers between an upstream and a client hold.
+const ENDLESS: usize = 64 * 1024 * 1024;
 
 fn toml(address: SocketAddr, upstream: &Upstream, more: &str) -> String {
     format!(
@@ -74,6 +79,46 @@ fn public_listeners_have_no_admin_pages() {
         }
     }
     assert!(upstream.requests().is_empty());
+}
+
+/// Attack L10: an answer without end to a client that does not read costs the proxy less than 1 MiB; it reads no further from
+/// the upstream than buffers hold. A scanned one may cost half as much again: what was read and what can be passed on
+/// stand side by side, 1.1 MiB as measured. (When such a connection is closed, the tests of `listener` say.)
+#[test]
+fn a_client_that_never_reads_costs_no_memory() {
+    for (content_type, kib_max) in [("image/png", 1024), ("text/plain", 1536)] {
+        let upstream = Upstream::open();
+        let address = free_address();
+        let child = Child::run(&toml(address, &upstream, ""), &[SECRET]);
+        let resident = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("there is a process table");
+            // Without the program's own pages, which come in as they are first used.
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it is resident");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
+        };
+        assert_eq!(send(address, "GET", "/api/small", &[], b"").status, 200);
+        let before = resident();
+        let stopped = Arc::new(Watched::new(None));
+        let stop = stopped.clone();
+        upstream.script([Reply::custom(move |_, connection| {
+            write!(connection.stream(), "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n")?;
+            // Longer than a busy machine leaves a thread that could go on.
+            connection.stream().set_write_timeout(Some(Duration::from_secs(2)))?;
+            let (block, mut written) = (vec![b'x'; 64 * 1024], 0);
+            while written < ENDLESS && connection.stream().write_all(&block).is_ok() {
+                written += block.len();
+            }
+            stop.update(|stopped| *stopped = Some(written));
+            Ok(())
+        })]);
+        let mut stream = TcpStream::connect(address).expect("the proxy listens");
+        stream.write_all(b"GET /api/big HTTP/1.1\r\nHost: a\r\n\r\n").expect("the proxy reads");
+        let written = stopped.wait("the upstream to be stopped", |stopped| *stopped);
+        assert!(written < ENDLESS, "{content_type}: {written} bytes went somewhere");
+        let grown = resident().saturating_sub(before);
+        assert!(grown < kib_max, "{content_type}: it grew by {grown} KiB");
+        assert_eq!(send(address, "GET", "/api/small", &[], b"").status, 200, "others are served");
+    }
 }
 
 /// The attack S13: one event is one line, in text and in JSON, whatever clients write.
