@@ -25,6 +25,24 @@ impl Counter {
     }
 }
 
+/// How many there are at the moment, with one writer: without a bus lock, and never contended.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    pub fn raise(&self) {
+        self.0.store(self.get().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub fn lower(&self) {
+        self.0.store(self.get().wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Whose fault a failed request is; the words of `Proxy-Status` and problem documents go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -61,6 +79,10 @@ pub struct WorkerMetrics {
     /// Requests that hyper refused while parsing.
     pub requests_unparsable: Counter,
     pub panics: Counter,
+    /// From a request's parsed head to the end of its answer's body.
+    pub requests_in_progress: Level,
+    /// Requests that were in progress when the worker ended.
+    pub requests_cut_off: Counter,
     pub upstream_connections_opened: Counter,
     pub upstream_connections_reused: Counter,
     pub upstream_connections_idle: AtomicU64,
@@ -145,6 +167,16 @@ impl Metrics {
     /// Forgets routes whose cells no worker holds any more, after a reload.
     pub fn forget_unused(&self) {
         self.routes().retain(|_, cells| cells.iter().any(|cells| Arc::strong_count(cells) > 1));
+    }
+
+    /// Requests that are being answered at the moment, in all workers.
+    pub fn requests_in_progress(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.requests_in_progress.get()).sum()
+    }
+
+    /// Requests that workers cut off as they ended (SEC-40).
+    pub fn requests_cut_off(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.requests_cut_off.get()).sum()
     }
 
     /// Requests answered so far, over all routes.

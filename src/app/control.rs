@@ -18,6 +18,7 @@ use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, CredentialKind, Loaded, Warm};
 use crate::listener::{Admission, ReceiveMemory, Tickets, bind_alone, connections_that_fit};
+use crate::metrics::Metrics;
 use crate::snapshot::{Living, Snapshot};
 
 /// Reloads that may wait for the control thread.
@@ -47,6 +48,7 @@ pub(super) struct Controller {
 pub(super) struct Started {
     pub(super) addresses: Addresses,
     pub(super) admin_address: Option<SocketAddr>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Controller {
@@ -165,7 +167,8 @@ impl Control {
             options,
         };
         let admin_address = control.start_serving().await?;
-        let started = Started { addresses: control.addresses.clone(), admin_address };
+        let (addresses, metrics) = (control.addresses.clone(), control.living.metrics.clone());
+        let started = Started { addresses, admin_address, metrics };
         for address in control.listeners.addresses() {
             tracing::info!(workers = control.workers.len(), "listening on {address}");
         }
@@ -263,6 +266,10 @@ impl Control {
             worker.drain(server.drain_timeout).await;
         }
         join(std::mem::take(&mut self.workers)).await;
+        let requests = self.living.metrics.requests_cut_off();
+        if requests > 0 {
+            tracing::warn!(requests, "`drain_timeout` was over: requests in progress were cut off");
+        }
         self.living.tokens.drained().await;
         tracing::info!("attache has ended");
     }

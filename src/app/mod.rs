@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use control::Controller;
 
 use crate::config::{Environment, Load, Loaded, load};
+use crate::metrics::Metrics;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ pub struct Running {
     controller: Controller,
     addresses: Addresses,
     admin_address: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
 }
 
 /// Where the listeners are; a reload changes it.
@@ -71,7 +73,8 @@ pub fn start_with_log(options: Options) -> Result<Running, StartError> {
 /// As [`start`], with a configuration that was read from `options.config` just now.
 pub fn start_loaded(options: Options, loaded: Loaded) -> Result<Running, StartError> {
     let (controller, started) = Controller::start(options, loaded).map_err(StartError)?;
-    Ok(Running { controller, addresses: started.addresses, admin_address: started.admin_address })
+    let control::Started { addresses, admin_address, metrics } = started;
+    Ok(Running { controller, addresses, admin_address, metrics })
 }
 
 impl Running {

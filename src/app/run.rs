@@ -103,11 +103,13 @@ async fn obey(running: Running, mut signals: Signals) -> ExitCode {
             _ = interrupt.recv() => break,
         }
     }
+    let metrics = running.metrics.clone();
     let draining = tokio::task::spawn_blocking(move || running.controller.shutdown());
     tokio::select! {
         _ = draining => ExitCode::from(OK),
         () = signals.end() => {
-            tracing::warn!("a second signal: attache ends at once, without waiting for requests in progress");
+            let requests = metrics.requests_in_progress();
+            tracing::warn!(requests, "a second signal: attache ends at once, and cuts off the requests in progress");
             log::flush();
             // Returning would wait for the threads.
             std::process::exit(i32::from(FAILED))

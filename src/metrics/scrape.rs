@@ -97,6 +97,8 @@ impl Metrics {
             |of: fn(&WorkerMetrics) -> &Counter| -> u64 { self.workers.iter().map(|worker| of(worker).get()).sum() };
         let open: i64 = self.workers.iter().map(|worker| worker.connections_open.load(Ordering::Relaxed)).sum();
         gauge(encoder, "attache_client_connections_open", "Connections of clients", open as f64)?;
+        let help = "Requests that are being answered";
+        gauge(encoder, "attache_requests_in_progress", help, self.requests_in_progress() as f64)?;
         let idle: u64 =
             self.workers.iter().map(|worker| worker.upstream_connections_idle.load(Ordering::Relaxed)).sum();
         gauge(encoder, "attache_upstream_connections_idle", "Connections to upstreams that wait for use", idle as f64)?;

@@ -78,6 +78,7 @@ impl Record {
                 upstream_request_id: None,
             })
         });
+        worker.metrics.requests_in_progress.raise();
         Box::new(Record {
             id: RequestId(fastrand::u64(..)),
             begin: worker.living.clock.now(),
@@ -253,6 +254,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.worker.metrics.requests_in_progress.lower();
         if let Some(place) = self.waker {
             self.installed.stop_waiting(place);
         }

@@ -56,6 +56,7 @@ impl Worker {
     /// Says that the worker ends now: requests that are still in progress are dropped by it (SEC-40).
     pub fn end(&self) {
         self.ended.set(true);
+        self.metrics.requests_cut_off.add(self.metrics.requests_in_progress.get());
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -44,10 +44,16 @@ fn what_does_not_end_is_cut_off() {
     let output = child("app::tests::drain::what_does_not_end_is_cut_off", || {
         log_text();
         let mut rig = Rig::start("[server]\ndrain_delay = \"0s\"\ndrain_timeout = \"1s\"\n");
-        let mut streaming = rig.client();
-        streaming.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-        streaming.head();
-        let _held = rig.upstream.slow.recv().unwrap();
+        assert_eq!(rig.client().get("/x").body, "hello");
+        let begin = || {
+            let mut streaming = rig.client();
+            streaming.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+            streaming.head();
+            (streaming, rig.upstream.slow.recv().unwrap())
+        };
+        let ((mut streaming, _held), _other) = (begin(), begin());
+        let in_progress = rig.admin("/metrics").body.lines().any(|line| line == "attache_requests_in_progress 2.0");
+        assert!(in_progress, "{}", rig.admin("/metrics").body);
         let begun = SystemClock.now();
         rig.take().shutdown();
         let took = SystemClock.now().since(begun);
@@ -59,8 +65,12 @@ fn what_does_not_end_is_cut_off() {
     let Some(output) = output else { return };
     let said = said(&output);
     assert!(output.status.success(), "{said}");
-    let line = said.lines().find(|line| line.contains("attache::access")).unwrap_or_default();
-    assert!(line.contains("aborted=true") && line.contains("fault=proxy"), "{said}");
+    let cut_off: Vec<_> =
+        said.lines().filter(|line| line.contains("attache::access") && line.contains("path=/slow")).collect();
+    assert_eq!(cut_off.len(), 2, "{said}");
+    assert!(cut_off.iter().all(|line| line.contains("aborted=true") && line.contains("fault=proxy")), "{said}");
+    let line = said.lines().find(|line| line.contains("requests in progress were cut off")).unwrap_or_default();
+    assert!(line.contains("WARN") && line.contains("requests=2"), "{said}");
 }
 
 #[test]
@@ -96,7 +106,7 @@ fn signals_reload_and_end() {
     });
 }
 
-/// SEC-40: a second SIGTERM ends at once.
+/// SEC-40: a second SIGTERM ends at once, and says what it cuts off.
 #[test]
 fn a_second_signal_ends_at_once() {
     let begun = SystemClock.now();
@@ -105,6 +115,10 @@ fn a_second_signal_ends_at_once() {
         let options = rig.options(false);
         std::thread::spawn(move || crate::app::run(options));
         until_it_answers(address, 200);
+        let mut streaming = Client::connect(address);
+        streaming.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+        streaming.head();
+        let _held = rig.upstream.slow.recv().unwrap();
         kill_process(getpid(), Signal::TERM).unwrap();
         loop {
             // One signal that is pending twice is one: the second is for the time after the first was heard.
@@ -113,7 +127,10 @@ fn a_second_signal_ends_at_once() {
         }
     });
     let Some(output) = output else { return };
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let line = said.lines().find(|line| line.contains("a second signal")).unwrap_or_default();
+    assert!(line.contains("requests=1"), "{said}");
     assert!(SystemClock.now().since(begun) < Duration::from_secs(30));
 }
 
