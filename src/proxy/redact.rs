@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use memchr::memchr;
 
 use super::access_log::RequestName;
 use super::present::{Present, only};
@@ -66,7 +67,7 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, present: Present) -
     let content_type = only(headers, CONTENT_TYPE);
     let media_type = content_type.and_then(media_type);
     let partial = status == StatusCode::PARTIAL_CONTENT;
-    if partial && media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("multipart/byteranges")) {
+    if partial && media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(b"multipart/byteranges")) {
         return Judgement::Partial;
     }
     if !media_type.is_none_or(is_scanned) {
@@ -96,18 +97,26 @@ pub(super) fn remove_digests(headers: &mut HeaderMap) {
 
 /// Type and subtype, in whatever case; `None` if there is none to speak of, or if more than one may be meant (RFC 9110
 /// section 8.3.1: two tokens; a comma joins lines that should have been one).
-fn media_type(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?;
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+fn media_type(value: &HeaderValue) -> Option<&[u8]> {
+    let text = value.as_bytes();
+    let (essence, parameters) = text.split_at(memchr(b';', text).unwrap_or(text.len()));
     let essence = essence.trim_ascii();
-    let (media, subtype) = essence.split_once('/')?;
-    let joined = parameters.split('"').step_by(2).any(|unquoted| unquoted.contains(','));
-    (is_token(media) && is_token(subtype) && !joined).then_some(essence)
+    let slash = memchr(b'/', essence)?;
+    let joined = || parameters.split(|byte| *byte == b'"').step_by(2).any(|unquoted| unquoted.contains(&b','));
+    let legible = is_token(&essence[..slash]) && is_token(&essence[slash + 1..]) && !joined();
+    legible.then_some(essence)
 }
 
-fn is_token(text: &str) -> bool {
-    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_token_byte)
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    let is_token_byte = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            )
+    };
+    !text.is_empty() && text.iter().all(is_token_byte)
 }
 
 /// Whether a content type names a charset in which a secret would not be recognised.
@@ -123,16 +132,16 @@ fn hides_ascii(content_type: &HeaderValue) -> bool {
     })
 }
 
-fn is_scanned(media_type: &str) -> bool {
-    let begins = |with: &str| media_type.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    let ends = |with: &str| {
-        let end = media_type.len().checked_sub(with.len()).and_then(|at| media_type.get(at..));
+fn is_scanned(media_type: &[u8]) -> bool {
+    let begins = |with: &[u8]| media_type.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    let ends = |with: &[u8]| {
+        let end = media_type.len().checked_sub(with.len()).map(|at| &media_type[at..]);
         end.is_some_and(|end| end.eq_ignore_ascii_case(with))
     };
-    begins("text/")
-        || ends("+json")
-        || ends("+xml")
-        || SCANNED.iter().any(|scanned| media_type.eq_ignore_ascii_case(scanned))
+    begins(b"text/")
+        || ends(b"+json")
+        || ends(b"+xml")
+        || SCANNED.iter().any(|scanned| media_type.eq_ignore_ascii_case(scanned.as_bytes()))
 }
 
 /// Scans one body. What it holds back is counted, so that the body's length stays known.
