@@ -27,7 +27,7 @@ pub(in crate::upstream) struct Home {
 /// Turns an answer's head into its parts. A small answer that has arrived whole is ready, and its connection goes
 /// back to the pool at once.
 pub(in crate::upstream) fn receive(answered: Answered, home: Home) -> (StatusCode, HeaderMap, AnswerBody) {
-    let Answered { head, request_complete, mut wire } = answered;
+    let Answered { head, headers, request_complete, mut wire } = answered;
     let keep = match head.persistence {
         Persistence::Keep(promised) if request_complete => {
             wire.promised = promised;
@@ -41,7 +41,7 @@ pub(in crate::upstream) fn receive(answered: Answered, home: Home) -> (StatusCod
             AnswerBody::empty()
         }
         Framing::Length(length) if length <= wire.input.len() as u64 => {
-            let data = wire.input.split_to(length as usize).freeze();
+            let data = wire.take(length as usize);
             finish(wire, &home.pool, keep);
             AnswerBody::ready(data)
         }
@@ -49,7 +49,7 @@ pub(in crate::upstream) fn receive(answered: Answered, home: Home) -> (StatusCod
         Framing::Chunked => chunked(wire, home, keep),
         Framing::UntilClose => Streaming::body(wire, home, keep, Coding::UntilClose),
     };
-    (head.status, head.headers, body)
+    (head.status, headers, body)
 }
 
 /// A chunked answer of one chunk that has arrived whole has a known length after all.

@@ -144,18 +144,15 @@ impl Chunked {
             };
         };
         let section = input.split_to(end + 4).freeze();
-        if memchr::memchr_iter(b'\n', &section).any(|at| at == 0 || section[at - 1] != b'\r') {
-            return Err(BadAnswer("a line of the trailer section ends in a bare LF"));
+        let mut lines = fields::Lines::new(&section[..end + 2]);
+        let mut map = HeaderMap::new();
+        while let Some(line) = lines.next()? {
+            if map.len() == TRAILER_FIELDS_MAX {
+                return Err(BadAnswer("the trailer section has more than 64 fields"));
+            }
+            let (name, value) = fields::parse(&section, line)?;
+            map.append(name, value);
         }
-        let mut space = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
-        let Ok(httparse::Status::Complete((length, parsed))) = httparse::parse_headers(&section, &mut space) else {
-            return Err(BadAnswer("the trailer section is malformed"));
-        };
-        if length != section.len() {
-            return Err(BadAnswer("the trailer section is malformed"));
-        }
-        let mut map = HeaderMap::with_capacity(parsed.len());
-        fields::append(&mut map, &section, parsed)?;
         self.state = State::End;
         Ok(Step::End(Some(map)))
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::BadAnswer;
 use super::head::{self, HEAD_BYTES_MAX, Head, Scan};
@@ -43,6 +43,7 @@ pub(in crate::upstream) struct Failure {
 #[derive(Debug)]
 pub(in crate::upstream) struct Answered {
     pub(in crate::upstream) head: Head,
+    pub(in crate::upstream) headers: HeaderMap,
     pub(super) request_complete: bool,
     pub(in crate::upstream) wire: Box<Wire>,
 }
@@ -64,7 +65,7 @@ pub(in crate::upstream) async fn exchange(
         timeouts,
         upload,
         scan: Scan::default(),
-        pool,
+        headers: pool.map(),
         interim: 0,
         interim_bytes: 0,
         broken: None,
@@ -75,7 +76,7 @@ pub(in crate::upstream) async fn exchange(
     let head = poll_fn(|cx| attempt.poll(cx)).await;
     let request_complete = attempt.upload.is_done();
     match head {
-        Ok(head) => Ok(Answered { head, request_complete, wire }),
+        Ok(head) => Ok(Answered { head, headers: attempt.headers, request_complete, wire }),
         Err(Trouble { kind, text }) => {
             let closed_before_answer = kind == ExchangeErrorKind::Closed && !attempt.answer_began;
             Err(Failure { kind, text, nothing_sent: wire.sent == 0, closed_before_answer })
@@ -90,8 +91,8 @@ struct Attempt<'a> {
     upload: Upload,
     answers_head: bool,
     scan: Scan,
-    /// Has the map that becomes the answer's headers.
-    pool: &'a Pool,
+    /// The answer's, once its head is complete.
+    headers: HeaderMap,
     interim: usize,
     interim_bytes: usize,
     /// Writing failed: why. What the upstream said before it closed is still read.
@@ -178,8 +179,8 @@ impl Attempt<'_> {
     fn decode(&mut self) -> Result<Option<Head>, Trouble> {
         loop {
             let before = self.wire.input.len();
-            let map = || self.pool.map();
-            let Some(head) = head::decode(&mut self.wire.input, &mut self.scan, self.answers_head, map)? else {
+            let Some(head) = head::decode(&mut self.wire.input, &mut self.scan, self.answers_head, &mut self.headers)?
+            else {
                 return Ok(None);
             };
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -196,7 +197,7 @@ impl Attempt<'_> {
                     text: format!("the upstream sent more than {INTERIM_MAX} interim answers (1xx) or 64 KiB of them"),
                 });
             }
-            self.pool.recycle(head.headers);
+            self.headers.clear();
         }
     }
 

@@ -1,49 +1,84 @@
-//! Header and trailer fields, from bytes that httparse has accepted.
+//! Header and trailer fields, read line by line.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, SERVER, TRANSFER_ENCODING, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::BadAnswer;
 
-/// Adds parsed fields to a map. Values share the buffer that they were read into.
-pub(super) fn append(map: &mut HeaderMap, section: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(), BadAnswer> {
-    for field in fields {
-        let (name, value) = convert(section, field)?;
-        map.append(name, value);
-    }
-    Ok(())
+/// The lines of a head or of a trailer section.
+pub(super) struct Lines<'a> {
+    section: &'a [u8],
+    at: usize,
 }
 
-/// One field. httparse has checked it already; it is checked again because only unsafe code could go without.
+impl<'a> Lines<'a> {
+    pub(super) fn new(section: &'a [u8]) -> Self {
+        Lines { section, at: 0 }
+    }
+
+    /// Where the next line begins.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Where the next line is, without its CRLF; `None`: it has no end yet. A line that ends in a bare LF is refused,
+    /// although RFC 9112 section 2.2 allows to accept it: it is what response splitting looks like.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<Range<usize>>, BadAnswer> {
+        let Some(length) = memchr::memchr(b'\n', &self.section[self.at..]) else { return Ok(None) };
+        let begin = self.at;
+        self.at += length + 1;
+        match self.section[begin..][..length] {
+            [.., b'\r'] => Ok(Some(begin..begin + length - 1)),
+            _ => Err(BadAnswer("a line ends in a bare LF")),
+        }
+    }
+}
+
+/// The field that a line of `section` is, RFC 9112 section 5: a name, at once a colon, a value, and white space around
+/// the value only. A folded line begins with white space, which no name has. The value shares the section's memory.
 #[inline]
-pub(super) fn convert(section: &Bytes, field: &httparse::Header<'_>) -> Result<(HeaderName, HeaderValue), BadAnswer> {
-    let name = match usual(field.name) {
+pub(super) fn parse(section: &Bytes, line: Range<usize>) -> Result<(HeaderName, HeaderValue), BadAnswer> {
+    let text = &section[line.clone()];
+    let colon = memchr::memchr(b':', text).ok_or(BadAnswer("a field has no colon"))?;
+    let (name, value) = (&text[..colon], &text[colon + 1..]);
+    let name = match usual(name) {
         Some(name) => name,
-        None => HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadAnswer("a field name is invalid"))?,
+        None => HeaderName::from_bytes(name).map_err(|_| BadAnswer("a field name is invalid"))?,
     };
-    let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value))
-        .map_err(|_| BadAnswer("a field value is invalid"))?;
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let value = match value.iter().position(is_text) {
+        None => Bytes::new(),
+        Some(begin) => {
+            let end = value.iter().rposition(is_text).unwrap_or(begin) + 1;
+            let value_at = line.start + colon + 1;
+            section.slice(value_at + begin..value_at + end)
+        }
+    };
+    let value = HeaderValue::from_maybe_shared(value).map_err(|_| BadAnswer("a field value is invalid"))?;
     Ok((name, value))
 }
 
 /// The names that nearly every answer has, in the usual spellings: to recognise them is many times faster than to read
 /// them.
-fn usual(name: &str) -> Option<HeaderName> {
+fn usual(name: &[u8]) -> Option<HeaderName> {
     const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     Some(match name {
-        "Cache-Control" | "cache-control" => CACHE_CONTROL,
-        "Connection" | "connection" => CONNECTION,
-        "Content-Length" | "content-length" => CONTENT_LENGTH,
-        "Content-Type" | "content-type" => CONTENT_TYPE,
-        "Date" | "date" => DATE,
-        "ETag" | "etag" => ETAG,
-        "Server" | "server" => SERVER,
-        "Transfer-Encoding" | "transfer-encoding" => TRANSFER_ENCODING,
-        "Vary" | "vary" => VARY,
-        "X-Request-Id" | "X-Request-ID" | "x-request-id" => X_REQUEST_ID,
+        b"Cache-Control" | b"cache-control" => CACHE_CONTROL,
+        b"Connection" | b"connection" => CONNECTION,
+        b"Content-Length" | b"content-length" => CONTENT_LENGTH,
+        b"Content-Type" | b"content-type" => CONTENT_TYPE,
+        b"Date" | b"date" => DATE,
+        b"ETag" | b"etag" => ETAG,
+        b"Server" | b"server" => SERVER,
+        b"Transfer-Encoding" | b"transfer-encoding" => TRANSFER_ENCODING,
+        b"Vary" | b"vary" => VARY,
+        b"X-Request-Id" | b"X-Request-ID" | b"x-request-id" => X_REQUEST_ID,
         _ => return None,
     })
 }
@@ -116,9 +151,9 @@ mod tests {
         ];
         for name in names {
             let read = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            assert_eq!(usual(name), Some(read.clone()));
-            assert_eq!(usual(read.as_str()), Some(read));
+            assert_eq!(usual(name.as_bytes()), Some(read.clone()));
+            assert_eq!(usual(read.as_str().as_bytes()), Some(read));
         }
-        assert_eq!(usual("X-Other"), None);
+        assert_eq!(usual(b"X-Other"), None);
     }
 }
