@@ -41,7 +41,7 @@ pub(in crate::upstream) fn receive(answered: Answered, home: Home) -> (StatusCod
             AnswerBody::empty()
         }
         Framing::Length(length) if length <= wire.input.len() as u64 => {
-            let data = wire.take(length as usize);
+            let data = wire.take(length as usize, head.behind);
             finish(wire, &home.pool, keep);
             AnswerBody::ready(data)
         }

@@ -10,6 +10,7 @@ use memchr::memmem;
 
 use super::BadAnswer;
 use super::fields::{self, Lines};
+use super::piece::Piece;
 
 /// The longest head of an answer.
 pub(in crate::upstream) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -19,9 +20,11 @@ pub(in crate::upstream) const FIELDS_MAX: usize = 256;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// An answer's head, but for its fields.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(in crate::upstream) struct Head {
     pub(in crate::upstream) status: StatusCode,
+    /// What was copied with the head of the input that is behind it, and is still there.
+    pub(super) behind: Bytes,
     pub(super) framing: Framing,
     pub(super) persistence: Persistence,
 }
@@ -60,8 +63,11 @@ pub(super) fn decode(
     // Most answers are small and come whole: those need not be searched for the head's end first. What is no head, or not
     // a whole one, is judged below.
     if scan.searched == 0 && input.len() <= AT_ONCE_BYTES_MAX {
-        if let Ok(Some(head)) = take(input, input.len(), answers_head, map) {
-            return Ok(Some(head));
+        let mut copy = Piece::copy(input);
+        if let Ok(Some((head, end))) = parse(&copy, answers_head, map) {
+            input.advance(end);
+            copy.advance(end);
+            return Ok(Some(Head { behind: copy, ..head }));
         }
         map.clear();
     }
@@ -72,11 +78,12 @@ pub(super) fn decode(
         return Err(TOO_LARGE);
     }
     *scan = Scan::default();
-    take(input, end, answers_head, map)
+    let head = parse(&input.split_to(end).freeze(), answers_head, map)?;
+    Ok(head.map(|(head, _)| head))
 }
 
 /// Up to here what has arrived is decoded without looking for the head's end first.
-const AT_ONCE_BYTES_MAX: usize = 1024;
+const AT_ONCE_BYTES_MAX: usize = Piece::BYTES_MAX;
 const TOO_LARGE: BadAnswer = BadAnswer("the head is larger than 64 KiB");
 
 /// The end of the head: behind its first empty line. A bare LF is not waited behind.
@@ -103,16 +110,9 @@ fn has_bare_newline(text: &[u8]) -> bool {
     pairs.fold(false, |found, (before, byte)| found | ((*byte == b'\n') & (*before != b'\r')))
 }
 
-/// Takes the head off the front of `input`, of which it is in the first `within` bytes; `None` if it is not complete.
-fn take(
-    input: &mut BytesMut,
-    within: usize,
-    answers_head: bool,
-    map: &mut HeaderMap,
-) -> Result<Option<Head>, BadAnswer> {
-    // Copied, so that the buffer stays the connection's own: a new one for each answer costs more.
-    let section = Bytes::copy_from_slice(&input[..within]);
-    let mut lines = Lines::new(&section);
+/// The head at the front of `section`, and its length; `None` if it is not complete.
+fn parse(section: &Bytes, answers_head: bool, map: &mut HeaderMap) -> Result<Option<(Head, usize)>, BadAnswer> {
+    let mut lines = Lines::new(section);
     let Some(first) = lines.next()? else { return Ok(None) };
     let (is_1_1, status) = status_line(&section[first])?;
     let mut facts = Facts { is_1_1, ..Facts::default() };
@@ -124,7 +124,7 @@ fn take(
         if map.len() == FIELDS_MAX {
             return Err(BadAnswer("the head has more than 256 fields"));
         }
-        let (name, value) = fields::parse(&section, line)?;
+        let (name, value) = fields::parse(section, line)?;
         match name {
             CONTENT_LENGTH => facts.content_length(&value)?,
             TRANSFER_ENCODING => facts.transfer_encoding(&value)?,
@@ -135,8 +135,8 @@ fn take(
         map.append(name, value);
     }
     let framing = facts.framing(status, answers_head)?;
-    input.advance(lines.at());
-    Ok(Some(Head { status, framing, persistence: facts.persistence(framing) }))
+    let head = Head { status, behind: Bytes::new(), framing, persistence: facts.persistence(framing) };
+    Ok(Some((head, lines.at())))
 }
 
 /// RFC 9112 section 4. Whether it is HTTP/1.1, and the status; the reason may be missing, and the space before it too.
@@ -148,8 +148,8 @@ fn status_line(line: &[u8]) -> Result<(bool, StatusCode), BadAnswer> {
     };
     let malformed = BadAnswer("the status line is malformed");
     let (code, reason) = rest.split_at_checked(3).ok_or(malformed)?;
-    let is_text = |bad, byte: &u8| bad | (*byte < b' ' && *byte != b'\t') | (*byte == 0x7f);
-    if !matches!(reason, [] | [b' ', ..]) || reason.iter().fold(false, is_text) {
+    let is_bad = |bad, byte: &u8| bad | (*byte < b' ' && *byte != b'\t') | (*byte == 0x7f);
+    if !matches!(reason, [] | [b' ', ..]) || reason.iter().fold(false, is_bad) {
         return Err(malformed);
     }
     StatusCode::from_bytes(code).map(|status| (is_1_1, status)).map_err(|_| BadAnswer("the status code is invalid"))

@@ -9,6 +9,7 @@ mod encode;
 mod exchange;
 mod fields;
 mod head;
+mod piece;
 mod upload;
 mod wire;
 

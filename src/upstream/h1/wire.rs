@@ -18,8 +18,6 @@ use crate::clock::Deadline;
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// The most that one read takes. Measured: 256 to 400 KiB is best on bulk, 8 KiB loses by two.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Up to here what is taken of the buffer is copied.
-const COPIED_BYTES_MAX: usize = 1024;
 /// Buffers of an idle connection that are larger are given back.
 const IDLE_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
@@ -109,15 +107,14 @@ impl Wire {
         }
     }
 
-    /// Takes bytes off the front of what was read. Few are copied, so that the buffer stays the connection's own: a new
-    /// one for each answer costs more.
-    pub(super) fn take(&mut self, bytes: usize) -> Bytes {
-        if bytes > COPIED_BYTES_MAX {
+    /// Takes bytes off the front of what was read. `copied` are some of them, as far as they were copied already.
+    pub(super) fn take(&mut self, bytes: usize, mut copied: Bytes) -> Bytes {
+        if bytes > copied.len() {
             return self.input.split_to(bytes).freeze();
         }
-        let taken = Bytes::copy_from_slice(&self.input[..bytes]);
         self.input.advance(bytes);
-        taken
+        copied.truncate(bytes);
+        copied
     }
 
     /// Reads once. `expected` is how much the body still has, as far as it is known. `Ok(0)` is the end.
