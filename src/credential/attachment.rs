@@ -30,13 +30,12 @@ impl Attachment {
         Attachment { what: What::Token(token) }
     }
 
-    /// The headers to set. Their values are marked sensitive.
-    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        let header = match &self.what {
+    /// The header to set. Its value is marked sensitive.
+    pub fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
+        match &self.what {
             What::Fixed(fixed) => fixed.header_value(),
             What::Token(token) => Some((&AUTHORIZATION, &token.authorization)),
-        };
-        header.into_iter()
+        }
     }
 
     /// A parameter to add to the query, already encoded (`key=VALUE`).

@@ -11,7 +11,7 @@ fn credential(kind: CredentialKind) -> config::Credential {
 }
 
 fn headers(attachment: &Attachment) -> Vec<(&str, &HeaderValue)> {
-    attachment.headers().map(|(name, value)| (name.as_str(), value)).collect()
+    attachment.header().into_iter().map(|(name, value)| (name.as_str(), value)).collect()
 }
 
 /// SEC-10: what a credential sets is known before it sets it, so that a client's own of that name can be removed.

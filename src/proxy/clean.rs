@@ -3,8 +3,8 @@
 //! Everything is removed before anything is attached: a `Connection: authorization` must not take the token with it.
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -12,7 +12,6 @@ use super::failure::Failure;
 use super::present::Present;
 use super::target::Authority;
 use super::{Client, trailers};
-use crate::snapshot::Via;
 
 /// Checks what hyper lets pass although it contradicts the framing that it chose.
 ///
@@ -145,23 +144,6 @@ fn is_ours_by_spelling(name: &str) -> bool {
         b't' => name == "true-client-ip",
         _ => false,
     }
-}
-
-/// Adds our pseudonym to `Via`; a request that carries it already has been here before (RFC 9110 section 7.6.3).
-pub(super) fn stamp_via(headers: &mut HeaderMap, present: Present, via: &Via, version: Version) -> Result<(), Failure> {
-    let ours = via.pseudonym.as_bytes();
-    let passed = |value: &HeaderValue| value.as_bytes().windows(ours.len()).any(|part| part == ours);
-    if present.has(Present::VIA) && headers.get_all(VIA).iter().any(passed) {
-        return Err(Failure::Loop);
-    }
-    let value = if version >= Version::HTTP_2 { &via.http2 } else { &via.http1 };
-    headers.append(VIA, value.clone());
-    Ok(())
-}
-
-/// Asks for an answer that can be scanned.
-pub(super) fn ask_for_identity(headers: &mut HeaderMap) {
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// Tells the upstream who asks, in both common spellings (`forwarded = true`; RFC 7239).

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{IF_RANGE, RANGE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::access_log::Record;
 use super::failure::Failure;
+use super::own::Own;
 use super::present::Present;
 use super::redact::{self, Judgement};
 use super::rejection::{self, Rejection};
@@ -29,6 +30,7 @@ pub(super) struct Outbound<'a> {
     /// Path and query, the upstream's own path in front.
     pub(super) target: String,
     pub(super) headers: HeaderMap,
+    pub(super) own: Own<'a>,
     pub(super) wants_trailers: bool,
     pub(super) body: OutgoingBody,
 }
@@ -96,12 +98,14 @@ impl Outbound<'_> {
 
     /// Sends with this attachment; once more if the connection failed and that is safe (SEC-31, SEC-32).
     async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
-        attach_headers(&mut self.headers, attachment);
+        let credential = attachment.and_then(Attachment::header);
+        let [via, accept_encoding] = self.own.fields();
         let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
         let head = OutgoingHead {
             method: self.method,
             target: &target,
             headers: &self.headers,
+            over: [via, accept_encoding.filter(|own| !is_named(credential, own.0)), credential],
             wants_trailers: self.wants_trailers,
         };
         let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
@@ -205,11 +209,9 @@ impl Outbound<'_> {
     }
 }
 
-/// The credential wins over everything that stands there, the route's own edits included.
-fn attach_headers(headers: &mut HeaderMap, attachment: Option<&Attachment>) {
-    for (name, value) in attachment.iter().flat_map(|attachment| attachment.headers()) {
-        headers.insert(name.clone(), value.clone());
-    }
+/// Whether the credential sets the header of this name. It wins over everything that would stand there.
+fn is_named(credential: Option<(&HeaderName, &HeaderValue)>, name: &HeaderName) -> bool {
+    credential.is_some_and(|(set, _)| set == name)
 }
 
 /// The credential's parameter comes last.

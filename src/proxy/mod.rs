@@ -8,6 +8,7 @@ mod clean;
 pub mod failure;
 mod forward;
 mod location;
+mod own;
 mod plan;
 mod present;
 mod query;
@@ -41,6 +42,7 @@ use body::Content;
 use failure::{Failure, X_REQUEST_ID};
 use forward::{Outbound, Received};
 use location::Place;
+use own::Own;
 use present::Present;
 use redact::{Judgement, Redactor};
 use target::{Authority, Target};
@@ -135,8 +137,8 @@ async fn serve(
     authenticate(snapshot, route, &headers, record)?;
 
     let wants_trailers = clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
-    clean::stamp_via(&mut headers, present, &snapshot.via, version)?;
-    prepare(&mut headers, route, client, &authority);
+    let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
+    prepare(&mut headers, &mut own, route, client, &authority);
     let mut outbound = Outbound {
         worker,
         route,
@@ -144,6 +146,7 @@ async fn serve(
         method: &method,
         target: upstream_target(route, uri, matched),
         headers,
+        own,
         wants_trailers,
         body: outgoing_body(worker, snapshot, route, incoming),
     };
@@ -209,14 +212,18 @@ fn credential_headers(route: &Route) -> &[http::HeaderName] {
 }
 
 /// What we ourselves say to the upstream, before the credential.
-fn prepare(headers: &mut HeaderMap, route: &Route, client: &Client, authority: &Authority) {
+fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &Client, authority: &Authority) {
     if route.config.redact_bodies && route.credential.is_some() {
-        clean::ask_for_identity(headers);
+        own.ask_for_identity();
     }
     if route.config.upstream.forwarded {
         clean::add_forwarded(headers, client, authority);
     }
-    clean::edit(headers, &route.config.request_headers.set, &route.config.request_headers.remove);
+    let edits = &route.config.request_headers;
+    if !edits.set.is_empty() || !edits.remove.is_empty() {
+        own.settle(headers);
+        clean::edit(headers, &edits.set, &edits.remove);
+    }
 }
 
 /// Path and query for the upstream, without the parameter that the credential will set. Takes what is then no longer

@@ -7,6 +7,7 @@ use http::{HeaderMap, Request};
 
 use super::failure::Failure;
 use super::forward::with_parameter;
+use super::own::Own;
 use super::present::Present;
 use super::target::{self, Target};
 use super::{Client, check_limits, clean, credential_headers, match_route, prepare, upstream_target};
@@ -45,7 +46,8 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     let matched = match_route(snapshot, &authority, method, uri.path())?;
     let route = &snapshot.routes[matched.route];
     clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
-    clean::stamp_via(&mut headers, present, &snapshot.via, version)?;
-    prepare(&mut headers, route, client, &authority);
+    let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
+    prepare(&mut headers, &mut own, route, client, &authority);
+    own.settle(&mut headers);
     Ok(Plan { route, target: upstream_target(route, uri.clone(), matched), headers })
 }

@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::config::{self, HttpVersion};
 use open::Opener;
@@ -49,8 +49,26 @@ pub struct OutgoingHead<'a> {
     /// Path and query, the upstream's own path in front.
     pub target: &'a str,
     pub headers: &'a HeaderMap,
+    /// Fields that are sent in place of all that have their name in `headers`; each name once, and none that is the
+    /// codec's to write.
+    pub over: [Option<(&'a HeaderName, &'a HeaderValue)>; 3],
     /// `TE: trailers` is kept towards HTTP/2 upstreams.
     pub wants_trailers: bool,
+}
+
+impl OutgoingHead<'_> {
+    /// Hands over the fields to send, but for those of `headers` that are the codec's to write.
+    fn each_field(&self, mut send: impl FnMut(&HeaderName, &HeaderValue)) {
+        for (name, value) in self.over.iter().flatten() {
+            send(name, value);
+        }
+        let is_over = |name: &HeaderName| self.over.iter().flatten().any(|(over, _)| *over == name);
+        for (name, value) in self.headers {
+            if !h1::is_ours_to_write(name.as_str()) && !is_over(name) {
+                send(name, value);
+            }
+        }
+    }
 }
 
 /// The upstream's answer, its body still to be streamed.

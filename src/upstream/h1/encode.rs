@@ -37,12 +37,7 @@ pub(super) fn head(out: &mut Vec<u8>, request: &Outgoing<'_>, framing: RequestFr
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(request.authority.as_bytes());
     out.extend_from_slice(b"\r\n");
-    for (name, value) in request.head.headers {
-        let name = name.as_str();
-        if !is_ours_to_write(name) {
-            field(out, name, value.as_bytes());
-        }
-    }
+    request.head.each_field(|name, value| field(out, name.as_str(), value.as_bytes()));
     match framing {
         RequestFraming::Nothing => {}
         RequestFraming::Length(length) => {
@@ -128,17 +123,28 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::header::AUTHORIZATION;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
     use crate::upstream::OutgoingHead;
 
     fn encoded(method: &Method, target: &str, fields: &[(&'static str, &str)], framing: RequestFraming) -> String {
+        encoded_with(method, target, fields, [None; 3], framing)
+    }
+
+    fn encoded_with(
+        method: &Method,
+        target: &str,
+        fields: &[(&'static str, &str)],
+        over: [Option<(&HeaderName, &HeaderValue)>; 3],
+        framing: RequestFraming,
+    ) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let head = OutgoingHead { method, target, headers: &headers, wants_trailers: true };
+        let head = OutgoingHead { method, target, headers: &headers, over, wants_trailers: true };
         let mut out = Vec::new();
         super::head(&mut out, &Outgoing { head: &head, authority: "api.example" }, framing);
         String::from_utf8(out).unwrap()
@@ -163,6 +169,18 @@ mod tests {
         assert_eq!(
             encoded(&Method::GET, "/a?b=c", &fields, RequestFraming::Nothing),
             "GET /a?b=c HTTP/1.1\r\nhost: api.example\r\nx-a: 1\r\nx-a: 2\r\n\r\n"
+        );
+    }
+
+    /// SEC-10: what is attached is sent alone, whatever the map holds of its name.
+    #[test]
+    fn fields_over_the_map_replace_what_has_their_name() {
+        let token = HeaderValue::from_static("Bearer t");
+        let fields = [("authorization", "Basic a"), ("x-a", "1"), ("authorization", "Basic b")];
+        let over = [None, Some((&AUTHORIZATION, &token)), None];
+        assert_eq!(
+            encoded_with(&Method::GET, "/", &fields, over, RequestFraming::Nothing),
+            "GET / HTTP/1.1\r\nhost: api.example\r\nauthorization: Bearer t\r\nx-a: 1\r\n\r\n"
         );
     }
 

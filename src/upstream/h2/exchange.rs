@@ -15,7 +15,7 @@ use crate::clock::Ticker;
 use crate::config::UpstreamTimeouts;
 use crate::upstream::ExchangeErrorKind;
 use crate::upstream::body::{AnswerBody, ClientBodyError, OutgoingBody};
-use crate::upstream::h1::{FIELDS_MAX, Failure, Outgoing, is_ours_to_write, safe_target};
+use crate::upstream::h1::{FIELDS_MAX, Failure, Outgoing, safe_target};
 
 /// What an exchange came to.
 type Parts = (http::StatusCode, HeaderMap, AnswerBody);
@@ -104,12 +104,10 @@ fn request(scheme: &'static str, outgoing: &Outgoing<'_>, body: RequestBody) -> 
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     let headers = request.headers_mut();
-    headers.reserve(outgoing.head.headers.len() + 1);
-    for (name, value) in outgoing.head.headers {
-        if !is_ours_to_write(name.as_str()) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    headers.reserve(outgoing.head.headers.len() + outgoing.head.over.len() + 1);
+    outgoing.head.each_field(|name, value| {
+        headers.append(name, value.clone());
+    });
     if outgoing.head.wants_trailers {
         const TRAILERS: (HeaderName, HeaderValue) = (header::TE, HeaderValue::from_static("trailers"));
         headers.insert(TRAILERS.0, TRAILERS.1);

@@ -103,7 +103,13 @@ fn connections_go_through_the_egress_proxy() {
             stream
         };
         let headers = http::HeaderMap::new();
-        let head = OutgoingHead { method: &http::Method::GET, target: "/", headers: &headers, wants_trailers: false };
+        let head = OutgoingHead {
+            method: &http::Method::GET,
+            target: "/",
+            headers: &headers,
+            over: [None; 3],
+            wants_trailers: false,
+        };
         let mut body = OutgoingBody::empty();
         let pool = Pool::new(ticker);
         let (answer, _stream) = tokio::join!(upstream.exchange(&pool, &head, &mut body, &TIMEOUTS), proxy);

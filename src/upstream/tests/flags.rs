@@ -15,7 +15,13 @@ fn a_refused_connection_has_sent_nothing() {
         let config = upstream_config(url(false, "127.0.0.1", port));
         let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
         let headers = http::HeaderMap::new();
-        let head = OutgoingHead { method: &Method::POST, target: "/", headers: &headers, wants_trailers: false };
+        let head = OutgoingHead {
+            method: &Method::POST,
+            target: "/",
+            headers: &headers,
+            over: [None; 3],
+            wants_trailers: false,
+        };
         let mut body = OutgoingBody::empty();
         let error = upstream.exchange(&Pool::new(ticker), &head, &mut body, &TIMEOUTS).await.unwrap_err();
         assert_eq!((error.kind, error.nothing_sent, error.reused_closed), (ExchangeErrorKind::Connect, true, false));

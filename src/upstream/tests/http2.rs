@@ -59,7 +59,8 @@ impl Http2Rig {
     }
 
     async fn send(&self, headers: &HeaderMap, body: &mut OutgoingBody) -> Result<Answer, ExchangeError> {
-        let head = OutgoingHead { method: &Method::POST, target: "/a?b", headers, wants_trailers: true };
+        let head =
+            OutgoingHead { method: &Method::POST, target: "/a?b", headers, over: [None; 3], wants_trailers: true };
         self.upstream.exchange(&self.pool, &head, body, &TIMEOUTS).await
     }
 
@@ -363,7 +364,13 @@ fn tls_agrees_on_the_version_unless_it_is_configured() {
             };
             let client = async {
                 let headers = HeaderMap::new();
-                let head = OutgoingHead { method: &Method::GET, target: "/", headers: &headers, wants_trailers: false };
+                let head = OutgoingHead {
+                    method: &Method::GET,
+                    target: "/",
+                    headers: &headers,
+                    over: [None; 3],
+                    wants_trailers: false,
+                };
                 let mut body = OutgoingBody::empty();
                 let answer = upstream.exchange(&Pool::new(ticker.clone()), &head, &mut body, &TIMEOUTS).await;
                 let version = answer.map(|answer| answer.status.as_u16() == 202).map_err(|error| error.kind);

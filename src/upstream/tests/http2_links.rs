@@ -106,7 +106,13 @@ impl TlsRig {
 
     async fn get(&self) -> Result<Answer, ExchangeError> {
         let headers = http::HeaderMap::new();
-        let head = OutgoingHead { method: &http::Method::GET, target: "/", headers: &headers, wants_trailers: false };
+        let head = OutgoingHead {
+            method: &http::Method::GET,
+            target: "/",
+            headers: &headers,
+            over: [None; 3],
+            wants_trailers: false,
+        };
         self.upstream.exchange(&self.pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
     }
 }

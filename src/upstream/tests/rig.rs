@@ -125,7 +125,8 @@ impl Rig {
 
     pub(super) async fn send(&self, method: Method, body: &mut OutgoingBody) -> Result<Answer, ExchangeError> {
         let headers = HeaderMap::new();
-        let head = OutgoingHead { method: &method, target: "/a", headers: &headers, wants_trailers: false };
+        let head =
+            OutgoingHead { method: &method, target: "/a", headers: &headers, over: [None; 3], wants_trailers: false };
         self.upstream.exchange(&self.pool, &head, body, &TIMEOUTS).await
     }
 

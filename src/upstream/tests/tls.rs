@@ -170,8 +170,13 @@ fn a_body_that_ends_with_its_connection_needs_the_end_of_tls() {
             };
             let client = async {
                 let headers = http::HeaderMap::new();
-                let head =
-                    OutgoingHead { method: &http::Method::GET, target: "/", headers: &headers, wants_trailers: false };
+                let head = OutgoingHead {
+                    method: &http::Method::GET,
+                    target: "/",
+                    headers: &headers,
+                    over: [None; 3],
+                    wants_trailers: false,
+                };
                 let mut body = OutgoingBody::empty();
                 let answer = upstream.exchange(&Pool::new(ticker.clone()), &head, &mut body, &TIMEOUTS).await;
                 collect(answer.unwrap().body).await.map(|(body, _)| body)
