@@ -152,6 +152,11 @@ impl Activity {
         Exchange { activity: self.clone(), version, stream: None }
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.phase.get() == Phase::Busy
+    }
+
     /// Whether a connection may be told to close when its worker drains. One that has just been made has perhaps a
     /// request on its way, which would be lost.
     pub(super) fn may_close(&self) -> bool {

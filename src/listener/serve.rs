@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Due, Exchange};
 use super::http2::OnThisThread;
-use super::io::{Io, Stream};
+use super::io::{Io, Stream, Watch};
 use super::{Removal, Shared};
 
 /// The bodies of answers.
@@ -107,14 +107,16 @@ where
     let limits = &activity.settings().limits;
     // hyper's buffer bounds the size of reads, too, and bulk uploads want them large (it begins with 8 KiB and adapts,
     // to 408 KiB at most); the head has a bound of its own.
-    let tracking = activity.clone();
+    let (tracking, watch) = (activity.clone(), io.watch());
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .half_close(false)
+        // Watching for the client's end is ours: hyper would do it by reading, into a buffer that it allocates for every
+        // request, since the request's headers still lie in the last one.
+        .half_close(true)
         .max_headers(limits.headers_max)
         .max_header_size(limits.request_line_bytes_max + limits.header_bytes_max)
         .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
-    drive(pin!(connection), activity).await
+    drive(pin!(connection), activity, Some(&watch)).await
 }
 
 async fn serve_http2<S, F, B>(io: Io, activity: &Rc<Activity>, shared: &Shared, answer: S) -> End
@@ -128,7 +130,7 @@ where
     let tracking = activity.clone();
     let connection = super::http2::builder(activity.settings(), &window)
         .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
-    drive(pin!(connection), activity).await
+    drive(pin!(connection), activity, None).await
 }
 
 pin_project! {
@@ -162,8 +164,9 @@ where
     }
 }
 
-/// Runs hyper's side of a connection, with its deadlines and until it is drained.
-async fn drive<C: Served>(mut connection: Pin<&mut C>, activity: &Activity) -> End {
+/// Runs hyper's side of a connection, with its deadlines and until it is drained. `watch`: if that has to be looked at to
+/// see that the client leaves while it is being answered (SEC-36).
+async fn drive<C: Served>(mut connection: Pin<&mut C>, activity: &Activity, watch: Option<&Watch>) -> End {
     let mut told = false;
     poll_fn(|cx| {
         loop {
@@ -178,6 +181,12 @@ async fn drive<C: Served>(mut connection: Pin<&mut C>, activity: &Activity) -> E
             // Its first request has come in just now: say `Connection: close` with the answer to it.
             if activity.is_draining() && !told && activity.may_close() {
                 continue;
+            }
+            if let Some(watch) = watch
+                && activity.is_busy()
+                && let Poll::Ready(left) = watch.poll_left(cx)
+            {
+                return Poll::Ready(left.map_or_else(End::Unreadable, |()| End::Closed));
             }
             match ready!(activity.poll_due(cx)) {
                 Due::Idle if activity.is_multiplexed() && !told => {

@@ -140,6 +140,49 @@ fn a_client_that_leaves_cancels_its_request() {
     });
 }
 
+/// SEC-36: to see whether the client leaves, the connection is read while a request is answered. What comes instead of its
+/// end is the next request, of which no byte is lost, and the client may still leave during that.
+#[test]
+fn a_request_that_comes_during_another_is_served_next() {
+    on_a_worker(async {
+        let (begun, release) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
+        let (beginning, released) = (begun.clone(), release.clone());
+        let server = Server::start(move |request: Request<Incoming>| {
+            beginning.set(beginning.get() + 1);
+            let released = released.clone();
+            async move {
+                released.notified().await;
+                full(if request.uri().path().len() > 100 { "hello" } else { "first" })
+            }
+        });
+        let mut client = server.connect().await;
+        client.send(GET).await;
+        while begun.get() < 1 {
+            tokio::task::yield_now().await;
+        }
+        // Longer than what is read ahead of hyper, and in two pieces.
+        let (path, rest) = (format!("GET /{} HTT", "x".repeat(100)), "P/1.1\r\nHost: a\r\n\r\n");
+        client.send(&path).await;
+        // Time stands still unless everybody waits: by now the connection has waited for more, too.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.send(rest).await;
+        assert_eq!(begun.get(), 1, "one after the other");
+        release.notify_one();
+        assert!(client.read_until(|text| text.ends_with("first")).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        while begun.get() < 2 {
+            tokio::task::yield_now().await;
+        }
+        release.notify_one();
+        assert!(client.answer().await.starts_with("HTTP/1.1 200 OK\r\n"));
+        client.send(GET).await;
+        while begun.get() < 3 {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        server.shared.connections.closed().await;
+    });
+}
+
 /// SEC-33: an answer that breaks off never looks complete, on HTTP/1.1 by its framing.
 #[test]
 fn a_broken_answer_has_no_last_chunk() {

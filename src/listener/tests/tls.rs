@@ -64,6 +64,28 @@ fn alpn_decides_between_the_versions() {
     });
 }
 
+/// SEC-36: under TLS, too, a client that leaves is noticed while its request is being answered.
+#[test]
+fn a_client_that_leaves_cancels_its_request() {
+    on_a_worker(async {
+        let certificate = certificate();
+        let tls = server_config(std::slice::from_ref(&certificate), &Tickets::new().unwrap()).unwrap();
+        let begun = Rc::new(Cell::new(false));
+        let beginning = begun.clone();
+        let server = Server::start_with(shared(settings()), tls, move |_| {
+            beginning.set(true);
+            std::future::pending()
+        });
+        let mut tls = connect(&server, &client(&certificate, &[])).await;
+        tls.write_all(GET.as_bytes()).await.unwrap();
+        while !begun.get() {
+            tokio::task::yield_now().await;
+        }
+        drop(tls);
+        server.shared.connections.closed().await;
+    });
+}
+
 #[test]
 fn a_handshake_that_does_not_go_on_is_cut_off_after_10_seconds() {
     on_a_worker(async {
