@@ -143,14 +143,27 @@ impl RouteCells {
 }
 
 fn status_index(status: u16) -> usize {
-    STATUSES.binary_search(&status).unwrap_or_else(|_| {
-        let class = match status {
-            100..=599 => usize::from(status / 100) - 1,
-            _ => CLASSES.len() - 1,
-        };
-        STATUSES.len() + class
-    })
+    match status {
+        100..=599 => usize::from(STATUS_INDICES[usize::from(status) - 100]),
+        _ => STATUSES.len() + CLASSES.len() - 1,
+    }
 }
+
+/// Where statuses from 100 to 599 are counted: in a cell of their own, or in their class's.
+const STATUS_INDICES: [u8; 500] = {
+    let mut indices = [0; 500];
+    let mut status = 0;
+    while status < indices.len() {
+        indices[status] = (STATUSES.len() + status / 100) as u8;
+        status += 1;
+    }
+    let mut index = 0;
+    while index < STATUSES.len() {
+        indices[STATUSES[index] as usize - 100] = index as u8;
+        index += 1;
+    }
+    indices
+};
 
 const fn fault_index(fault: Fault) -> usize {
     match fault {
