@@ -36,11 +36,6 @@ fn is_plainly_chunked(headers: &HeaderMap) -> bool {
     first && codings.next().is_none()
 }
 
-/// The bytes of all fields, as HTTP/1 would write them.
-pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
-}
-
 /// Looks over a request's fields once and cleans them: SEC-10 whole, as the benchmark measures it.
 pub fn clean_request_headers(headers: &mut HeaderMap, cookies: bool, credential_sets: &[HeaderName]) -> bool {
     let present = Present::among(headers.keys());

@@ -15,6 +15,7 @@ mod query;
 mod redact;
 mod rejection;
 mod source;
+mod survey;
 mod target;
 mod trailers;
 mod worker;
@@ -24,6 +25,7 @@ pub use clean::clean_request_headers;
 pub use plan::{Plan, plan};
 pub use worker::{UNMATCHED, Worker};
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -45,6 +47,7 @@ use location::Place;
 use own::Own;
 use present::Present;
 use redact::{Judgement, Redactor};
+use survey::Survey;
 use target::{Authority, Target};
 
 use crate::route::{Matched, NoRoute, check_path};
@@ -117,9 +120,10 @@ async fn serve(
 
     #[cfg(test)]
     tests::panic_if_asked(&headers);
-    check_limits(snapshot, &method, &uri, &headers)?;
-    let present = Present::among(headers.keys());
-    let authority = match target::normalise(&method, &uri, version, &headers)? {
+    let survey = Survey::of(&headers);
+    let present = survey.present;
+    check_limits(snapshot, &method, &uri, &survey)?;
+    let authority = match target::normalise(&method, &uri, version, &survey)? {
         Target::Path(authority) => authority,
         Target::Asterisk => {
             let has_body = !incoming.is_end_stream();
@@ -163,15 +167,15 @@ async fn serve(
 
 /// The bounds on what clients may send. hyper has bounds of its own on what it parses; these also hold for HTTP/2, where
 /// they count what HPACK unpacked, cookies included.
-fn check_limits(snapshot: &Snapshot, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+fn check_limits(snapshot: &Snapshot, method: &Method, uri: &Uri, survey: &Survey<'_>) -> Result<(), Failure> {
     let limits = &snapshot.limits;
     if target::request_line_bytes(method, uri) > limits.request_line_bytes_max {
         return Err(Failure::RequestLineTooLong);
     }
-    if headers.len() > limits.headers_max {
+    if survey.fields > limits.headers_max {
         return Err(Failure::TooManyHeaders);
     }
-    if clean::header_bytes(headers) > limits.header_bytes_max {
+    if survey.bytes > limits.header_bytes_max {
         return Err(Failure::HeadersTooLarge);
     }
     Ok(())
@@ -188,7 +192,8 @@ fn about_ourselves() -> Response<Content> {
 /// mistyped a path should not be told that its key is wrong.
 fn match_route(snapshot: &Snapshot, authority: &Authority, method: &Method, path: &str) -> Result<Matched, Failure> {
     check_path(path).map_err(|refused| Failure::BadPath(refused.0))?;
-    snapshot.table.matches(&authority.host(), method, path).map_err(|no_route| match no_route {
+    let host = if snapshot.table.knows_hosts() { authority.host() } else { Cow::Borrowed("") };
+    snapshot.table.matches(&host, method, path).map_err(|no_route| match no_route {
         NoRoute::NotFound => Failure::NoRoute,
         NoRoute::MethodNotAllowed(methods) => Failure::MethodNotAllowed(methods),
     })

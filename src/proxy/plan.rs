@@ -8,7 +8,7 @@ use http::{HeaderMap, Request};
 use super::failure::Failure;
 use super::forward::with_parameter;
 use super::own::Own;
-use super::present::Present;
+use super::survey::Survey;
 use super::target::{self, Target};
 use super::{Client, check_limits, clean, credential_headers, match_route, prepare, upstream_target};
 use crate::snapshot::{Route, Snapshot};
@@ -37,9 +37,10 @@ impl Plan<'_> {
 pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) -> Result<Plan<'s>, Failure> {
     let (method, uri, version) = (request.method(), request.uri(), request.version());
     let mut headers = request.headers().clone();
-    check_limits(snapshot, method, uri, &HeaderMap::new())?;
-    let present = Present::among(headers.keys());
-    let authority = match target::normalise(method, uri, version, &headers)? {
+    check_limits(snapshot, method, uri, &Survey::default())?;
+    let survey = Survey::of(request.headers());
+    let present = survey.present;
+    let authority = match target::normalise(method, uri, version, &survey)? {
         Target::Path(authority) => authority,
         Target::Asterisk => return Err(Failure::NoRoute),
     };

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A set of fields. That one is in it does not mean that it is still there: it was when the message was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Present(u32);
 
 impl Present {
@@ -32,7 +32,12 @@ impl Present {
     const OTHER: Present = Present(0);
 
     pub(super) fn among<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Present {
-        Present(names.fold(0, |found, name| found | Present::of(name).0))
+        names.fold(Present::default(), Present::with)
+    }
+
+    /// The set with one more field.
+    pub(super) fn with(self, name: &HeaderName) -> Present {
+        Present(self.0 | Present::of(name).0)
     }
 
     pub(super) fn has(self, field: Present) -> bool {

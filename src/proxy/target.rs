@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::HOST;
 use http::uri::Authority as UriAuthority;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 
 use super::failure::Failure;
-use super::present::has_repeated;
+use super::survey::Survey;
 
 /// What a request's target comes to.
 #[derive(Debug)]
@@ -33,13 +32,13 @@ pub(super) enum Authority {
 /// Reads the target by RFC 9112 section 3.2 and RFC 9113 section 8.3.1.
 ///
 /// hyper leaves all of this out: `Host` is neither required nor checked there.
-pub(super) fn normalise(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Target, Failure> {
+pub(super) fn normalise(method: &Method, uri: &Uri, version: Version, survey: &Survey<'_>) -> Result<Target, Failure> {
     match *method {
         Method::CONNECT => return Err(Failure::ConnectRefused),
         Method::TRACE => return Err(Failure::TraceRefused),
         _ => {}
     }
-    let field = host_field(headers)?;
+    let field = host_field(survey)?;
     let authority =
         if version >= Version::HTTP_2 { h2_authority(uri, field)? } else { h1_authority(uri, version, field)? };
     if uri.path() == "*" {
@@ -55,13 +54,14 @@ pub(super) fn normalise(method: &Method, uri: &Uri, version: Version, headers: &
 }
 
 /// The one `Host` field, if there is one: valid, and not doubled (RFC 9112 section 3.2).
-fn host_field(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Failure> {
-    let Some(field) = headers.get(HOST) else { return Ok(None) };
-    if has_repeated(headers) && headers.get_all(HOST).iter().nth(1).is_some() {
+fn host_field<'h>(survey: &Survey<'h>) -> Result<Option<&'h HeaderValue>, Failure> {
+    let Some(field) = survey.host else { return Ok(None) };
+    if survey.hosts > 1 {
         return Err(Failure::BadHost("There is more than one Host."));
     }
-    let text = field.to_str().map_err(|_| Failure::BadHost("Host is not ASCII."))?;
-    check_authority(text)?;
+    if !is_name_and_port(field.as_bytes()) {
+        check_authority(field.to_str().map_err(|_| Failure::BadHost("Host is not ASCII."))?)?;
+    }
     Ok(Some(field))
 }
 
@@ -97,6 +97,33 @@ fn h2_authority(uri: &Uri, field: Option<&HeaderValue>) -> Result<Authority, Fai
     }
 }
 
+/// Whether a text is what nearly all of them are, a name or an IPv4 address with or without a port: what
+/// [`check_authority`] would find, at less cost. `false`: it may still be an authority.
+fn is_name_and_port(text: &[u8]) -> bool {
+    let name = text.iter().take_while(|byte| IN_NAMES[usize::from(**byte)]).count();
+    let is_port = |digits: &[u8]| {
+        let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')));
+        digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && number <= u32::from(u16::MAX)
+    };
+    name > 0
+        && match &text[name..] {
+            [] => true,
+            [b':', digits @ ..] => is_port(digits),
+            _ => false,
+        }
+}
+
+/// The bytes that names of hosts are made of.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b'-' | b'_');
+        byte += 1;
+    }
+    table
+};
+
 /// Whether a text is a host with an optional port: no user info, no list, nothing that another reader might split
 /// elsewhere. Narrower than RFC 3986's `reg-name`, which would let `a,b` and `a;b` pass.
 fn check_authority(text: &str) -> Result<(), Failure> {
@@ -108,8 +135,7 @@ fn check_authority(text: &str) -> Result<(), Failure> {
         let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
         return address.map(drop).ok_or(Failure::BadHost("What stands in brackets is not an IPv6 address."));
     }
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if host.is_empty() || !host.bytes().all(legal) {
+    if host.is_empty() || !host.bytes().all(|byte| IN_NAMES[usize::from(byte)]) {
         return Err(Failure::BadHost("The host is not a name or an address."));
     }
     Ok(())
@@ -156,6 +182,10 @@ pub(super) fn request_line_bytes(method: &Method, uri: &Uri) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+    use http::header::HOST;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(hosts: &[&str]) -> HeaderMap {
@@ -164,7 +194,7 @@ mod tests {
 
     fn ask(method: &str, target: &str, version: Version, hosts: &[&str]) -> Result<String, &'static str> {
         let uri: Uri = target.parse().unwrap();
-        match normalise(&Method::try_from(method).unwrap(), &uri, version, &headers(hosts)) {
+        match normalise(&Method::try_from(method).unwrap(), &uri, version, &Survey::of(&headers(hosts))) {
             Ok(Target::Path(authority)) => Ok(format!("{} {}", authority.as_str(), authority.host())),
             Ok(Target::Asterisk) => Ok("*".to_owned()),
             Err(failure) => Err(failure.meaning().name),
@@ -256,5 +286,15 @@ mod tests {
         let bytes = |target: &str| request_line_bytes(&Method::GET, &target.parse().unwrap());
         assert_eq!(bytes("/a?b=c"), "GET /a?b=c HTTP/1.1".len());
         assert_eq!(bytes("https://p.test/a"), "GET https://p.test/a HTTP/1.1".len());
+    }
+
+    proptest! {
+        /// The quick look accepts nothing that the rule refuses, and all names and IPv4 addresses that it accepts.
+        #[test]
+        fn the_quick_look_is_the_rule(text in "([a-zA-Z0-9._-]|::|%|@|,|\\[|\\]| |\u{e9}){0,6}(:[0-9a+]{0,7})?") {
+            let quick = is_name_and_port(text.as_bytes());
+            let leading_zeros = split_port(&text).1.len() > 5;
+            prop_assert_eq!(quick, check_authority(&text).is_ok() && !text.starts_with('[') && !leading_zeros, "{}", text);
+        }
     }
 }

@@ -89,6 +89,11 @@ impl RouteTable {
         Err(self.why_not(host, path))
     }
 
+    /// Whether any route depends on the host. If none does, it need not be known.
+    pub fn knows_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     fn roots(&self, host: &str) -> impl Iterator<Item = &Node> {
         let own = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
         own.into_iter().chain([&self.any_host])

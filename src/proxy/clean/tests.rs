@@ -173,11 +173,6 @@ fn edits_remove_first_and_then_set() {
     assert_eq!(headers.len(), 1);
 }
 
-#[test]
-fn headers_are_measured_as_http_1_writes_them() {
-    assert_eq!(header_bytes(&map(&[("A", "bc"), ("D", "")])), "A: bc\r\nD: \r\n".len());
-}
-
 /// SEC-10: cookies that pass are one field, as HTTP/1 wants them, in the order in which they came (RFC 9113 section 8.2.3).
 #[test]
 fn cookie_crumbs_are_joined() {
