@@ -71,40 +71,46 @@ impl Client {
 
 /// One request, from its parsed head to an answer whose body streams. Never fails: failures are answers.
 /// A panic in it is caught and answered with 500 (SEC-42).
-pub async fn handle(
+///
+/// Written as a block and not as an `async fn`, which would move the whole request into itself once more when it is polled
+/// first.
+#[inline(always)]
+pub fn handle(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<ClientBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ClientBody>, Infallible>> {
     let mut record = Record::begin(&worker, &request);
-    let is_head = request.method() == Method::HEAD;
-    let has_body = !request.body().is_end_stream();
-    let served = {
-        // Pinned where it is made: it is large, and passing it on would copy it.
-        let serving = pin!(serve(&worker, &client, &mut record, request));
-        catching_panics(serving).await
-    };
-    let served = served.unwrap_or_else(|Panicked| {
-        worker.metrics.panics.add(1);
-        Err(Failure::Panicked)
-    });
-    let mut response = match served {
-        Ok(response) => response,
-        Err(failure) => {
-            record.failed(&failure);
-            if has_body {
-                let_hyper_drain_or_close().await;
+    let (mut head, incoming) = request.into_parts();
+    async move {
+        let has_body = !incoming.is_end_stream();
+        let served = {
+            // Pinned where it is made: it is large, and passing it on would copy it.
+            let serving = pin!(serve(&worker, &client, &mut record, &mut head, incoming));
+            catching_panics(serving).await
+        };
+        let served = served.unwrap_or_else(|Panicked| {
+            worker.metrics.panics.add(1);
+            Err(Failure::Panicked)
+        });
+        let mut response = match served {
+            Ok(response) => response,
+            Err(failure) => {
+                record.failed(&failure);
+                if has_body {
+                    let_hyper_drain_or_close().await;
+                }
+                failure.answer(&record.id.to_string(), head.method == Method::HEAD)
             }
-            failure.answer(&record.id.to_string(), is_head)
+        };
+        match response.headers().keys().any(|name| name.as_str() == X_REQUEST_ID.as_str()) {
+            // The upstream's own id is what its support will ask for; the log holds both.
+            true => record.upstream_request_id(response.headers()),
+            false => drop(response.headers_mut().insert(X_REQUEST_ID, record.id.value())),
         }
-    };
-    match response.headers().keys().any(|name| name.as_str() == X_REQUEST_ID.as_str()) {
-        // The upstream's own id is what its support will ask for; the log holds both.
-        true => record.upstream_request_id(response.headers()),
-        false => drop(response.headers_mut().insert(X_REQUEST_ID, record.id.value())),
+        record.answered(response.status());
+        Ok(response.map(|content| ClientBody::new(content, record)))
     }
-    record.answered(response.status());
-    Ok(response.map(|content| ClientBody::new(content, record)))
 }
 
 /// The life of a request that nothing goes wrong with.
@@ -112,18 +118,19 @@ async fn serve(
     worker: &Rc<Worker>,
     client: &Client,
     record: &mut Record,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    incoming: Incoming,
 ) -> Result<Response<Content>, Failure> {
     let installed = record.installed();
     let snapshot = &*installed.snapshot;
-    let (Parts { method, uri, version, mut headers, .. }, incoming) = request.into_parts();
+    let Parts { method, uri, version, headers, .. } = head;
 
     #[cfg(test)]
-    tests::panic_if_asked(&headers);
-    let survey = Survey::of(&headers);
+    tests::panic_if_asked(headers);
+    let survey = Survey::of(headers);
     let present = survey.present;
-    check_limits(snapshot, &method, &uri, &survey)?;
-    let authority = match target::normalise(&method, &uri, version, &survey)? {
+    check_limits(snapshot, method, uri, &survey)?;
+    let authority = match target::normalise(method, uri, *version, &survey)? {
         Target::Path(authority) => authority,
         Target::Asterisk => {
             let has_body = !incoming.is_end_stream();
@@ -134,22 +141,22 @@ async fn serve(
             return Ok(about_ourselves());
         }
     };
-    clean::check_framing(version, &headers, present)?;
-    let matched = match_route(snapshot, &authority, &method, uri.path())?;
+    clean::check_framing(*version, headers, present)?;
+    let matched = match_route(snapshot, &authority, method, uri.path())?;
     let route = &snapshot.routes[matched.route];
     record.matched(matched.route);
-    authenticate(snapshot, route, &headers, record)?;
+    authenticate(snapshot, route, headers, record)?;
 
-    let wants_trailers = clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
-    let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
-    prepare(&mut headers, &mut own, route, client, &authority);
+    let wants_trailers = clean::clean(headers, present, route.config.cookies, credential_headers(route));
+    let mut own = Own::stamp(headers, present, &snapshot.via, *version)?;
+    prepare(headers, &mut own, route, client, &authority);
     let mut outbound = Outbound {
         worker,
         route,
         record,
-        method: &method,
-        target: upstream_target(route, uri, matched),
-        headers,
+        method,
+        target: upstream_target(worker.spare_target(), route, uri, &matched),
+        headers: std::mem::take(headers),
         own,
         wants_trailers,
         body: outgoing_body(worker, snapshot, route, incoming),
@@ -162,7 +169,9 @@ async fn serve(
         drop(body);
         let_hyper_drain_or_close().await;
     }
-    relay(route, client, &authority, &target, &method, received, record)
+    let relayed = relay(route, client, &authority, &target, method, received, record);
+    worker.recycle_target(target);
+    relayed
 }
 
 /// The bounds on what clients may send. hyper has bounds of its own on what it parses; these also hold for HTTP/2, where
@@ -231,12 +240,11 @@ fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &C
     }
 }
 
-/// Path and query for the upstream, without the parameter that the credential will set. Takes what is then no longer
-/// needed, so that the request's future does not hold it.
-fn upstream_target(route: &Route, uri: Uri, matched: Matched) -> String {
-    let query = uri.query();
-    let mut target = route.paths.upstream_path(uri.path(), &matched, query.map_or(0, |query| query.len() + 1));
-    let Some(query) = query else { return target };
+/// Path and query for the upstream, without the parameter that the credential will set; written in `out`, in place of what
+/// is there.
+fn upstream_target(out: String, route: &Route, uri: &Uri, matched: &Matched) -> String {
+    let mut target = route.paths.upstream_path(out, uri.path(), matched);
+    let Some(query) = uri.query() else { return target };
     target.push('?');
     match route.credential.as_ref().and_then(|credential| credential.query_name()) {
         None => target.push_str(query),

@@ -50,5 +50,5 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
     prepare(&mut headers, &mut own, route, client, &authority);
     own.settle(&mut headers);
-    Ok(Plan { route, target: upstream_target(route, uri.clone(), matched), headers })
+    Ok(Plan { route, target: upstream_target(String::new(), route, uri, &matched), headers })
 }

@@ -16,6 +16,10 @@ use crate::upstream::Pool;
 /// The label, for route and upstream, of requests that no route matched. Their metrics belong to every snapshot.
 pub const UNMATCHED: &str = "(none)";
 
+/// How many targets are kept for later requests, and how long one may be.
+const SPARE_TARGETS_MAX: usize = 64;
+const SPARE_TARGET_BYTES_MAX: usize = 1024;
+
 /// What requests of one worker share. Nothing in it is shared with other workers but through `Living`.
 #[derive(Debug)]
 pub struct Worker {
@@ -27,6 +31,8 @@ pub struct Worker {
     /// What is in progress now is cut off by us, not left by its client.
     ended: Cell<bool>,
     installed: RefCell<Rc<Installed>>,
+    /// Targets of requests that have been answered.
+    spare_targets: RefCell<Vec<String>>,
     /// Earlier ones that may still have requests.
     earlier: RefCell<Vec<Weak<Installed>>>,
 }
@@ -49,8 +55,8 @@ impl Worker {
         let installed = RefCell::new(Rc::new(Installed::new(index, &living, snapshot)));
         let pool = Pool::new(ticker.clone());
         let metrics = living.metrics.worker(index);
-        let (ended, earlier) = (Cell::new(false), RefCell::default());
-        Rc::new(Worker { index, living, pool, ticker, metrics, ended, installed, earlier })
+        let (ended, earlier, spare_targets) = (Cell::new(false), RefCell::default(), RefCell::default());
+        Rc::new(Worker { index, living, pool, ticker, metrics, ended, installed, spare_targets, earlier })
     }
 
     /// Says that the worker ends now: requests that are still in progress are dropped by it (SEC-40).
@@ -83,6 +89,19 @@ impl Worker {
             let now = worker.installed().snapshot.clone();
             judged.iter().filter_map(Weak::upgrade).for_each(|installed| installed.judge_by(&[&snapshot, &now]));
         });
+    }
+
+    /// A text to write a request's target in.
+    pub(super) fn spare_target(&self) -> String {
+        self.spare_targets.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives back a target that is no longer needed, for a later request: that saves allocating one for each.
+    pub(super) fn recycle_target(&self, target: String) {
+        let mut spare = self.spare_targets.borrow_mut();
+        if spare.len() < SPARE_TARGETS_MAX && target.capacity() <= SPARE_TARGET_BYTES_MAX {
+            spare.push(target);
+        }
     }
 
     /// What is installed now. A request takes it once.

@@ -53,9 +53,9 @@ impl PathMap {
     }
 
     /// The path to send for a matched path: the upstream's own in front, joined with exactly one slash; nothing is
-    /// decoded, encoded or merged (SEC-03). `further_bytes`: room to keep for a query.
-    pub fn upstream_path(&self, path: &str, matched: &Matched, further_bytes: usize) -> String {
-        let mut out = String::with_capacity(self.prefix.len() + path.len() + further_bytes + 16);
+    /// decoded, encoded or merged (SEC-03). `out`: what to write it in, in place of what is there.
+    pub fn upstream_path(&self, mut out: String, path: &str, matched: &Matched) -> String {
+        out.clear();
         out.push_str(&self.prefix);
         for piece in &self.pieces {
             match piece {
@@ -183,7 +183,7 @@ mod tests {
                 ("", "/crm/x", "/x"),
             ] {
                 let map = map(vec![literal("crm"), rest()], pieces.clone(), prefix);
-                assert_eq!(map.upstream_path(path, &matched([], Some(4..path.len())), 0), sent);
+                assert_eq!(map.upstream_path("old".to_owned(), path, &matched([], Some(4..path.len()))), sent);
                 assert!(map.route_path(sent).is_some(), "{sent}");
             }
         }
@@ -212,7 +212,10 @@ mod tests {
             TemplatePiece::Rest,
         ];
         let full = map(segments(), pieces, "/v");
-        assert_eq!(full.upstream_path("/a/1/b/22/c/", &matched([(3, 4), (7, 9)], Some(9..12)), 0), "/v/22/of/1/c/");
+        assert_eq!(
+            full.upstream_path(String::new(), "/a/1/b/22/c/", &matched([(3, 4), (7, 9)], Some(9..12))),
+            "/v/22/of/1/c/"
+        );
         assert_eq!(full.route_path("/v/22/of/1/c/").as_deref(), Some("/a/1/b/22/c/"));
         assert_eq!(full.route_path("/v/22/by/1/c/"), None);
         assert_eq!(full.route_path("/v//of/1/c/"), None);
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn a_matched_path_inverts_to_paths_of_the_route_only() {
         let map = map(vec![literal("orders"), parameter("id")], vec![TemplatePiece::MatchedPath], "/v1");
-        assert_eq!(map.upstream_path("/orders/7", &matched([(8, 9)], None), 0), "/v1/orders/7");
+        assert_eq!(map.upstream_path(String::new(), "/orders/7", &matched([(8, 9)], None)), "/v1/orders/7");
         assert_eq!(map.route_path("/v1/orders/8").as_deref(), Some("/orders/8"));
         for other in ["/v1/orders", "/v1/orders/", "/v1/orders/8/x", "/v1/customers/8", "/v1"] {
             assert_eq!(map.route_path(other), None, "{other}");
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn a_fixed_upstream_path_inverts_to_the_one_path_of_its_route() {
         let fixed = map(vec![literal("status")], vec![TemplatePiece::Literal("/health/live".into())], "");
-        assert_eq!(fixed.upstream_path("/status", &matched([], None), 0), "/health/live");
+        assert_eq!(fixed.upstream_path(String::new(), "/status", &matched([], None)), "/health/live");
         assert_eq!(fixed.route_path("/health/live").as_deref(), Some("/status"));
         assert_eq!(fixed.route_path("/health/live/x"), None);
     }
