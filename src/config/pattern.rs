@@ -1,6 +1,9 @@
 //! What a route's `path` matches, and what it becomes upstream.
 
-/// A parsed `path`: `/crm/{id}/{*rest}`. Literals are compared with the bytes of the request, undecoded.
+use percent_encoding::percent_decode_str;
+
+/// A parsed `path`: `/crm/{id}/{*rest}`. A literal is written as it may stand in a request, percent-encoded where it has to
+/// be, and matches every spelling of what it means: see [`Segment::is_literal_for`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
     /// As written.
@@ -83,7 +86,7 @@ impl PathPattern {
     /// Whether both match exactly the same paths: the names of placeholders do not count.
     pub fn same_shape(&self, other: &PathPattern) -> bool {
         let alike = |(a, b): (&Segment, &Segment)| match (a, b) {
-            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (a, Segment::Literal(b)) => a.is_literal_for(b),
             (Segment::Parameter(_), Segment::Parameter(_)) | (Segment::Rest(_), Segment::Rest(_)) => true,
             _ => false,
         };
@@ -106,6 +109,15 @@ impl Segment {
         match inner.strip_prefix('*') {
             Some(name) => placeholder_name(name).map(Segment::Rest),
             None => placeholder_name(inner).map(Segment::Parameter),
+        }
+    }
+
+    /// Whether this is a literal that a request's segment meets: both mean the same once they are percent-decoded, as the
+    /// upstream will read it (RFC 3986 section 6.2.2.2). An encoded slash meets only an encoded slash (SEC-01).
+    pub fn is_literal_for(&self, segment: &str) -> bool {
+        match self {
+            Segment::Literal(text) => percent_decode_str(text).eq(percent_decode_str(segment)),
+            Segment::Parameter(_) | Segment::Rest(_) => false,
         }
     }
 
@@ -144,9 +156,9 @@ fn check_literal(text: &str) -> Result<(), PatternError> {
         return Err(PatternError::new("a path has no query and no fragment").hint("the query passes by itself"));
     }
     if text.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || b"\"<>\\^`|".contains(&byte)) {
-        return Err(PatternError::new("a path is compared as it stands in a request, where this is percent-encoded"));
+        return Err(PatternError::new("a path is written as it stands in a request, where this is percent-encoded"));
     }
-    let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+    let decoded: Vec<u8> = percent_decode_str(text).collect();
     let dots = |piece: &[u8]| piece == b"." || piece == b"..";
     if decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';')).any(dots) {
         return Err(PatternError::new("a path has no `.` or `..` segment"));
@@ -290,6 +302,18 @@ mod tests {
         assert!(pattern("/a/{*rest}").same_shape(&pattern("/a/{*path}")));
         for other in ["/a/b", "/a/{*rest}", "/a/{id}/", "/b/{id}"] {
             assert!(!pattern("/a/{id}").same_shape(&pattern(other)), "{other}");
+        }
+    }
+
+    /// SEC-01: the spelling of a literal does not count either, but an encoded slash separates nothing.
+    #[test]
+    fn the_shape_of_a_path_does_not_depend_on_spelling() {
+        for (one, other) in [("/admin", "/%61dm%69n"), ("/a%20b", "/%61%20b"), ("/a%2Fb", "/a%2fb"), ("/a%3Ab", "/a:b")]
+        {
+            assert!(pattern(one).same_shape(&pattern(other)), "{one} {other}");
+        }
+        for (one, other) in [("/a/b", "/a%2Fb"), ("/%2561", "/%61"), ("/a", "/A"), ("/a", "/{a}"), ("/a", "/a%3B")] {
+            assert!(!pattern(one).same_shape(&pattern(other)), "{one} {other}");
         }
     }
 

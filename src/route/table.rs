@@ -3,12 +3,17 @@
 //! One tree of segments for each host, and one for the routes of any host, which is asked last. A route whose methods
 //! do not include the request's does not match, so that a less specific route may. A route for GET serves HEAD too, as
 //! RFC 9110 9.3.2 lets every client expect, unless another route of the same path names HEAD itself.
+//!
+//! Literals match what a segment means, not how it is spelled: `%61dmin` is `admin` to the upstream (RFC 3986 section
+//! 6.2.2.2), and must be to us. What is forwarded stays as it came.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use http::Method;
-use memchr::memchr;
+use memchr::{memchr, memchr2};
+use percent_encoding::percent_decode_str;
 
 /// A pattern as the table needs it.
 #[derive(Debug, Clone)]
@@ -23,6 +28,7 @@ pub struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PatternSegment {
+    /// Percent-encoded where a request has to be; compared with a request's segment after decoding both once.
     Literal(String),
     /// One segment, not empty.
     Parameter,
@@ -71,7 +77,7 @@ impl RouteTable {
         table
     }
 
-    /// The route of a request. Allocates only for what parameters matched.
+    /// The route of a request. Allocates only for what parameters matched and for segments that are percent-encoded.
     ///
     /// `host`: lower case, without port. `path`: as received, without query, checked; what does not begin with a slash
     /// (`*`, say) is no path.
@@ -126,8 +132,8 @@ impl RouteTable {
 /// All patterns that have begun with the same segments.
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted.
-    literals: Vec<(String, Node)>,
+    /// Sorted; decoded. One that holds a slash is met by an encoded slash only (SEC-01).
+    literals: Vec<(Box<[u8]>, Node)>,
     parameter: Option<Box<Node>>,
     /// Patterns that go on with a rest.
     rest: Vec<Endpoint>,
@@ -151,8 +157,9 @@ impl Node {
                 self.parameter.get_or_insert_default().insert(more, endpoint);
             }
             [PatternSegment::Literal(literal), more @ ..] => {
-                let place = self.literals.binary_search_by(|(other, _)| other.cmp(literal)).unwrap_or_else(|place| {
-                    self.literals.insert(place, (literal.clone(), Node::default()));
+                let literal: Box<[u8]> = percent_decode_str(literal).collect();
+                let place = self.literals.binary_search_by(|(other, _)| other.cmp(&literal)).unwrap_or_else(|place| {
+                    self.literals.insert(place, (literal, Node::default()));
                     place
                 });
                 self.literals[place].1.insert(more, endpoint);
@@ -170,21 +177,33 @@ impl Node {
             return end.or_else(|| choose(&self.rest).map(|route| found(route, Some(from..from))));
         }
         let start = from + 1;
-        let end = memchr(b'/', &path.as_bytes()[start..]).map_or(path.len(), |length| start + length);
-        let segment = &path[start..end];
-        if let Ok(place) = self.literals.binary_search_by(|(literal, _)| literal.as_str().cmp(segment))
+        let (end, meaning) = segment(path, start);
+        if let Ok(place) = self.literals.binary_search_by(|(literal, _)| (**literal).cmp(&*meaning))
             && let Some(matched) = self.literals[place].1.find(path, end, choose)
         {
             return Some(matched);
         }
         if let Some(node) = &self.parameter
-            && !segment.is_empty()
+            && start < end
             && let Some(mut matched) = node.find(path, end, choose)
         {
             matched.parameters.push(start..end);
             return Some(matched);
         }
         choose(&self.rest).map(|route| found(route, Some(from..path.len())))
+    }
+}
+
+/// Where the segment that begins at `start` ends, and what it means: its bytes, decoded once. Most have nothing to decode.
+fn segment(path: &str, start: usize) -> (usize, Cow<'_, [u8]>) {
+    let bytes = path.as_bytes();
+    match memchr2(b'/', b'%', &bytes[start..]).map(|length| start + length) {
+        None => (path.len(), Cow::Borrowed(&bytes[start..])),
+        Some(end) if bytes[end] == b'/' => (end, Cow::Borrowed(&bytes[start..end])),
+        Some(encoded) => {
+            let end = memchr(b'/', &bytes[encoded..]).map_or(path.len(), |length| encoded + length);
+            (end, percent_decode_str(&path[start..end]).into())
+        }
     }
 }
 

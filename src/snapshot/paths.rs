@@ -135,7 +135,7 @@ impl PathMap {
         for expected in &self.pattern {
             match (expected, segments.next()) {
                 (Segment::Rest(_), _) => return true,
-                (Segment::Literal(text), Some(segment)) if text == segment => {}
+                (literal, Some(segment)) if literal.is_literal_for(segment) => {}
                 (Segment::Parameter(_), Some(segment)) if !segment.is_empty() => {}
                 _ => return false,
             }
@@ -229,6 +229,7 @@ mod tests {
         let map = map(vec![literal("orders"), parameter("id")], vec![TemplatePiece::MatchedPath], "/v1");
         assert_eq!(map.upstream_path(String::new(), "/orders/7", &matched([(8, 9)], None)), "/v1/orders/7");
         assert_eq!(map.route_path("/v1/orders/8").as_deref(), Some("/orders/8"));
+        assert_eq!(map.route_path("/v1/%6frders/8").as_deref(), Some("/%6frders/8"), "as the table matches it");
         for other in ["/v1/orders", "/v1/orders/", "/v1/orders/8/x", "/v1/customers/8", "/v1"] {
             assert_eq!(map.route_path(other), None, "{other}");
         }

@@ -3,6 +3,7 @@
 mod attacks;
 mod demo;
 mod examples;
+mod fences;
 mod forwarding;
 mod grpc;
 mod h2;

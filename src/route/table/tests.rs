@@ -85,6 +85,37 @@ fn a_rest_is_passed_on_as_it_came() {
     }
 }
 
+/// SEC-01, SEC-03: what the upstream reads as a route's literal matches as one, so that no spelling leads past a route to a
+/// less specific one; a separator it is not.
+#[test]
+fn a_literal_matches_however_it_is_spelled() {
+    let routes =
+        ["/crm/{*rest}", "/crm/admin/{*rest}", "/a%20b", "/@scope%2Fname", "/100%25", "/%C3%9Cber", "/x:y", "/%2541"];
+    let cases = [
+        ("GET /crm/%61dmin/x", "/crm/admin/{*rest} */x"),
+        ("GET /%63r%6D/%61%64%6d%69%6e/%78", "/crm/admin/{*rest} */%78"),
+        ("GET /crm/%61dmin", "/crm/admin/{*rest} *"),
+        ("GET /crm/%2561dmin/x", "/crm/{*rest} */%2561dmin/x"),
+        ("GET /crm/admin%2Fx", "/crm/{*rest} */admin%2Fx"),
+        ("GET /crm/admin%3Ba=b/x", "/crm/{*rest} */admin%3Ba=b/x"),
+        ("GET /crm%2Fadmin/x", "404"),
+        ("GET /a%20b", "/a%20b"),
+        ("GET /%61%20%62", "/a%20b"),
+        ("GET /@scope%2fname", "/@scope%2Fname"),
+        ("GET /%40scope%2Fname", "/@scope%2Fname"),
+        ("GET /@scope/name", "404"),
+        ("GET /100%25", "/100%25"),
+        ("GET /%c3%9cber", "/%C3%9Cber"),
+        ("GET /x%3Ay", "/x:y"),
+        ("GET /%2541", "/%2541"),
+        ("GET /%41", "404"),
+        ("GET /A", "404"),
+    ];
+    for (request, expected) in cases {
+        assert_eq!(matched(&routes, request), expected, "{request}");
+    }
+}
+
 #[test]
 fn a_parameter_is_one_segment_and_not_empty() {
     assert_eq!(matched(&["/a/{x}/c"], "GET /a//c"), "404");
@@ -146,8 +177,52 @@ fn rank(pattern: &Pattern, host: &str, wanted: &Method, path: &str) -> Option<(b
     segments.next().is_none().then_some((pattern.host.is_none(), ways, method))
 }
 
+/// A path with some of its unreserved characters percent-encoded; `which` says which, and in which digits.
+fn respelled(path: &str, which: &[Option<bool>]) -> String {
+    let mut which = which.iter().cycle();
+    let respell = |character: char| match which.next().copied().flatten() {
+        Some(upper) if character.is_ascii_alphanumeric() || "-._~".contains(character) => match upper {
+            true => format!("%{:02X}", u32::from(character)),
+            false => format!("%{:02x}", u32::from(character)),
+        },
+        _ => character.to_string(),
+    };
+    path.chars().map(respell).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
+    /// SEC-01: spelling unreserved characters differently (RFC 3986 section 6.2.2.2) never leads to another route, whichever
+    /// of the pattern and the request spells them so.
+    #[test]
+    fn spelling_does_not_change_the_route(
+        texts in prop::collection::vec("((GET|PUT) )?(/(a~|b|/?|o-k|\\{x\\})){0,3}(/a~|/\\{\\*r\\})", 1..9),
+        path in "(/(a~|b|o-k|a%2Fb|a%20b|c|)){1,5}",
+        in_patterns in prop::collection::vec(any::<Option<bool>>(), 1..9),
+        in_path in prop::collection::vec(any::<Option<bool>>(), 1..9),
+    ) {
+        let plain: Vec<Pattern> = texts.iter().map(|text| pattern(text)).collect();
+        let mut spelled = plain.clone();
+        for segment in spelled.iter_mut().flat_map(|pattern| &mut pattern.segments) {
+            if let PatternSegment::Literal(text) = segment {
+                *text = respelled(text, &in_patterns);
+            }
+        }
+        // What is an escape in the path already stays as it is: encoding its digits would be encoding twice.
+        let escapes = ["%2F", "%20"];
+        let other: String = path.split_inclusive('/').map(|segment| match escapes.iter().any(|it| segment.contains(it)) {
+            true => segment.to_owned(),
+            false => respelled(segment, &in_path),
+        }).collect();
+        let route = |patterns: &[Pattern], path: &str| {
+            let found = RouteTable::new(patterns).matches("h", &Method::GET, path);
+            found.map(|found| (found.route, found.parameters.len(), found.rest.map(|rest| path[rest].matches('/').count())))
+        };
+        let expected = route(&plain, &path);
+        prop_assert_eq!(&route(&plain, &other), &expected, "{} for {}", &other, &path);
+        prop_assert_eq!(&route(&spelled, &other), &expected, "{:?} for {:?}", &spelled, &plain);
+    }
 
     /// The tree chooses the route that trying every pattern would, and refuses with the same methods.
     #[test]
