@@ -20,7 +20,7 @@ use crate::proxy::{self, Plan};
 use crate::snapshot::{self, Living, Snapshot};
 
 /// Headers that a client might send, and how what they stand for is called. Which of them go no further, the proxy says.
-static EXAMPLES: [(&str, HeaderName); 11] = [
+static EXAMPLES: [(&str, HeaderName); 12] = [
     ("Authorization", http::header::AUTHORIZATION),
     ("Proxy-Authorization", http::header::PROXY_AUTHORIZATION),
     ("X-Api-Key", HeaderName::from_static("x-api-key")),
@@ -30,6 +30,7 @@ static EXAMPLES: [(&str, HeaderName); 11] = [
     ("X-Real-IP", HeaderName::from_static("x-real-ip")),
     ("X-Original-URL", HeaderName::from_static("x-original-url")),
     ("X-Rewrite-URL", HeaderName::from_static("x-rewrite-url")),
+    ("X-HTTP-Method-Override", HeaderName::from_static("x-http-method-override")),
     ("hop-by-hop headers", HeaderName::from_static("keep-alive")),
     ("names with `_`", HeaderName::from_static("x_y")),
 ];

@@ -141,6 +141,20 @@ fn is_ours_by_spelling(name: &str) -> bool {
     }
 }
 
+/// By which some servers take a request for one of another method. Where a route names its methods, a client could pass it
+/// with a method that it does not allow; elsewhere APIs have good uses for them (Google's, for URLs that are too long).
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+pub(super) fn remove_method_overrides(headers: &mut HeaderMap) {
+    for name in &METHOD_OVERRIDES {
+        headers.remove(name);
+    }
+}
+
 /// Tells the upstream who asks, in both common spellings (`forwarded = true`; RFC 7239).
 pub(super) fn add_forwarded(headers: &mut HeaderMap, client: &Client, authority: &Authority) {
     let address = client.address.ip().to_canonical();

@@ -233,6 +233,9 @@ fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &C
     if route.config.upstream.forwarded {
         clean::add_forwarded(headers, client, authority);
     }
+    if !route.config.methods.is_empty() {
+        clean::remove_method_overrides(headers);
+    }
     let edits = &route.config.request_headers;
     if !edits.set.is_empty() || !edits.remove.is_empty() {
         own.settle(headers);

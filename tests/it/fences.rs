@@ -1,4 +1,4 @@
-//! What a route fences: no spelling of a path leads around it.
+//! What a route fences: no spelling of a path leads around it, and no header makes another method of a request.
 
 use crate::support::{Proxy, TokenEndpoint, Upstream, assert_problem, one_route};
 
@@ -6,7 +6,7 @@ use crate::support::{Proxy, TokenEndpoint, Upstream, assert_problem, one_route};
 const KEY_SHA256: &str = "4ff482994c8f1d504aa852148b003d8c6fae7d515bb4c62eff6cc3f6207e502f";
 const KEY: &str = "KEYKEY";
 
-/// Beside `/api/{*rest}` for anyone, a route for one client inside it.
+/// Beside `/api/{*rest}` for anyone, a route for one client inside it, and one for some methods.
 fn setup() -> (TokenEndpoint, Upstream, Proxy) {
     let endpoint = TokenEndpoint::start();
     let upstream = Upstream::guarded(endpoint.grants());
@@ -20,6 +20,12 @@ path = "/api/admin/{{*rest}}"
 upstream_path = "/admin/{{*rest}}"
 upstream = "api"
 clients = ["admin"]
+
+[[routes]]
+path = "/read/{{*rest}}"
+methods = ["GET", "POST"]
+upstream = "api"
+clients = "anyone"
 "#
     );
     let proxy = Proxy::start(&one_route(&endpoint, &upstream, &more));
@@ -37,4 +43,19 @@ fn a_path_spelled_differently_takes_the_same_route() {
     assert_eq!(proxy.get("/%61pi/%6frders/%61%2Fb").status, 200);
     let targets: Vec<_> = upstream.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(targets, ["/admin/x", "/admin/x", "/admin/x", "/admin/x", "/%6frders/%61%2Fb"]);
+}
+
+/// SEC-10: where a route names its methods, a request cannot carry another one past it; elsewhere such headers are the
+/// upstream's business.
+#[test]
+fn a_header_does_not_override_the_methods_of_a_route() {
+    let (_endpoint, upstream, proxy) = setup();
+    let overrides = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"];
+    let fields = overrides.map(|name| (name, "DELETE"));
+    for (path, passed) in [("/read/x", 0), ("/api/x", 3)] {
+        assert_eq!(proxy.send("POST", path, &fields, b"x").status, 200);
+        let request = upstream.requests().pop().unwrap();
+        let there = overrides.iter().filter(|name| request.headers.get(name).is_some()).count();
+        assert_eq!(there, passed, "{path}: {request:?}");
+    }
 }
