@@ -1,5 +1,6 @@
 //! Which answers say that the upstream rejected the credential, and whether the request may be sent again for it.
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::challenge;
@@ -18,11 +19,12 @@ const GRPC_UNAUTHENTICATED: &[u8] = b"16";
 /// How the credential was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rejection {
-    /// By a word that means just that, before anything was done: 401, or `grpc-status: 16` in the head, which is gRPC's
-    /// 401.
+    /// By a word that means just that, before anything was done: 401, or gRPC's own 401, which is `grpc-status: 16` in the
+    /// head of a gRPC answer. Every gRPC call is a POST, so that none would ever be replayed if its method counted.
     Unauthenticated,
-    /// By an answer that the configuration reads so.
-    Configured,
+    /// By an answer that the configuration reads so, or by `grpc-status: 16` in an answer that is not gRPC's: what was done
+    /// before, nobody can say.
+    Otherwise,
 }
 
 /// Whether an answer's head leaves it open that the credential was rejected: for nearly all answers it does not.
@@ -55,7 +57,7 @@ enum ByHead {
 fn by_head(route: &Route, status: StatusCode, headers: &HeaderMap, present: Present) -> ByHead {
     let grpc_status = if present.has(Present::GRPC_STATUS) { headers.get(GRPC_STATUS) } else { None };
     if grpc_status.is_some_and(|value| value.as_bytes() == GRPC_UNAUTHENTICATED) {
-        return ByHead::Yes(Rejection::Unauthenticated);
+        return ByHead::Yes(if is_grpc(headers) { Rejection::Unauthenticated } else { by_status(status) });
     }
     let mut matchers = route.config.upstream.reject_on.iter().filter(|matcher| matcher.status == status).peekable();
     if matchers.peek().is_none() {
@@ -65,15 +67,21 @@ fn by_head(route: &Route, status: StatusCode, headers: &HeaderMap, present: Pres
         return ByHead::Yes(by_status(status));
     }
     // An event stream has no end to wait for, and its events are not to be delayed.
-    let endless =
-        headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let endless = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
     if endless { ByHead::No } else { ByHead::AskBody }
+}
+
+/// By the content type, as gRPC's protocol tells its answers from others: `application/grpc`, `application/grpc+proto`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..GRPC.len()));
+    content_type.is_some_and(|begins| begins.eq_ignore_ascii_case(GRPC))
 }
 
 fn by_status(status: StatusCode) -> Rejection {
     match status {
         StatusCode::UNAUTHORIZED => Rejection::Unauthenticated,
-        _ => Rejection::Configured,
+        _ => Rejection::Otherwise,
     }
 }
 
@@ -102,8 +110,8 @@ mod tests {
             [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::POST, Method::PATCH];
         for (index, method) in methods.iter().enumerate() {
             assert!(Rejection::Unauthenticated.may_replay(method, false), "{method}");
-            assert!(Rejection::Configured.may_replay(method, true), "{method}");
-            assert_eq!(Rejection::Configured.may_replay(method, false), index < 5, "{method}");
+            assert!(Rejection::Otherwise.may_replay(method, true), "{method}");
+            assert_eq!(Rejection::Otherwise.may_replay(method, false), index < 5, "{method}");
         }
     }
 }

@@ -60,7 +60,6 @@ client_secret = {{ env = "SECRET" }}
 url = "http://127.0.0.1:{port}"
 credential = "api"
 http = "2"
-replay = "any"
 
 [[routes]]
 path = "/attache.Test/{{method}}"
@@ -112,8 +111,8 @@ fn calls_work_over_tls_on_both_sides() {
     assert_eq!(endpoint.grants().count(), 1);
 }
 
-/// TL-40, TL-41, TL-44: `grpc-status: 16` in an answer's head is a rejection: the token is replaced, and since `replay`
-/// says so the call, though a POST, is sent again.
+/// TL-40, TL-41, TL-44: `grpc-status: 16` in the head of a gRPC answer is its 401: the token is replaced, and the call, though
+/// a POST, is sent again.
 #[test]
 fn an_unauthenticated_call_is_replayed_with_a_new_token() {
     let endpoint = TokenEndpoint::start();

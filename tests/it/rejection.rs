@@ -162,6 +162,28 @@ fn a_long_body_is_not_replayed_but_its_rejection_counts() {
     assert_eq!(long.count(), 1);
 }
 
+/// TL-44: `grpc-status: 16` in an answer that is not gRPC's is a rejection as others are: only an idempotent request is sent
+/// again for it.
+#[test]
+fn a_grpc_status_outside_of_grpc_does_not_send_a_post_twice() {
+    for (method, content_type, sent) in [
+        ("POST", "application/json", 1),
+        ("POST", "text/application/grpc", 1),
+        ("GET", "application/json", 2),
+        ("POST", "Application/gRPC+proto", 2),
+    ] {
+        let (endpoint, upstream, proxy) = setup("");
+        endpoint.set_lifetime(Some(Duration::from_secs(10)));
+        assert_eq!(proxy.get("/api/first").status, 200);
+        endpoint.grants().wait_until_older_than(Duration::from_millis(1_100));
+        upstream.script([Reply::answer(200, &[("Content-Type", content_type), ("grpc-status", "16")], b"done")]);
+        assert_eq!(proxy.send(method, "/api/x", &[], b"").status, 200);
+        // Rejected it was all the same, and the token is replaced.
+        endpoint.grants().wait_for(2);
+        assert_eq!(upstream.requests().len(), 1 + sent, "{method} {content_type}");
+    }
+}
+
 /// TL-43: a token that was fetched just now is not replaced because it was rejected, so a broken upstream cannot make the
 /// proxy hammer the token endpoint.
 #[test]
