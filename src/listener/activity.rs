@@ -4,15 +4,16 @@
 //! Setting it is a store, so a request costs a few of them and no timer. It is never set to a later time but when it has
 //! expired: it then finds no reason and moves to the next one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use slab::Slab;
-
-use super::{Removal, Settings};
+use super::streams::{OpenStream, Streams, Unresettable};
+use super::{Removal, Settings, Shared};
 use crate::clock::{Deadline, Tick, Ticker};
+use crate::metrics::WorkerMetrics;
 
 /// How long a connection that was closed on our side may still send what we no longer want to know. Closing at once
 /// would reset it, and the reset could overtake the answer (RFC 9112 section 9.6).
@@ -27,13 +28,14 @@ pub(super) struct Activity {
     ticker: Ticker,
     deadline: Deadline,
     settings: Rc<Settings>,
+    metrics: Arc<WorkerMetrics>,
     phase: Cell<Phase>,
     /// When the client has been silent for too long, in the current phase.
     read_at: Cell<Tick>,
     /// When a write that is blocked now has been so for too long.
     write_at: Cell<Tick>,
-    /// For each HTTP/2 stream with an answer's body: when its flow control has been shut for too long.
-    streams: RefCell<Slab<Tick>>,
+    /// Those of HTTP/2; each has a write deadline of its own.
+    streams: Streams,
     in_flight: Cell<usize>,
     served: Cell<bool>,
     multiplexed: Cell<bool>,
@@ -71,15 +73,16 @@ pub(super) enum Due {
 
 impl Activity {
     /// Of a connection that begins with a TLS handshake, or that is idle until its first byte.
-    pub(super) fn new(ticker: &Ticker, settings: Rc<Settings>, removal: Removal, handshake: bool) -> Rc<Self> {
+    pub(super) fn new(shared: &Shared, removal: Removal, handshake: bool) -> Rc<Self> {
         let activity = Activity {
-            ticker: ticker.clone(),
-            deadline: ticker.deadline(),
-            settings,
+            ticker: shared.ticker.clone(),
+            deadline: shared.ticker.deadline(),
+            settings: shared.settings(),
+            metrics: shared.metrics.clone(),
             phase: Cell::new(Phase::Idle),
             read_at: Cell::new(Tick::NEVER),
             write_at: Cell::new(Tick::NEVER),
-            streams: RefCell::new(Slab::new()),
+            streams: Streams::default(),
             in_flight: Cell::new(0),
             served: Cell::new(false),
             multiplexed: Cell::new(false),
@@ -128,8 +131,8 @@ impl Activity {
     /// A write is blocked. The time runs from the first time that this is said after progress.
     pub(super) fn write_blocked(&self) {
         if self.write_at.get() == Tick::NEVER {
-            self.write_at.set(self.ticker.after(self.settings.write));
-            self.deadline.set_no_later_than(self.write_at.get());
+            self.write_at.set(self.write_due_at());
+            self.look_at(self.write_at.get());
         }
     }
 
@@ -149,7 +152,26 @@ impl Activity {
         self.served.set(true);
         self.phase.set(Phase::Busy);
         self.read_at.set(Tick::NEVER);
-        Exchange { activity: self.clone(), version, stream: None }
+        Exchange { activity: self.clone(), version }
+    }
+
+    /// A request on a stream of its own begins.
+    pub(super) fn begin_stream(self: &Rc<Self>) -> Rc<OpenStream> {
+        self.streams.begin(self.begin(http::Version::HTTP_2))
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// When what is written from now on has been so for too long, should the client take nothing of it.
+    pub(super) fn write_due_at(&self) -> Tick {
+        self.ticker.after(self.settings.write)
+    }
+
+    /// Looks at the deadlines at `tick`, if not before.
+    pub(super) fn look_at(&self, tick: Tick) {
+        self.deadline.set_no_later_than(tick);
     }
 
     /// Whether a request is being answered.
@@ -199,6 +221,7 @@ impl Activity {
         }
     }
 
+    /// What is due of the connection. Streams that are due are reset, which does not end it.
     fn due(&self) -> Option<Due> {
         if self.ticker.is_due(self.read_at.get()) {
             return Some(match self.phase.get() {
@@ -211,9 +234,16 @@ impl Activity {
         if self.ticker.is_due(self.end_at.get()) {
             return Some(Due::Removed);
         }
-        let blocked = self.ticker.is_due(self.write_at.get())
-            || self.streams.borrow().iter().any(|(_, at)| self.ticker.is_due(*at));
-        blocked.then_some(Due::Write)
+        if self.ticker.is_due(self.write_at.get()) {
+            return Some(Due::Write);
+        }
+        match self.streams.reset_due(&self.ticker) {
+            Ok(resets) => {
+                self.metrics.write_timeouts.add(resets);
+                None
+            }
+            Err(Unresettable) => Some(Due::Write),
+        }
     }
 
     fn enter(&self, phase: Phase, timeout: Duration) {
@@ -224,40 +254,20 @@ impl Activity {
 
     fn rearm(&self) {
         let at = self.read_at.get().min(self.write_at.get()).min(self.end_at.get());
-        self.deadline.set_at(self.streams.borrow().iter().map(|(_, stream)| *stream).fold(at, Tick::min));
+        self.deadline.set_at(at.min(self.streams.due_at()));
     }
 }
 
-/// One request, from its parsed head to the end of its answer's body.
+/// One request, from its parsed head to the end of its answer's body; on HTTP/2, until that is sent.
 #[derive(Debug)]
 pub(super) struct Exchange {
     activity: Rc<Activity>,
     version: http::Version,
-    stream: Option<usize>,
 }
 
 impl Exchange {
-    /// A frame of the answer's body was handed over. On HTTP/2 the next one is asked for only when the client's flow
-    /// control has room for it, so from here until [`Exchange::asked`] it is the client that is waited for.
-    pub(super) fn handed_over(&mut self) {
-        let activity = &self.activity;
-        if !activity.multiplexed.get() {
-            return;
-        }
-        let at = activity.ticker.after(activity.settings.write);
-        let mut streams = activity.streams.borrow_mut();
-        match self.stream {
-            Some(key) => streams[key] = at,
-            None => self.stream = Some(streams.insert(at)),
-        }
-        activity.deadline.set_no_later_than(at);
-    }
-
-    /// The next frame is asked for.
-    pub(super) fn asked(&self) {
-        if let Some(key) = self.stream {
-            self.activity.streams.borrow_mut()[key] = Tick::NEVER;
-        }
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The answer broke. An HTTP/1.0 client takes the end of the connection for the end of the answer.
@@ -270,9 +280,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(key) = self.stream {
-            self.activity.streams.borrow_mut().remove(key);
-        }
         let left = self.activity.in_flight.get() - 1;
         self.activity.in_flight.set(left);
         if left == 0 && self.activity.phase.get() == Phase::Busy {

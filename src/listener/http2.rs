@@ -1,15 +1,15 @@
 //! HTTP/2 as we serve it: its bounds, and the memory that clients may fill in spite of them.
 
-use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
 
-use super::Settings;
+use super::activity::Activity;
+use super::streams::StreamTasks;
 
 /// Streams that a client may have open at once.
 const STREAMS_MAX: u32 = 100;
@@ -84,32 +84,21 @@ impl Drop for Reserved {
 }
 
 /// hyper's server for one connection with this window.
-pub(super) fn builder(settings: &Settings, window: &Reserved) -> http2::Builder<OnThisThread> {
-    let mut builder = http2::Builder::new(OnThisThread);
+pub(super) fn builder(activity: &Rc<Activity>, window: &Reserved) -> http2::Builder<StreamTasks> {
+    let header_bytes_max = activity.settings().limits.header_bytes_max;
+    let mut builder = http2::Builder::new(StreamTasks(activity.clone()));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES.min(window.bytes as u32))
         .initial_connection_window_size(window.bytes as u32)
-        .max_header_list_size(u32::try_from(settings.limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     builder
-}
-
-/// Runs the streams of a connection as tasks of its own worker.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OnThisThread;
-
-impl<F: Future + 'static> Executor<F> for OnThisThread {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod connections;
 mod http2;
 mod io;
 mod serve;
+mod streams;
 mod tls;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use accept::{Admission, Endpoint, Site, accept_connections, connections_that
 pub use bind::{Bound, bind, bind_alone};
 pub use connections::{Connections, Removal};
 pub use http2::ReceiveMemory;
+pub use serve::AnswerBody;
 pub use tls::{Tickets, server_config};
 
 use std::cell::RefCell;

@@ -20,14 +20,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Due, Exchange};
-use super::http2::OnThisThread;
 use super::io::{Io, Stream, Watch};
+use super::streams::{StreamBody, StreamTasks};
 use super::{Removal, Shared};
 
 /// The bodies of answers.
-pub trait AnswerBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static {}
-
-impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static> AnswerBody for B {}
+pub trait AnswerBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static {
+    /// The client did not take all of what the body has yielded: it is known not to be answered. The body is dropped next.
+    fn cut_off(self: Pin<&mut Self>) {}
+}
 
 /// Serves a connection until it ends. `answer` is called for each request, also for several at a time.
 pub(super) async fn serve<S, F, B>(
@@ -41,7 +42,7 @@ pub(super) async fn serve<S, F, B>(
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: AnswerBody,
 {
-    let activity = Activity::new(&shared.ticker, shared.settings(), removal, tls.is_some());
+    let activity = Activity::new(&shared, removal, tls.is_some());
     let _open = shared.connections.add(&activity);
     let end = match tls {
         None => match detect(Io::new(Stream::Plain(tcp), activity.clone()), &activity).await {
@@ -115,7 +116,13 @@ where
         .half_close(true)
         .max_headers(limits.headers_max)
         .max_header_size(limits.request_line_bytes_max + limits.header_bytes_max)
-        .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
+        .serve_connection(
+            TokioIo::new(io),
+            service_fn(move |request| {
+                let exchange = tracking.begin(request.version());
+                Tracked::new(answer(request), |body| TrackedBody { body, exchange })
+            }),
+        );
     drive(pin!(connection), activity, Some(&watch)).await
 }
 
@@ -128,39 +135,45 @@ where
     activity.become_multiplexed();
     let window = shared.receive_memory.reserve();
     let tracking = activity.clone();
-    let connection = super::http2::builder(activity.settings(), &window)
-        .serve_connection(TokioIo::new(io), service_fn(move |request| Tracked::begin(&tracking, &answer, request)));
+    let connection = super::http2::builder(activity, &window).serve_connection(
+        TokioIo::new(io),
+        service_fn(move |request| {
+            let stream = tracking.begin_stream();
+            Tracked::new(answer(request), |body| StreamBody::new(body, stream))
+        }),
+    );
     drive(pin!(connection), activity, None).await
 }
 
 pin_project! {
     /// Answers a request; the connection counts as busy with it until its answer's body has ended. Written by hand,
     /// because an `async` block would copy the whole answering future when it is polled first.
-    struct Tracked<F> {
+    struct Tracked<F, T> {
         #[pin]
         answer: F,
-        exchange: Option<Exchange>,
+        track: Option<T>,
     }
 }
 
-impl<F> Tracked<F> {
-    fn begin(activity: &Rc<Activity>, answer: &impl Fn(Request<Incoming>) -> F, request: Request<Incoming>) -> Self {
-        let exchange = activity.begin(request.version());
-        Tracked { answer: answer(request), exchange: Some(exchange) }
+impl<F, T> Tracked<F, T> {
+    /// `track` makes of the answer's body one that is tracked. It is kept, with what it holds, until there is one.
+    fn new(answer: F, track: T) -> Self {
+        Tracked { answer, track: Some(track) }
     }
 }
 
-impl<F, B> Future for Tracked<F>
+impl<F, B, T, C> Future for Tracked<F, T>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    T: FnOnce(B) -> C,
 {
-    type Output = Result<Response<TrackedBody<B>>, Infallible>;
+    type Output = Result<Response<C>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.answer.poll(cx))?;
-        let exchange = this.exchange.take().expect("a future that has ended is not polled");
-        Poll::Ready(Ok(response.map(|body| TrackedBody { body, exchange })))
+        let track = this.track.take().expect("a future that has ended is not polled");
+        Poll::Ready(Ok(response.map(track)))
     }
 }
 
@@ -217,10 +230,10 @@ where
     }
 }
 
-impl<S, B> Served for http2::Connection<TokioIo<Io>, S, OnThisThread>
+impl<S, B> Served for http2::Connection<TokioIo<Io>, S, StreamTasks>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B, Future: 'static, Error: Into<Box<dyn Error + Send + Sync>>>,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
     fn close_gracefully(self: Pin<&mut Self>) {
         self.graceful_shutdown();
@@ -256,7 +269,7 @@ fn count(end: &End, shared: &Shared) {
 }
 
 pin_project! {
-    /// An answer's body on its way to hyper; its drop ends the exchange.
+    /// An HTTP/1 answer's body on its way to hyper; its drop ends the exchange.
     struct TrackedBody<B> {
         #[pin]
         body: B,
@@ -270,12 +283,9 @@ impl<B: Body<Data = Bytes>> Body for TrackedBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        this.exchange.asked();
         let frame = ready!(this.body.poll_frame(cx));
-        match &frame {
-            Some(Ok(_)) => this.exchange.handed_over(),
-            Some(Err(_)) => this.exchange.broke(),
-            None => {}
+        if matches!(frame, Some(Err(_))) {
+            this.exchange.broke();
         }
         Poll::Ready(frame)
     }

@@ -15,6 +15,7 @@ use super::access_log::Record;
 use super::redact::Redactor;
 use super::source::Source;
 use super::trailers;
+use crate::listener::AnswerBody;
 use crate::metrics::Fault;
 use crate::secret::Masks;
 use crate::upstream::AnswerBodyError;
@@ -105,10 +106,7 @@ impl Body for ClientBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Ok(Poll::Ready(Some(Err(error)))) => this.abort(|record| record.abort(&error.to_string(), Fault::Upstream)),
-            Ok(Poll::Ready(None)) => {
-                this.record = None;
-                Poll::Ready(None)
-            }
+            Ok(Poll::Ready(None)) => Poll::Ready(None),
         }
     }
 
@@ -125,6 +123,14 @@ impl Body for ClientBody {
             Content::Empty => SizeHint::with_exact(0),
             Content::Ready(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Streamed(streamed) => streamed.size_hint(),
+        }
+    }
+}
+
+impl AnswerBody for ClientBody {
+    fn cut_off(mut self: Pin<&mut Self>) {
+        if let Some(record) = &mut self.record {
+            record.cut_off();
         }
     }
 }

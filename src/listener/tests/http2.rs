@@ -2,16 +2,15 @@
 
 use http_body_util::Empty;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::super::http2::OnThisThread;
 use super::*;
 
 type Sender = SendRequest<Empty<Bytes>>;
 
 async fn connect(server: &Server) -> (Sender, tokio::task::JoinHandle<hyper::Result<()>>) {
     let tcp = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::handshake(OnThisThread, TokioIo::new(tcp)).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
     (sender, tokio::task::spawn_local(connection))
 }
 

@@ -31,6 +31,8 @@ use crate::clock::Ticker;
 
 type TestBody = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
 
+impl AnswerBody for TestBody {}
+
 /// Why a body of a test breaks.
 #[derive(Debug)]
 struct Broken;

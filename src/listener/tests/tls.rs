@@ -56,7 +56,7 @@ fn alpn_decides_between_the_versions() {
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2" as &[u8]));
         let io = hyper_util::rt::TokioIo::new(tls);
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(super::super::http2::OnThisThread, io).await.unwrap();
+            hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
         tokio::task::spawn_local(connection);
         let request = Request::get("https://proxy.example/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
         let answer = sender.send_request(request).await.unwrap();
