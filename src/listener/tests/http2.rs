@@ -78,63 +78,6 @@ fn an_idle_connection_gets_goaway_after_75_seconds_although_pings_are_answered()
 }
 
 #[test]
-fn a_stream_whose_flow_control_stays_shut_ends_the_connection() {
-    on_a_worker(async {
-        let frames = Rc::new(Cell::new(0));
-        let counted = frames.clone();
-        let server = Server::start(move |_| std::future::ready(endless(counted.clone())));
-        let (mut sender, connection) = connect(&server).await;
-        let begun = Instant::now();
-        // Kept, and not read from.
-        let _answer = sender.send_request(request()).await.unwrap();
-        assert!(connection.await.unwrap().is_err());
-        let took = begun.elapsed();
-        assert!((Duration::from_secs(120)..Duration::from_secs(121)).contains(&took), "{took:?}");
-        assert_eq!(server.shared.metrics.write_timeouts.get(), 1);
-    });
-}
-
-/// Attack H07: PINGs show that the client is there, not that it takes its answer.
-#[test]
-fn pings_do_not_hold_a_stream_whose_flow_control_stays_shut() {
-    const PING: u8 = 6;
-    const ACK: u8 = 1;
-    const GET_WITHOUT_WINDOW: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
-        \0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
-    let ping = |flags: u8, payload: &[u8]| [&[0, 0, 8, PING, flags, 0, 0, 0, 0], payload].concat();
-    on_a_worker(async {
-        let server = Server::start(|_| std::future::ready(endless(Rc::default())));
-        let (mut tcp, out) = server.connect().await.tcp.into_split();
-        let out = Rc::new(out);
-        out.try_write(GET_WITHOUT_WINDOW).unwrap();
-        let begun = Instant::now();
-        let pinging = out.clone();
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                if pinging.try_write(&ping(0, b"are you?")).is_err() {
-                    return;
-                }
-            }
-        });
-        let (mut head, mut pongs) = ([0; 9], 0);
-        while tcp.read_exact(&mut head).await.is_ok() {
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            tcp.read_exact(&mut payload).await.unwrap();
-            match (head[3], head[4]) {
-                (PING, ACK) => pongs += 1,
-                (PING, _) => drop(out.try_write(&ping(ACK, &payload))),
-                _ => {}
-            }
-        }
-        let took = begun.elapsed();
-        assert!((Duration::from_secs(120)..Duration::from_secs(121)).contains(&took), "{took:?}");
-        assert!(pongs >= 22, "{pongs}");
-        assert_eq!(server.shared.metrics.write_timeouts.get(), 1);
-    });
-}
-
-#[test]
 fn a_stream_that_waits_for_its_answer_is_no_stall() {
     on_a_worker(async {
         let server = Server::start(|_| {

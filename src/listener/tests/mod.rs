@@ -4,6 +4,7 @@ mod drain;
 mod http1;
 mod http2;
 mod limits;
+mod streams;
 mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -93,18 +94,20 @@ fn shared(settings: Settings) -> Rc<Shared> {
 }
 
 impl Server {
-    fn start<S, F>(answer: S) -> Self
+    fn start<S, F, B>(answer: S) -> Self
     where
         S: Fn(Request<Incoming>) -> F + Clone + 'static,
-        F: Future<Output = Response<TestBody>> + 'static,
+        F: Future<Output = Response<B>> + 'static,
+        B: AnswerBody,
     {
         Server::start_with(shared(settings()), None, answer)
     }
 
-    fn start_with<S, F>(shared: Rc<Shared>, tls: Option<Arc<rustls::ServerConfig>>, answer: S) -> Self
+    fn start_with<S, F, B>(shared: Rc<Shared>, tls: Option<Arc<rustls::ServerConfig>>, answer: S) -> Self
     where
         S: Fn(Request<Incoming>) -> F + Clone + 'static,
-        F: Future<Output = Response<TestBody>> + 'static,
+        F: Future<Output = Response<B>> + 'static,
+        B: AnswerBody,
     {
         let Bound { address, mut sockets } = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
         let socket = tokio::net::TcpListener::from_std(sockets.remove(0)).unwrap();
