@@ -109,7 +109,11 @@ impl Metrics {
             &w.tls_handshakes_failed
         })?;
         family("attache_header_timeouts", "Connections closed since a head took too long", |w| &w.header_timeouts)?;
-        family("attache_write_timeouts", "Connections closed since the client took nothing", |w| &w.write_timeouts)?;
+        family(
+            "attache_write_timeouts",
+            "Connections closed, and HTTP/2 streams reset, since the client took nothing",
+            |w| &w.write_timeouts,
+        )?;
         family("attache_requests_unparsable", "Requests refused while being parsed", |w| &w.requests_unparsable)?;
         family("attache_panics", "Panics while answering a request", |w| &w.panics)?;
         family("attache_upstream_connections_opened", "Connections to upstreams", |w| &w.upstream_connections_opened)?;

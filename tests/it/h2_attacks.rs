@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, Watched, get, one_route};
 
@@ -328,6 +328,37 @@ fn a_shut_window_stops_the_upstream() {
     };
     assert!(pings > 10, "{pings}");
     assert!(written < BYTES_MAX, "{written} bytes went somewhere");
+}
+
+/// SEC-36: an answer is not taken for delivered because hyper has all of it. Here its last byte is never sent.
+#[test]
+fn an_answer_that_was_handed_over_but_not_sent_counts_as_cut_off() {
+    const BODY: &[u8] = &[7; 20_000];
+    let (_endpoint, upstream, proxy) = setup("[admin]\naddress = \"127.0.0.1:0\"");
+    let failures = || {
+        let scrape = proxy.admin("/metrics").text();
+        let lines = scrape.lines().filter(|line| line.contains("request_failures") && line.contains("\"client\""));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    // SETTINGS_INITIAL_WINDOW_SIZE is once enough, once not.
+    for (window, cut_off) in [(BODY.len(), 0), (BODY.len() - 1, 1)] {
+        upstream.script([Reply::answer(200, &[("Content-Type", "image/png")], BODY)]);
+        let window = u32::try_from(window).unwrap();
+        let mut attacker = Attacker::with_settings(proxy.address(), &[&[0, 4], &window.to_be_bytes()[..]].concat());
+        assert_eq!(attacker.ask(END_STREAM, &head("GET", &[])), Outcome::Answer(200));
+        let mut left = window as usize;
+        while left > 0 {
+            let frame = attacker.read().expect("the connection lives");
+            left -= if frame.kind == DATA { frame.payload.len() } else { 0 };
+        }
+        attacker.write(&reset(1)).unwrap();
+        // The proxy reads the reset before it answers this.
+        attacker.write(&frame(PING, 0, 0, &[7; 8])).unwrap();
+        while attacker.read().expect("the connection lives").kind != PING {}
+        let begun = Instant::now();
+        while failures() < cut_off && begun.elapsed() < DEADLINE {}
+        assert_eq!(failures(), cut_off, "with a window of {window}");
+    }
 }
 
 /// Attack H08: `:authority` and `host` that differ (RFC 9113 section 8.3.1).

@@ -128,8 +128,8 @@ fn assert_write_deadline(took: Duration) {
     assert!((Duration::from_secs(120)..Duration::from_secs(121)).contains(&took), "{took:?}");
 }
 
-/// SEC-34, attack H07: a stream that its client takes nothing of is reset, and nothing else. PINGs show that the client
-/// is there, not that it takes its answer.
+/// Attack H07: a stream that its client takes nothing of is reset, and nothing else. That the client answers PINGs shows
+/// that it is there, not that it takes its answer.
 #[test]
 fn a_paused_stream_is_reset_and_its_siblings_go_on() {
     on_a_worker(async {
