@@ -56,7 +56,7 @@ impl FromStr for Asked {
         let (authority, target) = match url.split_once("://") {
             Some((scheme, rest)) => {
                 let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-                HttpUrl::parse(&format!("{scheme}://{authority}"))?;
+                HttpUrl::parse(&format!("{scheme}://{authority}")).map_err(|flaws| flaws[0].message.to_owned())?;
                 (authority, target)
             }
             None if url.starts_with('/') => ("", url),

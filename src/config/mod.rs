@@ -14,8 +14,8 @@ pub use file::json_schema;
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};
-pub use resolve::{Environment, Load, Loaded, is_name, load, load_text};
-pub use url::HttpUrl;
+pub use resolve::{Environment, Load, Loaded, is_name, load, load_text, meant_method};
+pub use url::{HttpUrl, UrlFlaw};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -42,17 +42,13 @@ pub enum TemplatePiece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError {
     pub message: String,
-    pub hint: Option<String>,
+    /// What to do.
+    pub hint: String,
 }
 
 impl PatternError {
-    fn new(message: impl Into<String>) -> Self {
-        PatternError { message: message.into(), hint: None }
-    }
-
-    fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        PatternError { message: message.into(), hint: hint.into() }
     }
 }
 
@@ -60,18 +56,24 @@ impl PathPattern {
     /// Parses a route's `path`.
     pub fn parse(text: &str) -> Result<PathPattern, PatternError> {
         let body = text.strip_prefix('/').ok_or_else(|| {
-            PatternError::new("a path begins with `/`").hint(format!("write \"/{}\"", text.trim_start_matches('*')))
+            PatternError::new("a path begins with `/`", format!("write \"/{}\"", text.trim_start_matches('*')))
         })?;
         let mut segments = Vec::new();
         for segment in body.split('/') {
             if matches!(segments.last(), Some(Segment::Rest(_))) {
-                return Err(PatternError::new("`{*rest}` stands last: nothing can follow it"));
+                return Err(PatternError::new(
+                    "`{*rest}` stands last: nothing can follow it",
+                    "write `{name}` for one segment",
+                ));
             }
             let segment = Segment::parse(segment)?;
             let known = segment.name().is_some_and(|name| segments.iter().any(|s: &Segment| s.name() == Some(name)));
             if known {
                 let name = segment.name().unwrap_or_default();
-                return Err(PatternError::new(format!("two placeholders of this path are called `{name}`")));
+                return Err(PatternError::new(
+                    format!("two placeholders of this path are called `{name}`"),
+                    "give one of them another name",
+                ));
             }
             segments.push(segment);
         }
@@ -98,10 +100,13 @@ impl Segment {
     fn parse(text: &str) -> Result<Segment, PatternError> {
         let Some(inner) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
             if text.contains(['{', '}']) {
-                return Err(PatternError::new("a placeholder takes a whole segment, from `/` to `/`"));
+                return Err(PatternError::new(
+                    "a placeholder takes a whole segment, from `/` to `/`",
+                    "write such as \"/orders/{id}/lines\"",
+                ));
             }
             if let Some(hint) = placeholder_of_others(text) {
-                return Err(PatternError::new(format!("`{text}` is no placeholder")).hint(hint));
+                return Err(PatternError::new(format!("`{text}` is no placeholder"), hint));
             }
             check_literal(text)?;
             return Ok(Segment::Literal(text.to_owned()));
@@ -132,8 +137,10 @@ impl Segment {
 fn placeholder_name(name: &str) -> Result<String, PatternError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if name.is_empty() || !name.bytes().all(legal) {
-        return Err(PatternError::new("a placeholder's name is made of letters, digits and `_`")
-            .hint("write `{name}` for one segment, `{*name}` for all that follows"));
+        return Err(PatternError::new(
+            "a placeholder's name is made of letters, digits and `_`",
+            "write `{name}` for one segment, `{*name}` for all that follows",
+        ));
     }
     Ok(name.to_owned())
 }
@@ -153,15 +160,18 @@ fn placeholder_of_others(text: &str) -> Option<String> {
 /// A literal part of a path: bytes that can stand in a request line, and no dot segment in any reading (SEC-02).
 fn check_literal(text: &str) -> Result<(), PatternError> {
     if text.contains(['?', '#']) {
-        return Err(PatternError::new("a path has no query and no fragment").hint("the query passes by itself"));
+        return Err(PatternError::new("a path has no query and no fragment", "the query passes by itself"));
     }
     if text.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || b"\"<>\\^`|".contains(&byte)) {
-        return Err(PatternError::new("a path is written as it stands in a request, where this is percent-encoded"));
+        return Err(PatternError::new(
+            "a path is written as it stands in a request, where this is percent-encoded",
+            "write a space as `%20`, say",
+        ));
     }
     let decoded: Vec<u8> = percent_decode_str(text).collect();
     let dots = |piece: &[u8]| piece == b"." || piece == b"..";
     if decoded.split(|byte| matches!(byte, b'/' | b'\\' | b';')).any(dots) {
-        return Err(PatternError::new("a path has no `.` or `..` segment"));
+        return Err(PatternError::new("a path has no `.` or `..` segment", "write the path that it would lead to"));
     }
     Ok(())
 }
@@ -177,12 +187,15 @@ impl UpstreamPath {
     pub fn parse(text: &str, pattern: &PathPattern) -> Result<UpstreamPath, PatternError> {
         let body = text
             .strip_prefix('/')
-            .ok_or_else(|| PatternError::new("an upstream path begins with `/`").hint(format!("write \"/{text}\"")))?;
+            .ok_or_else(|| PatternError::new("an upstream path begins with `/`", format!("write \"/{text}\"")))?;
         let mut pieces = Vec::new();
         let mut literal = String::new();
         for segment in body.split('/') {
             if pieces.last() == Some(&TemplatePiece::Rest) {
-                return Err(PatternError::new("`{*rest}` stands last: nothing can follow it"));
+                return Err(PatternError::new(
+                    "`{*rest}` stands last: nothing can follow it",
+                    "write `{name}` for one segment",
+                ));
             }
             match Segment::parse(segment)? {
                 Segment::Literal(text) => literal.extend(["/", &text]),
@@ -209,14 +222,12 @@ impl PathPattern {
     fn index_of(&self, wanted: &Segment) -> Result<usize, PatternError> {
         self.segments.iter().position(|segment| segment == wanted).ok_or_else(|| {
             let names: Vec<String> = self.segments.iter().filter_map(Segment::written).collect();
-            let error = PatternError::new(format!(
-                "`{}` is no placeholder of the route's path",
-                wanted.written().unwrap_or_default()
-            ));
-            match names.is_empty() {
-                true => error.hint(format!("`{}` has none", self.text)),
-                false => error.hint(format!("`{}` has `{}`", self.text, names.join("`, `"))),
-            }
+            let hint = match names.is_empty() {
+                true => format!("`{}` has none", self.text),
+                false => format!("`{}` has `{}`", self.text, names.join("`, `")),
+            };
+            let wanted = wanted.written().unwrap_or_default();
+            PatternError::new(format!("`{wanted}` is no placeholder of the route's path"), hint)
         })
     }
 }
@@ -345,7 +356,7 @@ mod tests {
     fn templates_with_unknown_placeholders_name_the_known_ones() {
         let error = UpstreamPath::parse("/{nmae}", &pattern("/{name}/{*rest}")).unwrap_err();
         assert_eq!(error.message, "`{nmae}` is no placeholder of the route's path");
-        assert_eq!(error.hint.as_deref(), Some("`/{name}/{*rest}` has `{name}`, `{*rest}`"));
+        assert_eq!(error.hint, "`/{name}/{*rest}` has `{name}`, `{*rest}`");
         for text in ["x", "/{*other}", "/{rest}", "/../x", "/{name}x", "/x?y=1"] {
             assert!(UpstreamPath::parse(text, &pattern("/{name}/{*rest}")).is_err(), "{text}");
         }

@@ -118,7 +118,8 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
     }
 }
 
-/// The known name that a slip of the pen would turn into `name`.
+/// The known name that a slip of the pen would turn into `name`, else the shortest that `name` is a word of, as `basic` is
+/// of `client_secret_basic`, else the longest that is a word of `name`, as `1` is of `1.1`.
 pub(super) fn closest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase().replace('-', "_");
     let distance = |other: &str| strsim::damerau_levenshtein(&name, &other.to_lowercase().replace('-', "_"));
@@ -126,7 +127,12 @@ pub(super) fn closest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let longer = name.chars().count().max(best.chars().count());
     // A third of a short word is all that tells it from the others.
     let bound = if longer < 3 { 0 } else { 1.max(longer / 3) };
-    (distance(best) <= bound).then_some(best)
+    if distance(best) <= bound {
+        return Some(best);
+    }
+    let is_word = |word: &str, of: &str| of.split(|c: char| !c.is_alphanumeric()).any(|part| part == word);
+    let longer = known.iter().filter(|other| is_word(&name, other)).min_by_key(|other| other.len());
+    longer.or_else(|| known.iter().filter(|other| is_word(other, &name)).max_by_key(|other| other.len())).copied()
 }
 
 /// "a, b or c"

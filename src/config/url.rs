@@ -16,31 +16,51 @@ pub struct HttpUrl {
     pub path: String,
 }
 
+/// Something that is wrong with a URL, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UrlFlaw {
+    /// A sentence that says what is wrong.
+    pub message: &'static str,
+    pub hint: &'static str,
+}
+
 impl HttpUrl {
-    /// Parses a URL. The error is a sentence that says what is wrong with it, and quotes nothing of it.
-    pub fn parse(text: &str) -> Result<HttpUrl, String> {
-        let (scheme, rest) = text.split_once("://").ok_or("a URL begins with `https://` or `http://`")?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => return Err("a URL's scheme is `https` or `http`".into()),
-        };
-        if rest.contains('#') {
-            return Err("a URL here has no fragment (`#…`)".into());
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at least one thing; nothing of the text is quoted.
+    pub fn parse(text: &str) -> Result<HttpUrl, Vec<UrlFlaw>> {
+        let (scheme, rest) = text.split_once("://").ok_or([flaw::NO_SCHEME])?;
+        let mut flaws = Vec::new();
+        let https = scheme.eq_ignore_ascii_case("https");
+        if !https && !scheme.eq_ignore_ascii_case("http") {
+            flaws.push(flaw::SCHEME);
+        }
+        let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, fragment)| (rest, Some(fragment)));
+        if fragment.is_some() {
+            flaws.push(flaw::FRAGMENT);
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err("a URL here has no user info (`user:password@`)".into());
-        }
-        check_path_bytes(path)?;
-        let (host, port) = split_port(authority)?;
-        let (host, ip) = parse_host(host)?;
-        let port = match port {
-            Some(port) => parse_port(port)?,
-            None => default_port(https),
+        let authority = match authority.rsplit_once('@') {
+            Some((_, authority)) => {
+                flaws.push(flaw::USER_INFO);
+                authority
+            }
+            None => authority,
         };
-        Ok(HttpUrl { https, host, ip, port, path: path.to_owned() })
+        if !is_path(path) {
+            flaws.push(flaw::PATH);
+        }
+        let (host, port) = split_port(authority);
+        let port = port.map_or(Ok(default_port(https)), parse_port).map_err(|wrong| flaws.push(wrong));
+        let host = parse_host(host).map_err(|wrong| flaws.push(wrong));
+        match (host, port) {
+            (Ok((host, ip)), Ok(port)) if flaws.is_empty() => {
+                Ok(HttpUrl { https, host, ip, port, path: path.to_owned() })
+            }
+            _ => Err(flaws),
+        }
     }
 
     /// What stands in `Host`: the host, and the port unless it is the scheme's own.
@@ -81,41 +101,41 @@ fn default_port(https: bool) -> u16 {
 }
 
 /// RFC 3986 section 3.2: host and port, the host of an IPv6 address in brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
+fn split_port(authority: &str) -> (&str, Option<&str>) {
     let bracket = authority.rfind(']').map_or(0, |at| at + 1);
     match authority[bracket..].find(':') {
-        Some(colon) => Ok((&authority[..bracket + colon], Some(&authority[bracket + colon + 1..]))),
-        None => Ok((authority, None)),
+        Some(colon) => (&authority[..bracket + colon], Some(&authority[bracket + colon + 1..])),
+        None => (authority, None),
     }
 }
 
-fn parse_port(port: &str) -> Result<u16, String> {
+fn parse_port(port: &str) -> Result<u16, UrlFlaw> {
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(number @ 1..) if digits => Ok(number),
-        _ => Err("a URL's port is a number from 1 to 65535".into()),
+        _ => Err(flaw::PORT),
     }
 }
 
 /// Strict, so that the name that was checked is the name that is resolved: resolvers read `0x7f.1` as an address.
-fn parse_host(host: &str) -> Result<(String, Option<IpAddr>), String> {
+fn parse_host(host: &str) -> Result<(String, Option<IpAddr>), UrlFlaw> {
     if let Some(inner) = host.strip_prefix('[') {
         let address: Option<Ipv6Addr> = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
-        let address = address.ok_or("what stands in brackets is an IPv6 address")?;
+        let address = address.ok_or(flaw::BRACKETS)?;
         return Ok((address.to_string(), Some(address.into())));
     }
     if host.is_empty() {
-        return Err("the URL has no host".into());
+        return Err(flaw::NO_HOST);
     }
     if !host.is_ascii() {
-        return Err("a host name with other than ASCII letters is written in its `xn--` form".into());
+        return Err(flaw::NOT_ASCII);
     }
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok((address.to_string(), Some(address.into())));
     }
     let host = host.to_ascii_lowercase();
     if !is_host_name(&host) {
-        return Err("the URL's host is neither a host name nor an address".into());
+        return Err(flaw::HOST);
     }
     Ok((host, None))
 }
@@ -133,11 +153,50 @@ pub(super) fn is_host_name(host: &str) -> bool {
 }
 
 /// RFC 3986 section 3.3 and 3.4, leniently: what could break a request line or be read in two ways is refused.
-fn check_path_bytes(path: &str) -> Result<(), String> {
-    if path.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || b"\"<>\\^`{|}".contains(&byte)) {
-        return Err("the URL's path holds a character that has to be percent-encoded".into());
-    }
-    Ok(())
+fn is_path(path: &str) -> bool {
+    path.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && !b"\"<>\\^`{|}".contains(&byte))
+}
+
+/// All that can be wrong with a URL.
+mod flaw {
+    use super::UrlFlaw;
+
+    pub(super) const NO_SCHEME: UrlFlaw = UrlFlaw {
+        message: "a URL begins with `https://` or `http://`",
+        hint: "write it whole, such as \"https://api.example/v2\"",
+    };
+    pub(super) const SCHEME: UrlFlaw =
+        UrlFlaw { message: "a URL's scheme is `https` or `http`", hint: "write https://, or http:// on this machine" };
+    pub(super) const FRAGMENT: UrlFlaw = UrlFlaw {
+        message: "a URL here has no fragment (`#…`)",
+        hint: "remove the `#` and what follows it: it would not be sent",
+    };
+    pub(super) const USER_INFO: UrlFlaw = UrlFlaw {
+        message: "a URL here has no user info (`user:password@`)",
+        hint: "user and password have keys of their own, in `[credentials.NAME.basic]` or `[egress] proxy`, say",
+    };
+    pub(super) const PATH: UrlFlaw = UrlFlaw {
+        message: "the URL's path holds a character that has to be percent-encoded",
+        hint: "write a space as `%20`, say",
+    };
+    pub(super) const PORT: UrlFlaw = UrlFlaw {
+        message: "a URL's port is a number from 1 to 65535",
+        hint: "leave it out, with its colon, for the scheme's own",
+    };
+    pub(super) const BRACKETS: UrlFlaw = UrlFlaw {
+        message: "what stands in brackets is an IPv6 address",
+        hint: "write such as \"https://[2001:db8::1]:8443\"",
+    };
+    pub(super) const NO_HOST: UrlFlaw =
+        UrlFlaw { message: "the URL has no host", hint: "write such as \"https://api.example/v2\"" };
+    pub(super) const NOT_ASCII: UrlFlaw = UrlFlaw {
+        message: "a host name with other than ASCII letters is written in its `xn--` form",
+        hint: "the registrar of the name, or a Punycode converter, says which it is",
+    };
+    pub(super) const HOST: UrlFlaw = UrlFlaw {
+        message: "the URL's host is neither a host name nor an address",
+        hint: "a name has letters, digits, `-`, `_` and dots between them; an address has four numbers",
+    };
 }
 
 #[cfg(test)]
@@ -193,6 +252,12 @@ mod tests {
         for written in cases {
             assert!(HttpUrl::parse(written).is_err(), "{written}");
         }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_a_url_is_said_at_once() {
+        let flaws = HttpUrl::parse("ftp://user:password@a..b:0/a b?key=1#top").unwrap_err();
+        assert_eq!(flaws, [flaw::SCHEME, flaw::FRAGMENT, flaw::USER_INFO, flaw::PATH, flaw::PORT, flaw::HOST]);
     }
 
     /// SEC-14: an IP literal or `localhost` speaks for itself; a name that merely looks like one does not.

@@ -90,22 +90,21 @@ impl TokenRequest {
     }
 }
 
-/// The form's fields. A configured parameter stands in place of ours of that name (Zoom has a grant type of its own).
+/// The form's fields. Of ours only the grant type can be among the configured parameters: Zoom has one of its own.
 fn form(config: &config::ClientCredentials) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    let mut append = |name: &str, value: &str| {
-        if !config.parameters.contains_key(name) {
-            form.append_pair(name, value);
-        }
-    };
-    append("grant_type", "client_credentials");
+    if !config.parameters.contains_key("grant_type") {
+        form.append_pair("grant_type", "client_credentials");
+    }
     if !config.scope.is_empty() {
-        append("scope", &config.scope.join(" "));
+        form.append_pair("scope", &config.scope.join(" "));
     }
     if let Some(audience) = &config.audience {
-        append("audience", audience);
+        form.append_pair("audience", audience);
     }
-    config.resource.iter().for_each(|resource| append("resource", resource));
+    config.resource.iter().for_each(|resource| {
+        form.append_pair("resource", resource);
+    });
     form.extend_pairs(&config.parameters);
     form.finish()
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::literals::leaves;
-use super::{Key, ROOT, Shape, Table, Value, is_header, line_of};
+use super::{Key, ROOT, Shape, Table, Value, hints, is_header, line_of};
 use crate::config::problem::{Problem, closest, did_you_mean, either};
 
 /// Where a secret comes from.
@@ -70,6 +70,12 @@ impl<'p> Place<'p> {
         Place { table, title, span: Some(span), parent: Some(self) }
     }
 
+    /// What a key of it is for; of a key that the file chose, what all of them are for.
+    fn doc(&self, name: &str) -> &'static str {
+        let holder = self.parent.and_then(|parent| parent.table?.key(self.title.rsplit('.').next()?));
+        self.table.and_then(|table| table.key(name)).or(holder).map_or("", |key| key.doc)
+    }
+
     /// This table and those around it, inside out.
     fn outwards(&'p self) -> impl Iterator<Item = &'p Place<'p>> {
         std::iter::successors(Some(self), |place| place.parent)
@@ -124,7 +130,7 @@ impl Checker<'_> {
             return;
         }
         let message = format!("`{}` is missing in {}", key.name, place.header(self.text));
-        let hint = format!("`{}`: {}", key.name, first_sentence(key.doc));
+        let hint = hints::about(key.name, hints::first_sentence(key.doc));
         self.report(Problem::new(message, place.span.clone()).hint(hint));
     }
 
@@ -155,11 +161,12 @@ impl Checker<'_> {
             (Shape::Integer { min, max }, DeValue::Integer(number)) => {
                 let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
                 if !number.is_some_and(|number| (*min..=*max).contains(&number)) {
-                    self.report(Problem::new(format!("`{name}` is a number from {min} to {max}"), value.span()));
+                    let problem = Problem::new(format!("`{name}` is a number from {min} to {max}"), value.span());
+                    self.report(problem.hint(hints::about(name, place.doc(name))));
                 }
             }
             (Shape::Boolean, DeValue::Boolean(_)) => {}
-            (Shape::Choice(choices), _) => self.choice(name, choices, value),
+            (Shape::Choice(choices), _) => self.choice(place, name, choices, value),
             (Shape::List(of) | Shape::OneOrMore(of), DeValue::Array(items)) => {
                 for item in items.iter() {
                     self.shape(place, name, of, item);
@@ -198,16 +205,17 @@ impl Checker<'_> {
         }
     }
 
-    fn choice(&mut self, name: &str, choices: &[&'static str], value: &Value<'_>) {
+    fn choice(&mut self, place: &Place<'_>, name: &str, choices: &[&'static str], value: &Value<'_>) {
         let word = match value.get_ref() {
             DeValue::String(word) => word.to_string(),
             DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.as_str().to_owned(),
             DeValue::Boolean(truth) => truth.to_string(),
             DeValue::Table(entries) if has_env(entries) => return,
             _ => String::new(),
         };
         if !choices.contains(&word.as_str()) {
-            self.report(unknown_choice(name, &word, choices, value.span()));
+            self.report(unknown_choice(name, &word, choices, place.doc(name), value.span()));
         }
     }
 
@@ -216,13 +224,11 @@ impl Checker<'_> {
             return;
         }
         leaves(value, &mut self.checked.literals);
-        let forms =
-            format!("`{name} = {{ env = \"NAME\" }}`, `{{ file = \"PATH\" }}` or `{{ command = [\"PROGRAM\", …] }}`");
-        let problem = match value.get_ref() {
-            DeValue::Table(_) => Problem::new(format!("`{name}` is no secret in one of its three forms"), value.span()),
-            _ => Problem::new(format!("`{name}` is a secret, and is never written into the file"), value.span()),
+        let message = match value.get_ref() {
+            DeValue::Table(_) => format!("`{name}` is no secret in one of its three forms"),
+            _ => format!("`{name}` is a secret, and is never written into the file"),
         };
-        self.report(problem.hint(format!("write {forms}; treat a secret that was committed as known to all")));
+        self.report(Problem::new(message, value.span()).hint(hints::secret(name, value.get_ref())));
     }
 
     fn later(&mut self, place: &Place<'_>, name: &str, what: &str, value: &Value<'_>) {
@@ -240,18 +246,8 @@ impl Checker<'_> {
         let found = value.get_ref().type_str();
         let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
         let message = format!("`{name}` wants {}, not {article} {found}", wanted(shape));
-        let problem = Problem::new(message, value.span());
-        self.report(match shape {
-            Shape::Tables(_) => problem.hint(format!("write `[[{name}]]`, with two brackets, for each one")),
-            Shape::Map { keys, .. } => problem.hint(format!("write `[{name}.{keys}]`")),
-            Shape::Table(table) if table.one_kind => {
-                let kinds: Vec<&str> = table.names().collect();
-                problem.hint(format!("write `[{}.{name}.KIND]`, where KIND is {}", place.title, either(&kinds)))
-            }
-            Shape::Table(_) if place.table.is_none() => problem.hint(format!("write `[{}.{name}]`", place.title)),
-            Shape::Duration { .. } => problem.hint("units are ms, s, m, h and d"),
-            _ => problem,
-        });
+        let hint = hints::wrong_type(name, &place.title, place.doc(name), shape, value.get_ref());
+        self.report(Problem::new(message, value.span()).hint(hint));
     }
 
     fn unknown(&mut self, place: &Place<'_>, table: &'static Table, name: &str, span: Range<usize>, value: &Value<'_>) {
@@ -295,12 +291,18 @@ impl Checker<'_> {
     }
 }
 
-/// What is wrong with a word that is none of the choices.
-pub(in crate::config) fn unknown_choice(name: &str, word: &str, choices: &[&str], span: Range<usize>) -> Problem {
+/// What is wrong with a word that is none of the choices of a key that is described so.
+pub(in crate::config) fn unknown_choice(
+    name: &str,
+    word: &str,
+    choices: &[&str],
+    doc: &str,
+    span: Range<usize>,
+) -> Problem {
     let problem = Problem::new(format!("`{name}` is {}", either(choices)), span);
     match closest(word, choices) {
         Some(meant) if !word.is_empty() => problem.hint(format!("did you mean `{meant}`?")),
-        _ => problem,
+        _ => problem.hint(hints::about(name, doc)),
     }
 }
 
@@ -339,9 +341,4 @@ fn wanted(shape: &Shape) -> String {
         }
         Shape::Later(_) => "nothing yet".into(),
     }
-}
-
-fn first_sentence(doc: &str) -> String {
-    let end = doc.find(". ").map_or(doc.len(), |at| at + 1);
-    doc[..end].trim_end_matches('.').to_owned()
 }

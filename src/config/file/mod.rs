@@ -2,6 +2,7 @@
 //! check for unknown, missing and misplaced keys and wrong types (`check`) and the JSON schema for editors (`schema`).
 
 mod check;
+mod hints;
 mod literals;
 mod schema;
 mod tables;

@@ -241,7 +241,7 @@ static CLIENT_CREDENTIALS: Table = table(
         optional(
             "parameters",
             Shape::Map { keys: "PARAMETER", of: &TEXT },
-            "Further form fields of the token request.",
+            "Further form fields of the token request; a `grant_type` stands in place of ours.",
         ),
         optional(
             "refresh_before",

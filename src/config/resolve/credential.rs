@@ -18,7 +18,7 @@ use crate::config::{
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
-const FORM_FIELDS: &[&str] = &["audience", "client_id", "client_secret", "grant_type", "resource", "scope"];
+const FORM_FIELDS: &[&str] = &["audience", "client_id", "client_secret", "resource", "scope"];
 
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
@@ -140,37 +140,30 @@ fn endpoint(reading: &mut Reading<'_>, fields: &Fields<'_>, cleartext: bool) -> 
     exactly_one(reading, fields, "token_url", "issuer")?;
     if let Some(text) = token_url {
         let url = reading.url("token_url", &text)?;
-        refuse_cleartext(reading, &url, cleartext, "a client secret", &text)?;
+        refuse_cleartext(reading, &url, cleartext, "a client secret", &text);
         return Some(TokenEndpoint::Url(url));
     }
     let text = issuer?;
     let url = reading.url("issuer", &text)?;
     if url.has_query() {
-        let why = "an issuer has no query (RFC 8414 section 2)".to_owned();
-        return reading
-            .refuse((why, "if this is the token endpoint itself, call it `token_url`".to_owned()), &text.span);
+        let problem = Problem::new("an issuer has no query (RFC 8414 section 2)", text.span.clone());
+        reading.problem(problem.hint("if this is the token endpoint itself, call it `token_url`"));
     }
     if url.path.contains("/.well-known/") {
-        let why = "an issuer is the URL without `/.well-known/…`".to_owned();
-        return reading.refuse((why, "what follows it is added by discovery".to_owned()), &text.span);
+        let problem = Problem::new("an issuer is the URL without `/.well-known/…`", text.span.clone());
+        reading.problem(problem.hint("what follows it is added by discovery"));
     }
-    refuse_cleartext(reading, &url, cleartext, "a client secret", &text)?;
+    refuse_cleartext(reading, &url, cleartext, "a client secret", &text);
     Some(TokenEndpoint::Issuer { issuer: text.value, url })
 }
 
 /// SEC-14: nothing secret goes over http, except to loopback or where the file says so.
-pub(super) fn refuse_cleartext(
-    reading: &mut Reading<'_>,
-    url: &HttpUrl,
-    allowed: bool,
-    what: &str,
-    text: &Text,
-) -> Option<()> {
+pub(super) fn refuse_cleartext(reading: &mut Reading<'_>, url: &HttpUrl, allowed: bool, what: &str, text: &Text) {
     if url.https || allowed || url.is_loopback() {
-        return Some(());
+        return;
     }
-    let why = format!("{what} would go over the network in cleartext");
-    reading.refuse((why, "write https://, or say `cleartext = true` if it has to be".to_owned()), &text.span)
+    let problem = Problem::new(format!("{what} would go over the network in cleartext"), text.span.clone());
+    reading.problem(problem.hint("write https://, or say `cleartext = true` if it has to be"));
 }
 
 fn auth_method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
@@ -183,7 +176,7 @@ fn auth_method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEn
     }
     if known.is_none() {
         let names = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::name);
-        reading.problem(unknown_choice(KEY, &text.value, &names, text.span));
+        reading.problem(unknown_choice(KEY, &text.value, &names, "How the client authenticates.", text.span));
     }
     known
 }
@@ -194,10 +187,7 @@ fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String
         if FORM_FIELDS.contains(&name.value.as_str()) {
             // It may be the client secret.
             reading.hide_value(value);
-            let hint = match name.value.as_str() {
-                "grant_type" => "the credential's kind says it".to_owned(),
-                name => format!("write `{name}` beside `client_id`"),
-            };
+            let hint = format!("write `{}` beside `client_id`", name.value);
             reading.problem(Problem::new(format!("`{}` is no further parameter", name.value), name.span).hint(hint));
         } else if let Some(text) = text(reading, value, Format::Plain) {
             parameters.insert(name.value, text.value);

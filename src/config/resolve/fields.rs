@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 use super::duration::parse_duration;
 use super::{Load, Reading};
 use crate::config::Problem;
-use crate::config::file::{Format, SecretSource, Shape, Table, Value, unknown_choice};
+use crate::config::file::{Format, Key, SecretSource, Shape, Table, Value, unknown_choice};
+use crate::config::problem::closest;
 
 /// A table of the file, with its declaration.
 #[derive(Debug)]
@@ -37,6 +38,13 @@ impl<'t> Fields<'t> {
     pub(super) fn value(&self, key: &str) -> Option<&'t Value<'t>> {
         debug_assert!(self.table.key(key).is_some(), "`{key}` is not declared");
         self.entries.get(key)
+    }
+
+    /// Whether a key that nobody knows was probably meant to be this one: its absence is no news then.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let known: Vec<&str> = self.table.names().collect();
+        let unknown = self.entries.keys().map(|name| name.get_ref().as_ref()).filter(|name| !known.contains(name));
+        unknown.filter_map(|name| closest(name, &known)).any(|meant| meant == key)
     }
 
     pub(super) fn text(&self, reading: &mut Reading<'_>, key: &str) -> Option<Text> {
@@ -77,7 +85,7 @@ impl<'t> Fields<'t> {
 
     /// The word that was chosen.
     pub(super) fn choice(&self, reading: &mut Reading<'_>, key: &str) -> Option<&'static str> {
-        let Shape::Choice(choices) = self.table.key(key)?.shape else { return None };
+        let Key { shape: Shape::Choice(choices), doc, .. } = self.table.key(key)? else { return None };
         let value = self.value(key)?;
         let word = match value.get_ref() {
             DeValue::Integer(number) => number.to_string(),
@@ -87,7 +95,7 @@ impl<'t> Fields<'t> {
         let chosen = choices.iter().find(|choice| **choice == word).copied();
         // What the file says itself was checked before.
         if chosen.is_none() && value.get_ref().is_table() {
-            reading.problem(unknown_choice(key, &word, choices, value.span()));
+            reading.problem(unknown_choice(key, &word, choices, doc, value.span()));
         }
         chosen
     }

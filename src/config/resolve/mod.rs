@@ -12,10 +12,11 @@ mod named;
 mod process;
 mod route;
 mod secrets;
+mod unused;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +25,10 @@ use toml::de::DeTable;
 
 use self::fields::{Fields, Text};
 pub use self::named::is_name;
+pub use self::route::meant_method;
 use super::file::{ROOT, Value, check, leaves, mask, mask_unparsed};
 use super::problem::Severity;
-use super::{Config, HttpUrl, Problem, Problems};
+use super::{Config, HttpUrl, Problem, Problems, UrlFlaw};
 
 /// A file larger than this is none of ours.
 const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -132,7 +134,7 @@ fn config(reading: &mut Reading<'_>, root: &Fields<'_>) -> Option<Config> {
     let credentials = credential::credentials(reading, root);
     let upstreams = upstream::upstreams(reading, root, &credentials);
     let routes = route::routes(reading, root, &upstreams, &clients, &listeners);
-    upstream::warn_of_unused(reading, &credentials, &upstreams, &routes);
+    unused::warn_of_unused(reading, &clients, &credentials, &upstreams, &routes);
     Some(Config {
         server,
         listeners,
@@ -191,11 +193,13 @@ impl Reading<'_> {
     fn url(&mut self, key: &str, text: &Text) -> Option<HttpUrl> {
         match HttpUrl::parse(&text.value) {
             Ok(url) => Some(url),
-            Err(why) => {
+            Err(flaws) => {
                 if may_hold_secret(&text.value) {
                     self.hide(text);
                 }
-                self.problem(Problem::new(format!("`{key}`: {why}"), text.span.clone()));
+                for UrlFlaw { message, hint } in flaws {
+                    self.problem(Problem::new(format!("`{key}`: {message}"), text.span.clone()).hint(hint));
+                }
                 None
             }
         }
@@ -214,13 +218,18 @@ fn read_text(file: &Path) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(CONFIG_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let problem = Problem::new(format!("cannot read {name}: {error}"), None);
-        return Err(problem.hint("say which file with `--config FILE`"));
+        let hint = match error.kind() {
+            ErrorKind::PermissionDenied => "let the user that attache runs as read it, and enter its folder",
+            ErrorKind::IsADirectory => "this is a folder: name the file in it with `--config FILE`",
+            _ => "say which file with `--config FILE`",
+        };
+        return Err(Problem::new(format!("cannot read {name}: {error}"), None).hint(hint));
     }
     if bytes.len() as u64 > CONFIG_FILE_BYTES_MAX {
-        return Err(Problem::new(format!("{name} is larger than {CONFIG_FILE_BYTES_MAX} bytes"), None));
+        let problem = Problem::new(format!("{name} is larger than {CONFIG_FILE_BYTES_MAX} bytes"), None);
+        return Err(problem.hint("is this the right file?"));
     }
-    String::from_utf8(bytes).map_err(|_| Problem::new(format!("{name} is not UTF-8"), None))
+    String::from_utf8(bytes).map_err(|_| Problem::new(format!("{name} is not UTF-8"), None).hint("TOML is UTF-8"))
 }
 
 /// In the order of the file, each said once.

@@ -54,6 +54,11 @@ impl<T> Named<T> {
         }
     }
 
+    /// Whether something is called that.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.things.iter().any(|thing| thing.name.value == name)
+    }
+
     /// Those without a problem, with their names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Arc<T>)> {
         self.things.iter().filter_map(|thing| Some((&thing.name, thing.value.as_ref()?)))

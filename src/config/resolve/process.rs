@@ -71,13 +71,18 @@ pub(super) fn listeners(reading: &mut Reading<'_>, root: &Fields<'_>, admin: Opt
         let Some(text) = fields.text(reading, "address") else { continue };
         let Some(address) = address(reading, &text) else { continue };
         let taken = |other: SocketAddr| other == address && address.port() != 0;
-        if listeners.iter().any(|other| taken(other.address)) || admin.is_some_and(taken) {
+        if listeners.iter().any(|other| taken(other.address)) {
             let problem = Problem::new(format!("two listeners have the address {address}"), text.span);
             reading.problem(problem.hint("give one of them another port"));
+        } else if admin.is_some_and(taken) {
+            let problem = Problem::new(format!("`[admin]` and this listener have the address {address}"), text.span);
+            reading.problem(
+                problem.hint("give one of them another port; that of `[admin]` is 9901 unless it says another"),
+            );
         }
         listeners.push(Listener { address, certificates });
     }
-    if root.list("listeners").is_empty() {
+    if root.list("listeners").is_empty() && !root.is_misspelt("listeners") {
         let problem = Problem::new("nothing is listened on: there are no `[[listeners]]`", None);
         reading.problem(problem.hint("write `[[listeners]]` and below it `address = \"127.0.0.1:8080\"`"));
     }
@@ -128,12 +133,7 @@ fn egress_proxy(reading: &mut Reading<'_>, egress: &Fields<'_>) -> Option<Egress
         }
     };
     let text = text?;
-    let url = reading.url("proxy", &text);
-    if text.value.contains('@') {
-        let hint = "for a password write `proxy = { url = \"…\", username = \"…\", password = { env = \"NAME\" } }`";
-        reading.problems.last_mut().expect("a URL with user info is refused").hint = Some(hint.to_owned());
-    }
-    let url = url?;
+    let url = reading.url("proxy", &text)?;
     if url.https || !matches!(url.path.as_str(), "" | "/") {
         let why = "an egress proxy is spoken to in cleartext, and has no path".to_owned();
         return reading.refuse((why, "write \"http://HOST:PORT\"".to_owned()), &text.span);

@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::Reading;
 use super::fields::{Fields, Text};
 use super::headers::edits;
 use super::named::Named;
 use super::upstream::{DEFAULT_TIMEOUTS, timeouts};
+use super::{Reading, Why};
 use crate::config::pattern::PatternError;
-use crate::config::problem::closest;
+use crate::config::problem::{closest, did_you_mean};
 use crate::config::url::is_host_name;
 use crate::config::{Access, Client, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath};
 
 /// Names of routes go to logs and metrics.
 const ROUTE_NAME_BYTES_MAX: usize = 300;
+
+/// What else `clients = "anyone"` could be called.
+const EVERYBODY: &[&str] = &["*", "all", "any", "anonymous", "anybody", "everybody", "everyone", "public"];
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
@@ -154,8 +157,7 @@ fn methods(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Vec<Method>
             Ok(method) if methods.contains(&method) => {}
             Ok(method) => methods.push(method),
             Err((message, hint)) => {
-                let problem = Problem { message, span: Some(text.span), hint };
-                reading.problem(problem);
+                reading.problem(Problem::new(message, text.span).hint(hint));
             }
         }
     }
@@ -163,22 +165,23 @@ fn methods(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Vec<Method>
     (methods.len() == listed || !methods.is_empty()).then_some(methods)
 }
 
-fn method(text: &str) -> Result<Method, (String, Option<String>)> {
+fn method(text: &str) -> Result<Method, Why> {
     if matches!(text, "TRACE" | "CONNECT") {
-        return Err((format!("{text} is never forwarded"), Some("remove it".to_owned())));
+        return Err((format!("{text} is never forwarded"), "remove it".to_owned()));
     }
-    let upper = text.to_ascii_uppercase();
-    if METHODS.contains(&upper.as_str()) && upper != text {
-        return Err((
-            format!("methods are in capitals: `{text}` would be another one"),
-            Some(format!("write \"{upper}\"")),
-        ));
+    if let Some(upper) = meant_method(text) {
+        return Err((format!("methods are in capitals: `{text}` would be another one"), format!("write \"{upper}\"")));
     }
     let parsed = Method::from_bytes(text.as_bytes()).ok().filter(|_| !text.is_empty());
     parsed.ok_or_else(|| {
-        let hint = closest(text, METHODS).map(|meant| format!("did you mean `{meant}`?"));
+        let hint = did_you_mean(text, METHODS.iter().copied()).unwrap_or_default();
         ("this is no method".to_owned(), hint)
     })
+}
+
+/// The standard method that was probably meant by one that differs from it in case only.
+pub fn meant_method(text: &str) -> Option<&'static str> {
+    METHODS.iter().copied().find(|method| method.eq_ignore_ascii_case(text) && *method != text)
 }
 
 fn pattern<T>(reading: &mut Reading<'_>, text: &Text, key: &str, parsed: Result<T, PatternError>) -> Option<T> {
@@ -186,7 +189,7 @@ fn pattern<T>(reading: &mut Reading<'_>, text: &Text, key: &str, parsed: Result<
         Ok(pattern) => Some(pattern),
         Err(error) => {
             let message = format!("`{key}`: {}", error.message);
-            reading.problem(Problem { message, span: Some(text.span.clone()), hint: error.hint });
+            reading.problem(Problem::new(message, text.span.clone()).hint(error.hint));
             None
         }
     }
@@ -215,7 +218,13 @@ fn access(
     let text = fields.text(reading, "clients")?;
     if text.value != "anyone" {
         let why = "`clients` is a list of names, or \"anyone\"".to_owned();
-        return reading.refuse((why, format!("write `clients = [\"{}\"]`", text.value.escape_debug())), &text.span);
+        let meant =
+            EVERYBODY.contains(&text.value.to_lowercase().as_str()) || closest(&text.value, &["anyone"]).is_some();
+        let hint = match meant && !clients.has(&text.value) {
+            true => "did you mean \"anyone\"?".to_owned(),
+            false => format!("write `clients = [\"{}\"]`", text.value.escape_debug()),
+        };
+        return reading.refuse((why, hint), &text.span);
     }
     if let Some(address) = exposed.filter(|_| !public) {
         let why = format!("anyone could use this route from other machines, through the listener {address}");

@@ -11,7 +11,7 @@ use super::credential::refuse_cleartext;
 use super::fields::{Fields, Text, integer};
 use super::named::Named;
 use crate::config::{
-    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Route, Upstream, UpstreamTimeouts,
+    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream, UpstreamTimeouts,
 };
 
 pub(super) const DEFAULT_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
@@ -77,28 +77,27 @@ fn upstream(
 
 /// The URL without a slash at its end.
 fn base_url(reading: &mut Reading<'_>, fields: &Fields<'_>, text: &Text) -> Option<HttpUrl> {
-    let mut url = reading.url("url", text)?;
-    if url.has_query() {
+    let before_fragment = text.value.split('#').next().unwrap_or_default();
+    if before_fragment.contains('?') {
         // Keys are often in queries.
         reading.hide(text);
-        let why = "an upstream's URL has no query".to_owned();
+        let problem = Problem::new("an upstream's URL has no query", text.span.clone());
         let hint = "what all requests need there is a `[credentials.NAME.api_key]` with `query = \"…\"`";
-        return reading.refuse((why, hint.to_owned()), &text.span);
+        reading.problem(problem.hint(hint));
     }
+    let mut url = reading.url("url", text)?;
+    url.path.truncate(url.path.find('?').unwrap_or(url.path.len()));
     url.path.truncate(url.path.trim_end_matches('/').len());
     if let Err(error) = PathPattern::parse(&format!("{}/", url.path)) {
-        return reading
-            .refuse((format!("`url`: {}", error.message), "write the path as it is sent".into()), &text.span);
+        let problem = Problem::new(format!("`url`: {}", error.message), text.span.clone());
+        reading.problem(problem.hint("write the path as it is sent"));
     }
     if fields.value("credential").is_some() {
         let allowed = fields.boolean("cleartext").unwrap_or(false);
-        refuse_cleartext(reading, &url, allowed, "the credential", text)?;
-    }
-    if url.https {
-        return Some(url);
+        refuse_cleartext(reading, &url, allowed, "the credential", text);
     }
     for key in ["ca", "client_certificate"] {
-        if let Some(value) = fields.value(key) {
+        if let Some(value) = fields.value(key).filter(|_| !url.https) {
             let problem = Problem::new(format!("`{key}` says something about TLS, but `url` is http://"), value.span());
             reading.problem(problem.hint(format!("write https://, or remove `{key}`")));
         }
@@ -146,26 +145,4 @@ fn reject_on(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Vec<RejectOn> {
         rejections.push(RejectOn { status, body_contains });
     }
     rejections
-}
-
-/// A credential that nobody uses is often a name that was misspelt elsewhere.
-pub(super) fn warn_of_unused(
-    reading: &mut Reading<'_>,
-    credentials: &Named<Credential>,
-    upstreams: &Named<Upstream>,
-    routes: &[Arc<Route>],
-) {
-    for (name, credential) in credentials.iter() {
-        let used = |upstream: &Upstream| upstream.credential.as_ref().is_some_and(|used| Arc::ptr_eq(used, credential));
-        if !upstreams.iter().any(|(_, upstream)| used(upstream)) {
-            let problem = Problem::new(format!("no upstream wants the credential `{}`", name.value), name.span.clone());
-            reading.warning(problem.hint("remove it, or name it in an upstream"));
-        }
-    }
-    for (name, upstream) in upstreams.iter() {
-        if !routes.iter().any(|route| Arc::ptr_eq(&route.upstream, upstream)) {
-            let problem = Problem::new(format!("no route goes to the upstream `{}`", name.value), name.span.clone());
-            reading.warning(problem.hint("remove it, or write a route to it"));
-        }
-    }
 }

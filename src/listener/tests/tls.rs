@@ -74,7 +74,7 @@ fn a_client_that_leaves_cancels_its_request() {
         let beginning = begun.clone();
         let server = Server::start_with(shared(settings()), tls, move |_| {
             beginning.set(true);
-            std::future::pending()
+            std::future::pending::<Response<TestBody>>()
         });
         let mut tls = connect(&server, &client(&certificate, &[])).await;
         tls.write_all(GET.as_bytes()).await.unwrap();

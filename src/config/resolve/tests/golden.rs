@@ -30,6 +30,9 @@ fn every_problem_is_reported_at_once_as_the_golden_files_say() {
         }
         let expected = file.with_extension("report");
         let report = report(&file);
+        let count = |what: &str| report.matches(what).count();
+        let problems = count("error: ") + count("warning: ");
+        assert_eq!(problems, count("= hint: "), "every problem says what to do about it:\n{report}");
         if std::env::var_os("ATTACHE_BLESS").is_some() {
             std::fs::write(&expected, &report).unwrap();
         }
@@ -37,7 +40,18 @@ fn every_problem_is_reported_at_once_as_the_golden_files_say() {
         assert_eq!(report, expected, "the report of {}", file.display());
         cases += 1;
     }
-    assert_eq!(cases, 14);
+    assert_eq!(cases, 16);
+}
+
+/// What is asked for is said in words that fit: another file, the file in a folder.
+#[test]
+fn a_file_that_cannot_be_read_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, hint) in [(folder.path().join("missing.toml"), "which file"), (folder.path().to_owned(), "a folder")] {
+        let problems = load(&file, &environment(&[]), Load::Full).unwrap_err();
+        let told = problems.problems[0].hint.as_deref();
+        assert!(told.is_some_and(|told| told.contains(hint)), "{problems}");
+    }
 }
 
 /// The same where a byte is missing, or all from there on: a secret under a misspelt key, in half a line, in no TOML.
