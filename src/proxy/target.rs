@@ -101,9 +101,10 @@ fn h2_authority(uri: &Uri, field: Option<&HeaderValue>) -> Result<Authority, Fai
 /// [`check_authority`] would find, at less cost. `false`: it may still be an authority.
 fn is_name_and_port(text: &[u8]) -> bool {
     let name = text.iter().take_while(|byte| IN_NAMES[usize::from(**byte)]).count();
+    // Five digits fit a u32, so that the number is only taken of what has been seen to be a few digits.
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
     let is_port = |digits: &[u8]| {
-        let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')));
-        digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && number <= u32::from(u16::MAX)
+        digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && number(digits) <= u32::from(u16::MAX)
     };
     name > 0
         && match &text[name..] {
