@@ -17,10 +17,15 @@ pub(super) fn clean(status: StatusCode, headers: &mut HeaderMap, present: Presen
     }
     // With both, the coding frames the body, and the length is a lie (RFC 9112 section 6.3).
     let lengthless = present.has(Present::TRANSFER_ENCODING) || has_no_content(status);
-    for name in headers.keys() {
-        if is_between(name) || (*name == SET_COOKIE && !cookies) || (*name == CONTENT_LENGTH && lengthless) {
-            doomed.push(name.clone());
-        }
+    // Most answers have nothing of the kind.
+    let any = present.has(Present::BETWEEN)
+        || (present.has(Present::SET_COOKIE) && !cookies)
+        || (present.has(Present::CONTENT_LENGTH) && lengthless);
+    if any {
+        let is_doomed = |name: &&HeaderName| {
+            is_between(name) || (**name == SET_COOKIE && !cookies) || (**name == CONTENT_LENGTH && lengthless)
+        };
+        doomed.extend(headers.keys().filter(is_doomed).cloned());
     }
     for name in &doomed {
         headers.remove(name);
@@ -99,6 +104,26 @@ mod tests {
             ("ETag", "\"e\""),
         ];
         assert_eq!(left(200, &fields, false), ["content-type: text/plain", "etag: \"e\""]);
+    }
+
+    /// SEC-12: each of them goes also where there is no other.
+    #[test]
+    fn a_hop_by_hop_field_is_removed_wherever_it_stands() {
+        let names = [
+            "connection",
+            "transfer-encoding",
+            "upgrade",
+            "te",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "proxy-anything",
+            "alt-svc",
+            "keep-alive",
+        ];
+        for name in names {
+            assert!(is_between(&HeaderName::from_static(name)), "{name}");
+            assert_eq!(left(200, &[(name, "x"), ("Server", "s")], false), ["server: s"], "{name}");
+        }
     }
 
     /// SEC-12: a session of the upstream belongs to the attached identity.

@@ -4,8 +4,8 @@
 //! there: its name is hashed. One walk over the names tells of all of them.
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, EXPECT, LINK, LOCATION, TE, TRAILER,
-    TRANSFER_ENCODING, VIA, WWW_AUTHENTICATE,
+    ALT_SVC, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, EXPECT, LINK, LOCATION,
+    PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -29,6 +29,11 @@ impl Present {
     pub(super) const TRANSFER_ENCODING: Present = Present(1 << 9);
     pub(super) const VIA: Present = Present(1 << 10);
     pub(super) const WWW_AUTHENTICATE: Present = Present(1 << 11);
+    pub(super) const SET_COOKIE: Present = Present(1 << 13);
+    /// What an answer has for us and not for the client: all that `answer::is_between` names.
+    pub(super) const BETWEEN: Present =
+        Present(Present::BETWEEN_ONLY.0 | Present::CONNECTION.0 | Present::TE.0 | Present::TRANSFER_ENCODING.0);
+    const BETWEEN_ONLY: Present = Present(1 << 14);
     const OTHER: Present = Present(0);
 
     pub(super) fn among<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Present {
@@ -52,14 +57,18 @@ impl Present {
             CONTENT_TYPE => Present::CONTENT_TYPE,
             EXPECT => Present::EXPECT,
             LOCATION | CONTENT_LOCATION | LINK => Present::REFERENCE,
+            SET_COOKIE => Present::SET_COOKIE,
             TE => Present::TE,
             TRAILER => Present::TRAILER,
             TRANSFER_ENCODING => Present::TRANSFER_ENCODING,
             VIA => Present::VIA,
             WWW_AUTHENTICATE => Present::WWW_AUTHENTICATE,
+            ALT_SVC | PROXY_AUTHENTICATE | UPGRADE => Present::BETWEEN_ONLY,
             _ => match name.as_str() {
                 "content-digest" | "content-md5" | "digest" | "repr-digest" => Present::DIGEST,
                 "grpc-status" => Present::GRPC_STATUS,
+                "keep-alive" => Present::BETWEEN_ONLY,
+                name if name.starts_with("proxy-") => Present::BETWEEN_ONLY,
                 _ => Present::OTHER,
             },
         }
@@ -110,6 +119,7 @@ mod tests {
             ("location", Present::REFERENCE),
             ("content-location", Present::REFERENCE),
             ("link", Present::REFERENCE),
+            ("set-cookie", Present::SET_COOKIE),
             ("te", Present::TE),
             ("trailer", Present::TRAILER),
             ("transfer-encoding", Present::TRANSFER_ENCODING),
