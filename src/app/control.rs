@@ -13,7 +13,7 @@ use super::essential::{essential, or_abort};
 use super::reload::{Listeners, Reload, prepare};
 use super::watch::Watcher;
 use super::worker::{Setup, Worker};
-use super::{Addresses, Options, process};
+use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, CredentialKind, Loaded, Warm};
@@ -53,7 +53,7 @@ pub(super) struct Started {
 
 impl Controller {
     /// Starts the control thread, and returns when it has started everything else.
-    pub(super) fn start(options: Options, loaded: Loaded) -> Result<(Self, Started), String> {
+    pub(super) fn start(options: Options, loaded: Loaded) -> Result<(Self, Started), StartError> {
         let (reloads, reloading) = mpsc::channel(RELOADS_MAX);
         let (end, ending) = watch::channel(End::NotYet);
         let (report, reported) = sync_channel(1);
@@ -62,7 +62,8 @@ impl Controller {
             .spawn(move || or_abort("the control thread", || run(options, loaded, reloading, ending, &report)))
             .map_err(|error| format!("cannot start the control thread: {error}"))?;
         let controller = Controller { reloads, end, thread: Mutex::new(Some(thread)) };
-        let started = reported.recv().map_err(|_| "the control thread ended without a word".to_owned())??;
+        let started =
+            reported.recv().map_err(|_| StartError::from("the control thread ended without a word".to_owned()))??;
         Ok((controller, started))
     }
 
@@ -98,12 +99,12 @@ fn run(
     loaded: Loaded,
     reloads: mpsc::Receiver<ReloadOrder>,
     end: watch::Receiver<End>,
-    report: &SyncSender<Result<Started, String>>,
+    report: &SyncSender<Result<Started, StartError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = report.send(Err(format!("cannot start the control thread's runtime: {error}")));
+            let _ = report.send(Err(format!("cannot start the control thread's runtime: {error}").into()));
             return;
         }
     };
@@ -142,7 +143,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    async fn start(options: Options, loaded: Loaded) -> Result<(Self, Started), String> {
+    async fn start(options: Options, loaded: Loaded) -> Result<(Self, Started), StartError> {
         let Loaded { config, watched, text, .. } = loaded;
         let config = Arc::new(config);
         let descriptors = process::raise_descriptors();
@@ -179,11 +180,17 @@ impl Control {
     }
 
     /// Binds all listeners, compiles the first snapshot, and starts the workers. Returns where the admin pages are.
-    async fn start_serving(&mut self) -> Result<Option<SocketAddr>, String> {
+    async fn start_serving(&mut self) -> Result<Option<SocketAddr>, StartError> {
         let workers = self.config.server.workers.get();
-        let prepared = prepare(self.config.clone(), self.listeners.clone(), workers, self.tickets.clone()).await?;
-        // After the listeners: a second instance is told of those first. Before the snapshot: a warming token shows.
-        let admin_address = self.start_admin()?;
+        let prepared = prepare(self.config.clone(), self.listeners.clone(), workers, self.tickets.clone()).await;
+        // Before the snapshot: a warming token shows. Also without listeners, so that one start names every taken address.
+        let (prepared, admin_address) = match (prepared, self.start_admin()) {
+            (Ok(prepared), Ok(admin_address)) => (prepared, admin_address),
+            (prepared, admin) => {
+                let errors = prepared.err().map(|error| error.0).unwrap_or_default();
+                return Err(StartError(errors.into_iter().chain(admin.err()).collect()));
+            }
+        };
         let snapshot = compile(self.config.clone(), self.living.clone()).await;
         let (updates, listeners) = prepared.into_updates(workers, &snapshot, &self.settings(&self.config));
         let mut serving = Vec::new();

@@ -6,6 +6,7 @@
 mod control;
 mod essential;
 pub mod log;
+mod problems;
 mod process;
 mod reload;
 mod run;
@@ -49,9 +50,9 @@ pub struct Running {
 /// Where the listeners are; a reload changes it.
 type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
 
-/// Why it could not start; displays what, where, why, and what to do.
+/// Why it could not start: everything that was found, each with what, where, why, and what to do.
 #[derive(Debug)]
-pub struct StartError(pub String);
+pub struct StartError(pub Vec<String>);
 
 /// Starts workers and the control thread, and returns when all listeners are bound. Blocking.
 pub fn start(options: Options) -> Result<Running, StartError> {
@@ -60,19 +61,19 @@ pub fn start(options: Options) -> Result<Running, StartError> {
 }
 
 fn read(options: &Options) -> Result<Loaded, StartError> {
-    load(&options.config, &options.environment, Load::Full).map_err(|problems| StartError(problems.to_string()))
+    load(&options.config, &options.environment, Load::Full).map_err(|problems| problems.to_string().into())
 }
 
 /// As [`start`], and logs as the configuration says: for programs, which have one log.
 pub fn start_with_log(options: Options) -> Result<Running, StartError> {
     let loaded = read(&options)?;
-    log::set_up(&loaded.config.log).map_err(StartError)?;
+    log::set_up(&loaded.config.log)?;
     start_loaded(options, loaded)
 }
 
 /// As [`start`], with a configuration that was read from `options.config` just now.
 pub fn start_loaded(options: Options, loaded: Loaded) -> Result<Running, StartError> {
-    let (controller, started) = Controller::start(options, loaded).map_err(StartError)?;
+    let (controller, started) = Controller::start(options, loaded)?;
     let control::Started { addresses, admin_address, metrics } = started;
     Ok(Running { controller, addresses, admin_address, metrics })
 }
@@ -100,7 +101,13 @@ impl Running {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl From<String> for StartError {
+    fn from(error: String) -> Self {
+        StartError(vec![error])
     }
 }
 

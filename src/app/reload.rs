@@ -6,19 +6,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Options;
 use super::control::{Control, compile};
 use super::essential::or_abort;
 use super::worker::{ListenerKey, ListenerUpdate, Update};
-use crate::config::{Config, Load, Loaded, Problem, Problems, load, load_text};
+use super::{Options, StartError, problems};
+use crate::config::{Config, Load, Loaded, Problems, load, load_text};
 use crate::listener::{self, Bound, Settings, Tickets, connections_that_fit};
 use crate::snapshot::{Living, Snapshot};
 
 /// How long a client may take nothing of what is written to it ("Limits": the stream's 120 s).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// More problems than this are counted, not logged.
-const PROBLEMS_LOGGED_MAX: usize = 100;
 
 /// What is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +25,8 @@ pub(super) enum Reload {
     /// Secrets and certificates. An edit of proxy.toml may be half done, and waits for SIGHUP (SEC-44).
     Secrets,
 }
+
+const NOT_RELOADED: &str = "the configuration was not reloaded, the last one stays";
 
 /// Why the last configuration stays.
 enum Refused {
@@ -53,7 +52,7 @@ impl Control {
 
     async fn try_reload(&mut self, what: Reload) -> Result<(), Refused> {
         self.watcher.loading().await;
-        let Loaded { config, watched, text, .. } = self.load(what).await?;
+        let Loaded { config, warnings, watched, text } = self.load(what).await?;
         let config = Arc::new(config);
         refuse_unreloadable(&self.config, &config)?;
         let workers = self.workers.len();
@@ -78,6 +77,7 @@ impl Control {
         self.watcher.watch(watched).await;
         self.tell_addresses();
         self.admin.serving(self.listeners.addresses());
+        problems::log(&warnings, "in the configuration");
         Ok(())
     }
 
@@ -104,40 +104,23 @@ impl Control {
 }
 
 impl Refused {
-    /// One event for each problem, since an event is a line: the report, which underlines, is for terminals.
     fn log(&self) {
-        let problems = match self {
-            Refused::Problems(problems) => problems,
-            Refused::Other(error) => {
-                tracing::error!("the configuration was not reloaded, the last one stays: {error}");
-                return;
-            }
-        };
-        for problem in problems.problems.iter().take(PROBLEMS_LOGGED_MAX) {
-            let (at, hint) = (place(problems, problem), problem.hint.as_deref());
-            tracing::error!(at, hint, "the configuration was not reloaded, the last one stays: {}", problem.message);
+        match self {
+            Refused::Problems(problems) => problems::log(problems, NOT_RELOADED),
+            Refused::Other(error) => tracing::error!("{NOT_RELOADED}: {error}"),
         }
-        if let Some(more @ 1..) = problems.problems.len().checked_sub(PROBLEMS_LOGGED_MAX) {
-            tracing::error!(more, "there are more problems (hint: `attache check` shows them)");
-        }
-    }
-}
-
-/// `FILE:LINE`, or the file alone for what is missing in it.
-fn place(problems: &Problems, problem: &Problem) -> String {
-    let file = problems.file.display();
-    match &problem.span {
-        Some(span) => {
-            let before = problems.text.as_bytes().iter().take(span.start);
-            format!("{file}:{}", 1 + before.filter(|byte| **byte == b'\n').count())
-        }
-        None => file.to_string(),
     }
 }
 
 impl From<String> for Refused {
     fn from(error: String) -> Self {
         Refused::Other(error)
+    }
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Refused::Other(error.0.join("; "))
     }
 }
 
@@ -188,11 +171,11 @@ pub(super) async fn prepare(
     open: Listeners,
     workers: usize,
     tickets: Tickets,
-) -> Result<Prepared, String> {
+) -> Result<Prepared, StartError> {
     let preparing = tokio::task::spawn_blocking(move || {
         or_abort("preparing the listeners", || Prepared::new(&config.listeners, &open, workers, &tickets))
     });
-    preparing.await.map_err(|error| format!("preparing the listeners was interrupted: {error}"))?
+    preparing.await.map_err(|error| StartError::from(format!("preparing the listeners was interrupted: {error}")))?
 }
 
 /// Listeners of a configuration, bound and with their TLS set up, before any worker knows of them.
@@ -208,32 +191,50 @@ struct PreparedListener {
     bound: Option<Bound>,
 }
 
+impl PreparedListener {
+    /// `open`: where it is, if it is open already.
+    fn new(
+        configured: &crate::config::Listener,
+        key: ListenerKey,
+        open: Option<SocketAddr>,
+        workers: usize,
+        tickets: &Tickets,
+    ) -> Result<Self, String> {
+        let tls = listener::server_config(&configured.certificates, tickets)
+            .map_err(|error| format!("the listener {}: {error}", configured.address))?;
+        let (address, bound) = match open {
+            Some(address) => (address, None),
+            None => {
+                let bound = listener::bind(configured.address, workers)?;
+                (bound.address, Some(bound))
+            }
+        };
+        Ok(PreparedListener { key, address, tls, bound })
+    }
+}
+
 impl Prepared {
-    /// Binds what is not open yet. On an error everything that was bound for it is closed again.
+    /// Binds what is not open yet. On an error, which names every listener that cannot be, everything that was bound for
+    /// it is closed again.
     fn new(
         configured: &[crate::config::Listener],
         open: &Listeners,
         workers: usize,
         tickets: &Tickets,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, StartError> {
         let mut alike: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         let mut prepared = Vec::with_capacity(configured.len());
+        let mut errors = Vec::new();
         for configured in configured {
             let ordinal = alike.entry(configured.address).or_default();
             let key = (configured.address, *ordinal);
             *ordinal += 1;
-            let tls = listener::server_config(&configured.certificates, tickets)
-                .map_err(|error| format!("the listener {}: {error}", configured.address))?;
-            let (address, bound) = match open.address(key) {
-                Some(address) => (address, None),
-                None => {
-                    let bound = listener::bind(configured.address, workers)?;
-                    (bound.address, Some(bound))
-                }
-            };
-            prepared.push(PreparedListener { key, address, tls, bound });
+            match PreparedListener::new(configured, key, open.address(key), workers, tickets) {
+                Ok(listener) => prepared.push(listener),
+                Err(error) => errors.push(error),
+            }
         }
-        Ok(Prepared(prepared))
+        if errors.is_empty() { Ok(Prepared(prepared)) } else { Err(StartError(errors)) }
     }
 
     /// What each worker is told, and what is open then.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::{Options, Running, log, process, start_loaded};
-use crate::config::{Load, load};
+use super::{Options, Running, StartError, log, problems, process, start_loaded};
+use crate::config::{Load, Log, LogFormat, Problems, load};
 
 /// Ended as it was told to.
 const OK: u8 = 0;
@@ -24,30 +24,39 @@ const INVALID_CONFIGURATION: u8 = 3;
 pub fn run(options: Options) -> ExitCode {
     let loaded = match load(&options.config, &options.environment, Load::Full) {
         Ok(loaded) => loaded,
-        Err(problems) => return complain(&problems.to_string(), INVALID_CONFIGURATION),
+        Err(problems) => {
+            if problems.format == LogFormat::Json {
+                // Its level and all else of it may be what is wrong.
+                let log = Log { format: LogFormat::Json, level: "error".to_owned(), access: false };
+                let _ = log::set_up(&log);
+            }
+            tell(&problems, "the configuration is invalid");
+            log::flush();
+            return ExitCode::from(INVALID_CONFIGURATION);
+        }
     };
+    let format = loaded.config.log.format;
     if let Err(error) = log::set_up(&loaded.config.log) {
-        return complain(&error, INVALID_CONFIGURATION);
+        complain(&format!("error: {error}"));
+        return ExitCode::from(INVALID_CONFIGURATION);
     }
     process::log_panics();
     process::harden();
-    if !loaded.warnings.problems.is_empty() {
-        complain(&loaded.warnings.to_string(), OK);
-    }
+    tell(&loaded.warnings, "in the configuration");
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot wait for signals: {error}"), FAILED),
+        Err(error) => return failed(&format!("cannot wait for signals: {error}").into(), format),
     };
     let code = runtime.block_on(async {
         // Before the start, so that a signal during it is not lost.
         let signals = match Signals::new() {
             Ok(signals) => signals,
-            Err(error) => return complain(&format!("cannot wait for signals: {error}"), FAILED),
+            Err(error) => return failed(&format!("cannot wait for signals: {error}").into(), format),
         };
         match tokio::task::spawn_blocking(|| start_loaded(options, loaded)).await {
             Ok(Ok(running)) => obey(running, signals).await,
-            Ok(Err(error)) => complain(&error.to_string(), FAILED),
-            Err(error) => complain(&format!("starting was interrupted: {error}"), FAILED),
+            Ok(Err(error)) => failed(&error, format),
+            Err(error) => failed(&format!("starting was interrupted: {error}").into(), format),
         }
     });
     // A reload or a drain that a second signal has overtaken is not waited for.
@@ -117,9 +126,28 @@ async fn obey(running: Running, mut signals: Signals) -> ExitCode {
     }
 }
 
-/// Says on standard error what is wrong; people read it there before there is a log.
-fn complain(text: &str, code: u8) -> ExitCode {
+/// Says what is wrong with a configuration: to people as a report that underlines it, to machines in the log.
+fn tell(problems: &Problems, what: &str) {
+    match problems.format {
+        LogFormat::Json => problems::log(problems, what),
+        LogFormat::Text if problems.problems.is_empty() => {}
+        LogFormat::Text => complain(&problems.to_string()),
+    }
+}
+
+/// Says why it cannot go on.
+fn failed(error: &StartError, format: LogFormat) -> ExitCode {
+    for why in &error.0 {
+        match format {
+            LogFormat::Json => tracing::error!("attache cannot start: {why}"),
+            LogFormat::Text => complain(&format!("error: {why}")),
+        }
+    }
+    log::flush();
+    ExitCode::from(FAILED)
+}
+
+fn complain(text: &str) {
     // Nothing can be done if nobody reads it.
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
-    ExitCode::from(code)
 }

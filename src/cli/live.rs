@@ -190,6 +190,9 @@ fn likely_cause(kind: ExchangeErrorKind) -> Option<&'static str> {
             "a firewall may drop what is sent there; where connections have to leave by a proxy, set `[egress] proxy`; \
              `timeouts.connect` is the limit",
         ),
+        ExchangeErrorKind::TlsTimeout => {
+            Some("perhaps no TLS is spoken on that port: then `url` is http://, or has another port")
+        }
         ExchangeErrorKind::Closed => Some("does the port belong to the API? A firewall or a proxy may stand before it"),
         ExchangeErrorKind::AddressRefused
         | ExchangeErrorKind::EgressRefused

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::LogFormat;
+use super::file::line_of;
+
 /// More than this many are counted, not shown.
 const SHOWN_MAX: usize = 100;
 
@@ -36,6 +39,8 @@ pub struct Problems {
     pub text: Arc<str>,
     pub problems: Vec<Problem>,
     pub severity: Severity,
+    /// How the file says that the log is written (text where it does not say): who reads it wants these so, too.
+    pub format: LogFormat,
 }
 
 impl Problem {
@@ -65,6 +70,15 @@ impl Problems {
             reports.push(format!("… and {more} more"));
         }
         reports.join("\n\n")
+    }
+
+    /// `FILE:LINE` of a problem, or the file alone for what is missing in it.
+    pub fn place(&self, problem: &Problem) -> String {
+        let file = self.file.display();
+        match &problem.span {
+            Some(span) => format!("{file}:{}", line_of(&self.text, span.start)),
+            None => file.to_string(),
+        }
     }
 
     fn group<'a>(&'a self, problem: &'a Problem, file: &'a str) -> Group<'a> {

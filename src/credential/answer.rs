@@ -30,7 +30,7 @@ const DATE_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What reading an answer takes besides the answer.
 pub(super) struct Asked<'a> {
-    /// The endpoint's host, for the error's text.
+    /// The endpoint's host, and port unless it is the scheme's own, for the error's text.
     pub host: &'a str,
     pub method: TokenEndpointAuthMethod,
     /// What must not be repeated in an error's text.

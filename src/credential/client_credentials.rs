@@ -109,16 +109,17 @@ impl ClientCredentials {
     pub(super) async fn ask(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Granted, Failure> {
         let inner = &*self.inner;
         let Endpoint { url, method } = endpoint;
-        let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, &url.host, cause);
+        let host = &url.authority();
+        let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
         let request = inner.request.to(target, *method);
         let reply = exchange(inner.reach(deadline), url, request).await;
-        let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, &url.host))?;
+        let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
             inner.discoveries.doubt(issuer);
         }
         let asked = Asked {
-            host: &url.host,
+            host,
             method: *method,
             secret: inner.request.client_secret(),
             shape: &inner.shape,

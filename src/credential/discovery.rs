@@ -121,7 +121,7 @@ impl DiscoveryCache {
 /// Asks at both places. Without any answer at the first, the second, on the same host, is not tried.
 async fn ask(issuer: &Issuer, reach: Reach<'_>, clock: &dyn Clock) -> Result<Discovered, Failure> {
     let [first, second] = places(&issuer.url);
-    let failed = |broken| Failure::unanswered(broken, Step::Discovery, &issuer.url.host);
+    let failed = |broken| Failure::unanswered(broken, Step::Discovery, &issuer.url.authority());
     let one = match document(&first, reach, issuer, clock).await {
         Ok(Ok(discovered)) => return Ok(discovered),
         Ok(Err(wrong)) => wrong,

@@ -122,8 +122,13 @@ fn unconnected(error: ConnectError) -> Broken {
         kind: if refused { FetchErrorKind::Refused } else { FetchErrorKind::Transient },
         reached: Reached::No,
         cause: error.text,
-        hint: (error.kind == ExchangeErrorKind::Tls)
-            .then_some("a private CA belongs into `[egress] ca`; the certificate has to be valid for this host"),
+        hint: match error.kind {
+            ExchangeErrorKind::Tls => {
+                Some("a private CA belongs into `[egress] ca`; the certificate has to be valid for this host")
+            }
+            ExchangeErrorKind::TlsTimeout => Some("perhaps no TLS is spoken on that port"),
+            _ => None,
+        },
     }
 }
 

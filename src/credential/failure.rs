@@ -23,7 +23,7 @@ pub struct Failure {
     pub kind: FetchErrorKind,
     pub step: Step,
     pub reached: Reached,
-    /// The host that was asked.
+    /// Host, and port unless it is the scheme's own, that was asked.
     pub host: String,
     pub status: Option<StatusCode>,
     /// The error's name, as the server gave it.

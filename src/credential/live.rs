@@ -17,7 +17,7 @@ use crate::config::{self, CredentialKind, TokenEndpointAuthMethod};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub credential: Arc<str>,
-    /// The host that was asked, once it is known.
+    /// Host, and port unless it is the scheme's own, that was asked, once it is known.
     pub host: Option<String>,
     /// How the client authenticated there.
     pub auth_method: Option<&'static str>,
@@ -81,7 +81,7 @@ pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
     let attempt = || end.min(Instant::now() + grant.timeouts.attempt);
     let report = |endpoint: Option<&Endpoint>, outcome| Report {
         credential: config.name.clone(),
-        host: endpoint.map(|endpoint| endpoint.url.host.clone()),
+        host: endpoint.map(|endpoint| endpoint.url.authority()),
         auth_method: endpoint.map(|endpoint| endpoint.method.name()),
         outcome,
     };

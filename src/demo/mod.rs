@@ -86,7 +86,7 @@ fn start_proxy(proxy_toml: &str, client_secret: &str) -> Result<Running, String>
     let environment = Environment(BTreeMap::from([(CLIENT_SECRET_VARIABLE.to_owned(), client_secret.to_owned())]));
     let running = app::start_with_log(Options { config: config.clone(), environment, watch: false });
     let removed = fs::remove_file(&config);
-    let running = running.map_err(|error| error.0)?;
+    let running = running.map_err(|error| error.to_string())?;
     removed.map_err(cannot("remove the configuration file"))?;
     Ok(running)
 }

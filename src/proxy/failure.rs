@@ -249,6 +249,7 @@ fn exchange_meaning(kind: ExchangeErrorKind) -> Meaning {
         ExchangeErrorKind::Connect => meaning(S::BAD_GATEWAY, "upstream_unreachable", "The upstream cannot be reached", "connection_refused", W, Upstream),
         ExchangeErrorKind::EgressRefused => meaning(S::BAD_GATEWAY, "egress_refused", "The egress proxy refuses the connection", "proxy_configuration_error", E, Proxy),
         ExchangeErrorKind::ConnectTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to the upstream took too long", "connection_timeout", W, Upstream),
+        ExchangeErrorKind::TlsTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_tls_timeout", "The upstream did not answer the TLS handshake in time", "connection_timeout", W, Upstream),
         ExchangeErrorKind::Tls => meaning(S::BAD_GATEWAY, "upstream_tls", "TLS with the upstream failed", "tls_protocol_error", W, Upstream),
         ExchangeErrorKind::Closed => meaning(S::BAD_GATEWAY, "upstream_closed", "The upstream closed the connection without an answer", "connection_terminated", W, Upstream),
         ExchangeErrorKind::FirstByteTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_timeout", "The upstream did not answer in time", "http_response_timeout", W, Upstream),
@@ -273,6 +274,9 @@ fn exchange_detail(kind: ExchangeErrorKind) -> &'static str {
              private ones."
         }
         ExchangeErrorKind::ConnectTimeout => "timeouts.connect of the upstream is the limit.",
+        ExchangeErrorKind::TlsTimeout => {
+            "Its url says https://: perhaps no TLS is spoken on that port. timeouts.connect of the upstream is the limit."
+        }
         ExchangeErrorKind::FirstByteTimeout => "timeouts.first_byte of the route or upstream is the limit.",
         ExchangeErrorKind::ClientBody => "It ended early, or its framing is broken.",
         ExchangeErrorKind::ClientBodyTimeout => "server.timeouts.body_idle is the limit.",

@@ -237,6 +237,7 @@ fn is_safe_to_retry(error: &ExchangeError, method: &Method) -> bool {
         | ExchangeErrorKind::AddressRefused
         | ExchangeErrorKind::EgressRefused
         | ExchangeErrorKind::ConnectTimeout
+        | ExchangeErrorKind::TlsTimeout
         | ExchangeErrorKind::Tls
         | ExchangeErrorKind::FirstByteTimeout
         | ExchangeErrorKind::BadAnswer

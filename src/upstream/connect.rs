@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -147,16 +147,15 @@ impl Connector {
 
     pub(super) async fn open(&self, target: &Target, timeout: Duration) -> Result<Opened, ConnectError> {
         let begin = self.shared.clock.now();
-        let opened = tokio::time::timeout(timeout, self.open_in_time(target)).await;
-        let mut opened = opened.unwrap_or_else(|_| {
-            let text = format!("connecting to {}: not done within {timeout:?}", place(&target.url));
-            Err(ConnectError::new(ExchangeErrorKind::ConnectTimeout, text))
-        })?;
+        let in_handshake = AtomicBool::new(false);
+        let opened = tokio::time::timeout(timeout, self.open_in_time(target, &in_handshake)).await;
+        let mut opened =
+            opened.unwrap_or_else(|_| Err(not_in_time(&target.url, timeout, in_handshake.load(Ordering::Relaxed))))?;
         opened.took = self.shared.clock.now().since(begin);
         Ok(opened)
     }
 
-    async fn open_in_time(&self, target: &Target) -> Result<Opened, ConnectError> {
+    async fn open_in_time(&self, target: &Target, in_handshake: &AtomicBool) -> Result<Opened, ConnectError> {
         let (stream, address, generation) = match self.egress.proxy_for(&target.url) {
             Some(proxy) => {
                 let (host, ip) = (proxy.host.as_str(), proxy.host.parse().ok());
@@ -173,6 +172,7 @@ impl Connector {
             }
         };
         let connection = if target.url.https {
+            in_handshake.store(true, Ordering::Relaxed);
             Connection::Tls(self.shared.tls.handshake(target, &self.egress.ca, stream).await?)
         } else {
             Connection::Plain(stream)
@@ -260,6 +260,15 @@ impl Connector {
         let next = slots.len();
         *slots.entry(key).or_insert(next)
     }
+}
+
+fn not_in_time(url: &HttpUrl, timeout: Duration, in_handshake: bool) -> ConnectError {
+    let place = place(url);
+    if in_handshake {
+        let text = format!("connecting to {place}: the TLS handshake was not answered, within {timeout:?} in all");
+        return ConnectError::new(ExchangeErrorKind::TlsTimeout, text);
+    }
+    ConnectError::new(ExchangeErrorKind::ConnectTimeout, format!("connecting to {place}: not done within {timeout:?}"))
 }
 
 fn place(url: &HttpUrl) -> String {

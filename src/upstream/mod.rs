@@ -107,6 +107,8 @@ pub enum ExchangeErrorKind {
     /// The egress proxy refuses the tunnel by a status of the client's fault (4xx): it would do so again.
     EgressRefused,
     ConnectTimeout,
+    /// Connected, but its side of the TLS handshake did not come in time: perhaps it speaks no TLS there.
+    TlsTimeout,
     Tls,
     /// Closed or reset before the answer was complete.
     Closed,

@@ -18,6 +18,7 @@ mod reload_streams;
 mod request_path;
 mod secrets;
 mod sources;
+mod starting;
 mod streaming;
 mod support;
 mod support_works;

@@ -140,22 +140,41 @@ fn an_address_that_cannot_be_bound_refuses_the_reload_as_a_whole() {
     assert_eq!(rig.client().get("/x").status, 200);
 }
 
+/// Everything that is taken is named at once: every listener, and the admin pages.
 #[test]
-fn a_second_instance_is_told_that_the_address_is_in_use() {
-    let rig = Rig::start("");
-    let fixed = rig.toml("").replacen("127.0.0.1:0", &rig.running().addresses()[0].to_string(), 1);
+fn a_second_instance_is_told_of_every_address_that_is_in_use() {
+    let rig = Rig::start("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
+    let (addresses, admin) = (rig.running().addresses(), rig.running().admin_address().unwrap());
+    let mut fixed = rig.toml("[[listeners]]\naddress = \"127.0.0.1:0\"\n");
+    for address in [addresses[0], addresses[1], admin] {
+        fixed = fixed.replacen("127.0.0.1:0", &address.to_string(), 1);
+    }
     rig.write(&fixed);
-    let error = crate::app::start(rig.options(false)).unwrap_err();
-    assert!(error.to_string().contains("another instance"), "{error}");
+    let errors = crate::app::start(rig.options(false)).unwrap_err().0;
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    for (error, address) in errors.iter().zip([addresses[0], addresses[1], admin]) {
+        assert!(error.contains(&address.to_string()) && error.contains("another instance"), "{error}");
+    }
+    assert!(errors[2].contains("[admin]"), "{errors:?}");
 }
 
+/// SEC-13: the warnings of a reload are logged as those of the start are, each in a line of its own.
 #[test]
-fn a_second_instance_is_told_that_the_admin_address_is_in_use() {
-    let rig = Rig::start("");
-    let admin = rig.running().admin_address().unwrap();
-    rig.write(&rig.toml("").replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"{admin}\"")));
-    let error = crate::app::start(rig.options(false)).unwrap_err().to_string();
-    assert!(error.contains("[admin]") && error.contains("another instance"), "{error}");
+fn the_warnings_of_a_reload_are_logged() {
+    let output = child("app::tests::reload::the_warnings_of_a_reload_are_logged", || {
+        log_text();
+        let rig = Rig::start("");
+        rig.reload(&rig.toml("[upstreams.unused]\nurl = \"https://api.example\"\n")).unwrap();
+        crate::app::log::flush();
+    });
+    let Some(output) = output else { return };
+    let said = said(&output);
+    let warned: Vec<_> = said.lines().filter(|line| line.contains("no route goes to the upstream")).collect();
+    assert_eq!(warned.len(), 1, "{said}");
+    assert!(
+        warned[0].contains(" WARN ") && warned[0].contains("proxy.toml:1") && warned[0].contains("hint="),
+        "{said}"
+    );
 }
 
 /// SEC-38: the log says of each problem what is wrong, where, and what to do, in a line of its own.

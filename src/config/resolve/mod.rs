@@ -28,7 +28,7 @@ pub use self::named::is_name;
 pub use self::route::meant_method;
 use super::file::{ROOT, Value, check, leaves, mask, mask_unparsed};
 use super::problem::Severity;
-use super::{Config, HttpUrl, Problem, Problems, UrlFlaw};
+use super::{Config, HttpUrl, Log, LogFormat, Problem, Problems, UrlFlaw};
 
 /// A file larger than this is none of ours.
 const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -81,7 +81,7 @@ pub struct Loaded {
 pub fn load(file: &Path, environment: &Environment, how: Load) -> Result<Loaded, Problems> {
     let text = match read_text(file) {
         Ok(text) => text,
-        Err(problem) => return Err(problems(file, "", Severity::Error, vec![problem])),
+        Err(problem) => return Err(problems(file, "", Severity::Error, LogFormat::Text, vec![problem])),
     };
     load_text(file, &text, environment, how)
 }
@@ -93,7 +93,7 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
         Err(error) => {
             let problem = Problem::new(format!("this is no TOML: {}", error.message()), error.span())
                 .hint("until this is right, nothing else of the file can be checked");
-            return Err(problems(file, &mask_unparsed(text), Severity::Error, vec![problem]));
+            return Err(problems(file, &mask_unparsed(text), Severity::Error, LogFormat::Text, vec![problem]));
         }
     };
     let checked = check(text, tree.get_ref());
@@ -107,29 +107,31 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
         watched: BTreeSet::new(),
         literals: checked.literals,
     };
-    let config = config(&mut reading, &Fields::new(&ROOT, tree.get_ref(), 0..0));
+    let root = Fields::new(&ROOT, tree.get_ref(), 0..0);
+    let log = process::log(&mut reading, &root);
+    let format = log.format;
+    let config = config(&mut reading, &root, log);
     let resolved = Arc::from(text);
     let text = mask(text, &reading.literals);
     match config {
         Some(config) if reading.problems.is_empty() => Ok(Loaded {
             config,
-            warnings: problems(file, &text, Severity::Warning, reading.warnings),
+            warnings: problems(file, &text, Severity::Warning, format, reading.warnings),
             watched: reading.watched.into_iter().collect(),
             text: resolved,
         }),
         _ => {
             debug_assert!(!reading.problems.is_empty(), "what could not be resolved has a problem that says why");
-            Err(problems(file, &text, Severity::Error, reading.problems))
+            Err(problems(file, &text, Severity::Error, format, reading.problems))
         }
     }
 }
 
-fn config(reading: &mut Reading<'_>, root: &Fields<'_>) -> Option<Config> {
+fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log) -> Option<Config> {
     let admin = process::admin(reading, root);
     let server = process::server(reading, root, admin.is_some());
     let listeners = process::listeners(reading, root, admin);
     let egress = process::egress(reading, root);
-    let log = process::log(reading, root);
     let clients = client::clients(reading, root);
     let credentials = credential::credentials(reading, root);
     let upstreams = upstream::upstreams(reading, root, &credentials);
@@ -233,10 +235,10 @@ fn read_text(file: &Path) -> Result<String, Problem> {
 }
 
 /// In the order of the file, each said once.
-fn problems(file: &Path, text: &str, severity: Severity, mut problems: Vec<Problem>) -> Problems {
+fn problems(file: &Path, text: &str, severity: Severity, format: LogFormat, mut problems: Vec<Problem>) -> Problems {
     problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
     problems.dedup();
-    Problems { file: file.to_owned(), text: Arc::from(text), problems, severity }
+    Problems { file: file.to_owned(), text: Arc::from(text), problems, severity, format }
 }
 
 #[cfg(test)]

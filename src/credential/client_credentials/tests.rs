@@ -145,7 +145,7 @@ async fn failures_are_told_apart_on_the_wire() {
         let peer = Peer::answering(bytes).await;
         let error = fetch(&at(&peer, "/")).await.unwrap_err();
         assert_eq!(error.kind, kind, "{}", error.text);
-        assert!(error.text.contains(says) && error.text.contains("the token request to 127.0.0.1"), "{}", error.text);
+        assert!(error.text.contains(says) && error.text.contains("the token request to 127.0.0.1:"), "{}", error.text);
         assert_eq!(peer.requests().len(), 1, "one attempt is one request");
     }
 }

@@ -245,12 +245,13 @@ async fn a_connection_that_breaks_is_transient() {
 /// TL-32, SEC-14: a connection that does not come about is transient, but for an address that is not allowed.
 #[test]
 fn only_a_refused_address_needs_an_operator() {
-    use ExchangeErrorKind::{AddressRefused, Connect, ConnectTimeout, Resolve, Tls};
+    use ExchangeErrorKind::{AddressRefused, Connect, ConnectTimeout, Resolve, Tls, TlsTimeout};
     for (kind, meaning) in [
         (Resolve, FetchErrorKind::Transient),
         (Connect, FetchErrorKind::Transient),
         (ConnectTimeout, FetchErrorKind::Transient),
         (Tls, FetchErrorKind::Transient),
+        (TlsTimeout, FetchErrorKind::Transient),
         (AddressRefused, FetchErrorKind::Refused),
     ] {
         let broken = unconnected(ConnectError { kind, text: "why".to_owned() });

@@ -16,7 +16,9 @@ fn at(peer: &Peer) -> config::Credential {
 async fn a_token_that_is_granted_is_reported_without_itself() {
     let peer = Peer::answering(answer(200, "", r#"{"access_token":"planted-token","expires_in":300}"#)).await;
     let report = probe(&at(&peer), &parts()).await;
-    assert_eq!((report.host.as_deref(), report.auth_method), (Some("127.0.0.1"), Some("client_secret_basic")));
+    let host = report.host.as_deref().and_then(|host| host.strip_prefix("127.0.0.1:"));
+    assert!(host.is_some_and(|port| port.parse::<u16>().is_ok()), "{report:?}");
+    assert_eq!(report.auth_method, Some("client_secret_basic"));
     assert!(matches!(report.outcome, Outcome::Granted { lifetime: Some(life), .. } if life.as_secs() == 300));
     assert_eq!(report.likely_cause(), None);
     let printed = format!("{report:?}");

@@ -55,6 +55,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (exchange(K::EgressRefused), 502, "egress_refused", "proxy_configuration_error", "proxy"),
         (exchange(K::Connect), 502, "upstream_unreachable", "connection_refused", "upstream"),
         (exchange(K::ConnectTimeout), 504, "upstream_connect_timeout", "connection_timeout", "upstream"),
+        (exchange(K::TlsTimeout), 504, "upstream_tls_timeout", "connection_timeout", "upstream"),
         (exchange(K::Tls), 502, "upstream_tls", "tls_protocol_error", "upstream"),
         (exchange(K::Closed), 502, "upstream_closed", "connection_terminated", "upstream"),
         (exchange(K::FirstByteTimeout), 504, "upstream_timeout", "http_response_timeout", "upstream"),
@@ -77,7 +78,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 37);
+    assert_eq!(table.len(), 38);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

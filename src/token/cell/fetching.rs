@@ -194,7 +194,7 @@ impl Ticket {
             Next::Retry(_) => tracing::info!(credential, error, "an attempt to fetch a token failed, trying again"),
             Next::Ended => {
                 self.done.send_replace(Some(Finished::Ended));
-                let next_try_s = next_start.as_secs_f64();
+                let next_try_s = (next_start.as_secs_f64() * 1000.0).round() / 1000.0;
                 at_level!(news, credential, state, error, next_try_s, "fetching a token failed");
             }
         }

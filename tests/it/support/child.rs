@@ -18,14 +18,19 @@ pub struct Child {
 impl Child {
     /// `attache run` with this proxy.toml, these variables and no others. Returns when all listeners are bound.
     pub fn run(toml: &str, environment: &[(&str, &str)]) -> Child {
-        let folder = tempfile::tempdir().expect("there is room for a file");
-        let config = folder.path().join("proxy.toml");
-        fs::write(&config, toml).expect("there is room for a file");
-        let mut command = Command::new(program());
-        command.args(["run", "--config"]).arg(&config);
-        let child = Child::spawn(command, environment, folder);
+        let child = Child::start_on(toml, &["run"], environment);
         child.wait_for_line("the start", |line| line.contains("listening on"));
         child
+    }
+
+    /// `attache` with these arguments, in a folder with this proxy.toml, which is what it looks for where nothing else is
+    /// said.
+    pub fn start_on(toml: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        fs::write(folder.path().join("proxy.toml"), toml).expect("there is room for a file");
+        let mut command = Command::new(program());
+        command.args(arguments);
+        Child::spawn(command, environment, folder)
     }
 
     /// `attache` with these arguments, in an empty folder.
