@@ -199,11 +199,19 @@ fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String
 fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenTimeouts {
     let empty = toml::de::DeTable::new();
     let timeouts = fields.table_or(&empty, "timeouts");
-    TokenTimeouts {
-        connect: timeouts.duration(reading, "connect").unwrap_or(Duration::from_secs(3)),
-        attempt: timeouts.duration(reading, "attempt").unwrap_or(Duration::from_secs(10)),
-        total: timeouts.duration(reading, "total").unwrap_or(Duration::from_secs(30)),
+    let [connect, attempt, total] = [("connect", 3), ("attempt", 10), ("total", 30)]
+        .map(|(key, default)| (key, timeouts.duration(reading, key).unwrap_or(Duration::from_secs(default))));
+    // A default is cut short by what is said. What is said and cannot happen is a mistake.
+    for ((part, longer), wholes) in [(connect, &[attempt, total][..]), (attempt, &[total])] {
+        let tightest = wholes.iter().filter(|(_, whole)| *whole < longer).min_by_key(|(_, whole)| *whole);
+        if let (Some((whole, length)), Some(value)) = (tightest, timeouts.value(part)) {
+            let message = format!("`{part}` is longer than `{whole}`, of which it is a part");
+            let default = if timeouts.value(whole).is_some() { "" } else { " by default" };
+            let hint = format!("lower `{part}`, or raise `{whole}`, which is {length:?}{default}");
+            reading.problem(Problem::new(message, value.span()).hint(hint));
+        }
     }
+    TokenTimeouts { connect: connect.1, attempt: attempt.1, total: total.1 }
 }
 
 fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerShape {
