@@ -28,8 +28,14 @@ pub(super) fn admin(reading: &mut Reading<'_>, root: &Fields<'_>) -> Option<Sock
         None => Some(ADMIN_ADDRESS),
         Some(_) => {
             let text = admin.text(reading, "address");
+            let given = text.and_then(|text| Some((address(reading, &text)?, text.span)));
+            if let Some((address, span)) = given.clone().filter(|(address, _)| !address.ip().is_loopback()) {
+                let message = format!("other machines can read the admin pages at {address}, without a password");
+                let hint = "listen on 127.0.0.1, or see to it that only those who scrape it reach that port";
+                reading.warning(Problem::new(message, span).hint(hint));
+            }
             // A broken address still means that there is an admin listener.
-            Some(text.and_then(|text| address(reading, &text)).unwrap_or(ADMIN_ADDRESS))
+            Some(given.map_or(ADMIN_ADDRESS, |(address, _)| address))
         }
     }
 }
