@@ -52,7 +52,7 @@ impl Control {
 
     async fn try_reload(&mut self, what: Reload) -> Result<(), Refused> {
         self.watcher.loading().await;
-        let Loaded { config, warnings, watched, text } = self.load(what).await?;
+        let Loaded { config, warnings, watched, variables, text } = self.load(what).await?;
         let config = Arc::new(config);
         refuse_unreloadable(&self.config, &config)?;
         let workers = self.workers.len();
@@ -78,6 +78,13 @@ impl Control {
         self.tell_addresses();
         self.admin.serving(self.listeners.addresses());
         problems::log(&warnings, "in the configuration");
+        if what == Reload::Everything && !variables.is_empty() {
+            let variables = Vec::from_iter(variables).join(",");
+            tracing::info!(
+                variables,
+                "`{{ env }}` gives what it gave at the start: a process's environment stays as it is"
+            );
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use super::process::{child, log_text, said};
 use super::rig::breathe;
 use super::*;
+use crate::config::Environment;
 
 /// Clients that send requests without a pause, on connections that are kept and on new ones.
 struct Load {
@@ -175,6 +176,33 @@ fn the_warnings_of_a_reload_are_logged() {
         warned[0].contains(" WARN ") && warned[0].contains("proxy.toml:1") && warned[0].contains("hint="),
         "{said}"
     );
+}
+
+/// Whoever has changed a variable and reloads is told that it did not help.
+#[test]
+fn a_reload_says_that_the_environment_stays_as_it_is() {
+    let output = child("app::tests::reload::a_reload_says_that_the_environment_stays_as_it_is", || {
+        log_text();
+        let mut rig = Rig::start("");
+        rig.reload(&rig.toml("")).unwrap();
+        crate::app::log::flush();
+        tracing::info!("now with variables");
+        rig.take().shutdown();
+        let credential = |name| format!("[credentials.{name}.bearer]\ntoken = {{ env = \"{name}\" }}\n");
+        rig.write(&rig.toml(&(credential("ONE") + &credential("OTHER"))));
+        let variables = ["ONE", "OTHER"].map(|name| (name.to_owned(), "a-planted-secret-of-the-test".to_owned()));
+        let options = crate::app::Options { environment: Environment(variables.into()), ..rig.options(false) };
+        crate::app::start(options).unwrap().reload().unwrap();
+        crate::app::log::flush();
+    });
+    let Some(output) = output else { return };
+    let said = said(&output);
+    let (without, with) = said.split_once("now with variables").expect("it was logged");
+    let told = "`{ env }` gives what it gave at the start";
+    assert_eq!((without.matches(told).count(), with.matches(told).count()), (0, 1), "{said}");
+    let line = with.lines().find(|line| line.contains(told)).unwrap();
+    assert!(line.contains(" INFO ") && line.contains("variables=ONE,OTHER"), "{line}");
+    assert!(!said.contains("a-planted-secret"), "{said}");
 }
 
 /// SEC-38: the log says of each problem what is wrong, where, and what to do, in a line of its own.

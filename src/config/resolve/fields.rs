@@ -208,7 +208,7 @@ pub(super) fn text(reading: &mut Reading<'_>, value: &Value<'_>, format: Format)
         return Some(Text { value: text.to_owned(), span, in_file: true });
     }
     let Some(SecretSource::Env(name)) = SecretSource::of(value) else { return None };
-    if let Some(found) = reading.environment.0.get(name) {
+    if let Some(found) = reading.variable(name) {
         return Some(Text { value: found.clone(), span, in_file: false });
     }
     let problem = Problem::new(format!("the environment variable `{name}` is not set"), span.clone());

@@ -73,6 +73,8 @@ pub struct Loaded {
     pub warnings: Problems,
     /// Files whose change means a reload: proxy.toml itself excluded; certificates, keys and secret files.
     pub watched: Vec<PathBuf>,
+    /// The variables that `{ env }` names.
+    pub variables: BTreeSet<String>,
     /// What was resolved, so that changed secrets can be read again without applying an edit of the file (SEC-44).
     pub text: Arc<str>,
 }
@@ -105,6 +107,7 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
         problems: checked.problems,
         warnings: Vec::new(),
         watched: BTreeSet::new(),
+        variables: BTreeSet::new(),
         literals: checked.literals,
     };
     let root = Fields::new(&ROOT, tree.get_ref(), 0..0);
@@ -118,6 +121,7 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
             config,
             warnings: problems(file, &text, Severity::Warning, format, reading.warnings),
             watched: reading.watched.into_iter().collect(),
+            variables: reading.variables,
             text: resolved,
         }),
         _ => {
@@ -161,6 +165,7 @@ struct Reading<'a> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     watched: BTreeSet<PathBuf>,
+    variables: BTreeSet<String>,
     /// What must not be shown of the file.
     literals: Vec<Range<usize>>,
 }
@@ -172,6 +177,12 @@ impl Reading<'_> {
 
     fn warning(&mut self, problem: Problem) {
         self.warnings.push(problem);
+    }
+
+    /// What a variable of the environment holds, if it is set.
+    fn variable(&mut self, name: &str) -> Option<&'_ String> {
+        self.variables.insert(name.to_owned());
+        self.environment.0.get(name)
     }
 
     /// What is behind a relative path.

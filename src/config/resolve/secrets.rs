@@ -68,7 +68,7 @@ impl Reading<'_> {
 
     fn read_secret(&mut self, source: &SecretSource<'_>, span: &Range<usize>) -> Option<Zeroizing<String>> {
         let read = match source {
-            SecretSource::Env(name) => self.environment.0.get(*name).map(|text| Zeroizing::new(text.clone())).ok_or((
+            SecretSource::Env(name) => self.variable(name).map(|text| Zeroizing::new(text.clone())).ok_or((
                 format!("the environment variable `{name}` is not set"),
                 "set it where attache is started; `attache check --no-secrets` checks all the rest".to_owned(),
             )),
