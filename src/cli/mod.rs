@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Load, Loaded, Problems};
+use crate::config::{self, Environment, Load, Loaded, Problems, meant_method};
 use crate::{app, demo};
 
 /// Something went wrong that is no mistake of the command line or the configuration.
@@ -140,6 +140,9 @@ pub fn main() -> ExitCode {
         Command::Key(Key::New { name }) => key::new(&name),
         Command::Routes { file } => file.load_without_secrets().map(|loaded| routes::list(&loaded.config)),
         Command::Explain { method, url, file } => {
+            if let Some(meant) = meant_method(method.as_str()) {
+                eprintln!("hint: methods are in capitals: `{method}` would be another one than {meant}");
+            }
             file.load_without_secrets().and_then(|loaded| explain::explain(&loaded.config, method, url))
         }
         Command::Schema => Ok(config::json_schema()),

@@ -63,3 +63,19 @@ fn a_log_for_machines_is_one_from_the_first_line() {
         }
     }
 }
+
+/// What `check` says of a route's methods, `explain` says of the method that it is asked for.
+#[test]
+fn a_method_that_is_not_in_capitals_is_told_of() {
+    let toml = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n\n[upstreams.api]\nurl = \"https://api.example\"\n\n\
+                [[routes]]\npath = \"/x\"\nupstream = \"api\"\nclients = \"anyone\"\n";
+    for (method, told) in [("get", Some("methods are in capitals: `get` would be another one")), ("GET", None)] {
+        let mut child = Child::start_on(toml, &["explain", method, "/x"], &[]);
+        assert_eq!(child.wait().code(), Some(0));
+        let lines = child.lines();
+        assert!(lines.iter().any(|line| line == &format!("sends        {method} https://api.example/x")), "{lines:?}");
+        let hint = lines.iter().find(|line| line.starts_with("hint: "));
+        assert_eq!(hint.is_some(), told.is_some(), "{lines:?}");
+        assert!(hint.is_none_or(|hint| hint.contains(told.unwrap_or_default())), "{lines:?}");
+    }
+}
