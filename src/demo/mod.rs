@@ -1,6 +1,6 @@
 //! `attache demo`: an authorization server, an API and the proxy in one process, to see with one's own eyes what a
 //! token's life is like. Nothing of it leaves the loopback address.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what the demo prints is what it is for")]
+#![expect(clippy::print_stderr, reason = "what the demo prints is what it is for")]
 
 mod addresses;
 mod api;
@@ -18,9 +18,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, fs, thread};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::app::{self, Options, Running};
@@ -41,15 +43,18 @@ pub fn run() -> ExitCode {
     let demo = match start() {
         Ok(demo) => demo,
         Err(why) => {
-            eprintln!("{why}");
+            eprintln!("error: {why}");
             return ExitCode::FAILURE;
         }
     };
-    demo.print();
+    if io::stdout().write_all(demo.text().as_bytes()).is_err() {
+        // Nobody is there to try anything.
+        return ExitCode::SUCCESS;
+    }
     match wait_for_the_end() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cannot wait for signals: {error}");
+            eprintln!("error: cannot wait for signals: {error}");
             ExitCode::FAILURE
         }
     }
@@ -134,30 +139,46 @@ async fn wait_for_the_end() -> io::Result<()> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminated.recv() => Ok(()),
+        Ok(()) = unread() => Ok(()),
     }
 }
 
-impl Demo {
-    fn print(&self) {
-        println!("attache stands between you and an API that wants tokens, with the repository's proxy.toml:");
-        println!();
-        println!("   attache               http://{}", self.proxy);
-        if let Some(admin) = self.admin {
-            println!("   its status, metrics   http://{admin}/status  http://{admin}/metrics");
+/// Resolves when whoever read what was printed is gone, as `head` is after ten lines. A file or a terminal never is.
+fn unread() -> oneshot::Receiver<()> {
+    let (tell, gone) = oneshot::channel();
+    let wait = move || {
+        let stdout = io::stdout();
+        // Nothing is asked for: what cannot be written any more is told unasked.
+        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        if retry_on_intr(|| poll(&mut watched, None)).is_ok() {
+            let _ = tell.send(());
         }
-        println!("   API                   http://{}", self.api);
-        println!(
-            "   authorization server  http://{}  (its tokens live {} s)",
+    };
+    thread::spawn(wait);
+    gone
+}
+
+impl Demo {
+    /// What is running, and what to try.
+    fn text(&self) -> String {
+        let mut text = format!(
+            "attache stands between you and an API that wants tokens, with the repository's proxy.toml:\n\n   \
+             attache               http://{}\n",
+            self.proxy
+        );
+        if let Some(admin) = self.admin {
+            text += &format!("   its status, metrics   http://{admin}/status  http://{admin}/metrics\n");
+        }
+        text += &format!(
+            "   API                   http://{}\n   authorization server  http://{}  (its tokens live {} s)\n\nTry these in \
+             another terminal. Each says what to expect; the log goes on below. Ctrl-C ends it all.\n",
+            self.api,
             self.authorization_server,
             tokens::LIFETIME.as_secs()
         );
-        println!();
-        println!("Try these in another terminal. Each says what to expect; the log goes on below. Ctrl-C ends it all.");
         for (index, line) in lines::lines(self.authorization_server, self.api, self.proxy).iter().enumerate() {
-            println!();
-            println!("{}. {}", index + 1, line.expect);
-            println!("   {}", line.command);
+            text += &format!("\n{}. {}\n   {}\n", index + 1, line.expect, line.command);
         }
-        println!();
+        text + "\n"
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Child, Tool};
+use crate::support::{Child, Tool, program};
 
 /// A line as printed: what to expect, and the command.
 struct Printed {
@@ -76,4 +76,17 @@ fn every_printed_line_does_what_it_says() {
     let (status, body) = answer(&last);
     assert_eq!(status, 503);
     assert!(body["detail"].as_str().is_some_and(|detail| detail.contains("token endpoint")), "{body}");
+}
+
+/// `attache demo | head`: it ends when nobody is there to read it, whether that was so before it wrote or is so after.
+#[test]
+fn it_ends_quietly_when_its_reader_leaves() {
+    for reader in ["true", "head -n 1"] {
+        // Descriptor 3 is ours: what the demo complains of and how it ends go past its reader.
+        let script = format!("exec 3>&1; {{ \"$1\" demo 2>&3; echo \"code $?\" >&3; }} | {reader}");
+        let output = Tool::SH.output(&["-c", &script, "sh", &program()]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.lines().any(|line| line == "code 0"), "{reader}: {said}");
+        assert!(!said.contains("panicked"), "{reader}: {said}");
+    }
 }

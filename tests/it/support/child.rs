@@ -86,7 +86,7 @@ impl Child {
 }
 
 /// The program under test: the one that was built with this test, or the one that `ATTACHE` names.
-fn program() -> String {
+pub fn program() -> String {
     std::env::var("ATTACHE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attache").to_owned())
 }
 

@@ -16,7 +16,7 @@ mod tool;
 mod upstream;
 mod watched;
 
-pub use child::{Child, free_address};
+pub use child::{Child, free_address, program};
 pub use grants::Grants;
 pub use http::{Answer, Client, Request, get, send};
 pub use peer::{Connection, Peer};
