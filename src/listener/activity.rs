@@ -49,6 +49,9 @@ pub(super) struct Activity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Handshake,
+    /// Nothing has come in yet, but for a handshake. Who connects is about to ask for something, and gets as long for it as for
+    /// a head.
+    New,
     /// Between requests; the next byte begins one.
     Idle,
     /// A request's head is coming in (HTTP/1 only; frames of HTTP/2 say nothing about it).
@@ -72,14 +75,14 @@ pub(super) enum Due {
 }
 
 impl Activity {
-    /// Of a connection that begins with a TLS handshake, or that is idle until its first byte.
+    /// Of a connection that begins with a TLS handshake, or with a request.
     pub(super) fn new(shared: &Shared, removal: Removal, handshake: bool) -> Rc<Self> {
         let activity = Activity {
             ticker: shared.ticker.clone(),
             deadline: shared.ticker.deadline(),
             settings: shared.settings(),
             metrics: shared.metrics.clone(),
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(Phase::New),
             read_at: Cell::new(Tick::NEVER),
             write_at: Cell::new(Tick::NEVER),
             streams: Streams::default(),
@@ -93,7 +96,7 @@ impl Activity {
         };
         match handshake {
             true => activity.enter(Phase::Handshake, activity.settings.timeouts.tls_handshake),
-            false => activity.become_idle(),
+            false => activity.become_new(),
         }
         Rc::new(activity)
     }
@@ -102,14 +105,21 @@ impl Activity {
         &self.settings
     }
 
-    /// The handshake is complete, or a connection was found to speak HTTP/2.
-    pub(super) fn become_idle(&self) {
-        self.enter(Phase::Idle, self.settings.timeouts.idle);
+    /// The handshake is complete.
+    pub(super) fn become_new(&self) {
+        self.enter(Phase::New, self.settings.timeouts.header);
     }
 
+    /// A connection was found to speak HTTP/2, by its handshake or by its first bytes.
     pub(super) fn become_multiplexed(&self) {
         self.multiplexed.set(true);
-        self.become_idle();
+        if self.phase.get() != Phase::New {
+            self.become_idle();
+        }
+    }
+
+    fn become_idle(&self) {
+        self.enter(Phase::Idle, self.settings.timeouts.idle);
     }
 
     pub(super) fn is_multiplexed(&self) -> bool {
@@ -118,8 +128,10 @@ impl Activity {
 
     /// Bytes came in.
     pub(super) fn received(&self) {
-        if self.phase.get() == Phase::Idle && !self.multiplexed.get() {
-            self.enter(Phase::Head, self.settings.timeouts.header);
+        match (self.phase.get(), self.multiplexed.get()) {
+            (Phase::New | Phase::Idle, false) => self.enter(Phase::Head, self.settings.timeouts.header),
+            (Phase::New, true) => self.become_idle(),
+            _ => {}
         }
     }
 
@@ -203,7 +215,7 @@ impl Activity {
     /// Looks at the connection soon, since its worker begins to drain.
     pub(super) fn drain(&self) {
         self.draining.set(true);
-        if self.phase.get() == Phase::Idle && !self.served.get() {
+        if matches!(self.phase.get(), Phase::New | Phase::Idle) && !self.served.get() {
             self.read_at.set(self.read_at.get().min(self.ticker.after(SILENT_WHILE_DRAINING)));
         }
         self.deadline.set_at(Tick::AT_ONCE);
@@ -228,7 +240,7 @@ impl Activity {
                 Phase::Handshake => Due::Handshake,
                 Phase::Head => Due::Header,
                 Phase::Lingering => Due::Linger,
-                Phase::Idle | Phase::Busy => Due::Idle,
+                Phase::New | Phase::Idle | Phase::Busy => Due::Idle,
             });
         }
         if self.ticker.is_due(self.end_at.get()) {

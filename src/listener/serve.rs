@@ -94,7 +94,7 @@ async fn handshake(
         activity.poll_due(cx).map(|due| Err(End::Deadline(due)))
     })
     .await?;
-    activity.become_idle();
+    activity.become_new();
     let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Io::new(Stream::Tls(Box::new(tls)), activity.clone()), http2))
 }

@@ -134,7 +134,11 @@ static LIMITS: Table = table(
 static SERVER_TIMEOUTS: Table = table(
     "Timeouts towards clients.",
     &[
-        optional("header", TIMEOUT, "From a request's first byte to the end of its headers. Default 10s."),
+        optional(
+            "header",
+            TIMEOUT,
+            "From a request's first byte to the end of its headers; also until a new connection's first byte. Default 10s.",
+        ),
         optional("body_idle", TIMEOUT, "Without a byte of a request's body, until the answer's head. Default 30s."),
         optional("idle", TIMEOUT, "A kept-alive connection without a request. Default 75s."),
         optional("tls_handshake", TIMEOUT, "From a connection to the end of its TLS handshake. Default 10s."),

@@ -99,6 +99,22 @@ fn a_handshake_that_does_not_go_on_is_cut_off_after_10_seconds() {
     });
 }
 
+/// HTTP/2, too, has to begin; the server's first frames are no excuse.
+#[test]
+fn silence_after_the_handshake_is_cut_off_after_10_seconds() {
+    on_a_worker(async {
+        let certificate = certificate();
+        let tls = server_config(std::slice::from_ref(&certificate), &Tickets::new().unwrap()).unwrap();
+        let server = Server::start_with(shared(settings()), tls, hello);
+        for (alpn, seconds) in [(b"http/1.1" as &[u8], 10), (b"h2", 12)] {
+            let mut tls = connect(&server, &client(&certificate, &[alpn])).await;
+            let begun = Instant::now();
+            let _ = tls.read_to_end(&mut Vec::new()).await;
+            assert_about(begun.elapsed(), seconds);
+        }
+    });
+}
+
 /// SEC-39: a client resumes its session with a configuration that was made anew, as by a reload or by another worker.
 #[test]
 fn sessions_outlive_a_reload() {
