@@ -8,6 +8,7 @@ mod tests;
 
 pub use health::Health;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,12 +22,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::clock::Boot;
 use crate::snapshot::Living;
 
-/// Connections at once: a few scrapers and people.
+/// Connections at once: a few scrapers and people. For one more the oldest makes way, so that nobody who only connects keeps
+/// others from knowing how it goes.
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long one connection may live, whatever it does. Scrapers connect anew.
@@ -76,15 +78,18 @@ impl State {
 /// Serves the admin pages for ever.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let Ok((tcp, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() == CONNECTIONS_MAX {
+            connections.pop_front().inspect(AbortHandle::abort);
+        }
         let state = state.clone();
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let service = service_fn(|request| {
                 let response = answer(&state, loopback, &request);
                 async { Ok::<_, Infallible>(response) }
@@ -96,8 +101,8 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
                 .serve_connection(TokioIo::new(tcp), service);
             // Whoever asks may leave at any time.
             let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
-            drop(place);
         });
+        connections.push_back(connection.abort_handle());
     }
 }
 

@@ -1,6 +1,9 @@
 //! The admin listener.
 
+use std::time::Duration;
+
 use super::*;
+use crate::clock::{Clock as _, SystemClock};
 
 /// SEC-45: `/readyz` and `/status` while all is well, `/healthz` always.
 #[test]
@@ -70,4 +73,17 @@ fn a_page_of_another_name_cannot_read_it_and_nobody_can_write() {
     for path in ["/", "/config", "/quit", "/debug", "/metrics/", "/healthz/../status"] {
         assert_eq!(rig.admin(path).status, 404, "{path}");
     }
+}
+
+/// Whoever connects and says nothing keeps nobody else from asking: the oldest makes way at once, not when its 5 s are over.
+#[test]
+fn silent_connections_make_way() {
+    let rig = Rig::start("");
+    let address = rig.running().admin_address().unwrap();
+    let begun = SystemClock.now();
+    let mut silent: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
+    assert_eq!(rig.admin("/readyz").status, 200);
+    assert_eq!(silent[0].rest().unwrap_or_default(), "", "the oldest was closed");
+    let took = SystemClock.now().since(begun);
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
