@@ -111,6 +111,7 @@ pub struct CellStatus {
     pub suspect: bool,
     pub expires_in: Option<Duration>,
     pub fetching: bool,
+    /// While it backs off, or is held back.
     pub next_try_in: Option<Duration>,
     pub last_error: Option<Arc<str>>,
     pub fetches_granted: u64,
@@ -156,6 +157,7 @@ impl TokenCell {
         let (now, machine) = (self.shared.clock.now(), &inner.machine);
         let counters = machine.counters();
         let next = machine.next_start().max(inner.hold.until());
+        let waits = (machine.error().is_some() || inner.hold.until() > now) && now < next;
         CellStatus {
             name: self.name.clone(),
             state: machine.state(now),
@@ -163,7 +165,7 @@ impl TokenCell {
             suspect: machine.suspected(now),
             expires_in: machine.expires_in(now),
             fetching: machine.fetching(),
-            next_try_in: (now < next).then(|| next.since(now)),
+            next_try_in: waits.then(|| next.since(now)),
             last_error: machine.error().map(|error| error.text.clone()),
             fetches_granted: counters.granted,
             fetches_failed: counters.failed,

@@ -41,6 +41,15 @@ async fn waiting_is_bounded() {
     assert!(house.cache.statuses()[0].last_error.as_deref().unwrap().contains("did not answer"));
 }
 
+/// The pause that follows a success is nothing that anybody waits for.
+#[tokio::test(start_paused = true)]
+async fn only_who_failed_or_is_held_back_waits_for_a_next_try() {
+    let answers = [Answer::Token(Some(HOUR)), Answer::Fail(FetchErrorKind::Transient)];
+    let (house, endpoint) = (House::new(), Endpoint::new(answers));
+    let cell = house.holding(&endpoint).await;
+    assert_eq!((cell.status().state, cell.status().next_try_in), ("fresh", None));
+}
+
 /// TL-21: a fresh token is taken without the lock.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_token_takes_no_lock() {
