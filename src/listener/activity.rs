@@ -274,7 +274,7 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Exchange {
     activity: Rc<Activity>,
-    version: http::Version,
+    pub(super) version: http::Version,
 }
 
 impl Exchange {

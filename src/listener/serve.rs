@@ -120,7 +120,13 @@ where
             TokioIo::new(io),
             service_fn(move |request| {
                 let exchange = tracking.begin(request.version());
-                Tracked::new(answer(request), |body| TrackedBody { body, exchange })
+                Tracked::new(answer(request), |mut response: Response<B>| {
+                    if exchange.version == http::Version::HTTP_10 && ends_with_the_connection(&response) {
+                        // Of an answer that is of HTTP/1.0 itself, hyper does not say that the connection is kept.
+                        *response.version_mut() = http::Version::HTTP_10;
+                    }
+                    response.map(|body| TrackedBody { body, exchange })
+                })
             }),
         );
     drive(pin!(connection), activity, Some(&watch)).await
@@ -139,10 +145,16 @@ where
         TokioIo::new(io),
         service_fn(move |request| {
             let stream = tracking.begin_stream();
-            Tracked::new(answer(request), |body| StreamBody::new(body, stream))
+            Tracked::new(answer(request), |response: Response<B>| response.map(|body| StreamBody::new(body, stream)))
         }),
     );
     drive(pin!(connection), activity, None).await
+}
+
+/// Whether only the end of the connection tells an HTTP/1.0 client where the answer ends (RFC 9112 section 6.3), so that
+/// keeping the connection must not be announced.
+fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
+    !response.headers().contains_key(http::header::CONTENT_LENGTH) && response.body().size_hint().exact().is_none()
 }
 
 pin_project! {
@@ -156,7 +168,7 @@ pin_project! {
 }
 
 impl<F, T> Tracked<F, T> {
-    /// `track` makes of the answer's body one that is tracked. It is kept, with what it holds, until there is one.
+    /// `track` makes of the answer one whose body is tracked. It is kept, with what it holds, until there is one.
     fn new(answer: F, track: T) -> Self {
         Tracked { answer, track: Some(track) }
     }
@@ -165,7 +177,7 @@ impl<F, T> Tracked<F, T> {
 impl<F, B, T, C> Future for Tracked<F, T>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
-    T: FnOnce(B) -> C,
+    T: FnOnce(Response<B>) -> Response<C>,
 {
     type Output = Result<Response<C>, Infallible>;
 
@@ -173,7 +185,7 @@ where
         let this = self.project();
         let response = ready!(this.answer.poll(cx))?;
         let track = this.track.take().expect("a future that has ended is not polled");
-        Poll::Ready(Ok(response.map(track)))
+        Poll::Ready(Ok(track(response)))
     }
 }
 

@@ -61,6 +61,27 @@ fn a_later_head_has_the_same_deadline_and_idleness_before_it_has_its_own() {
     });
 }
 
+/// RFC 9112 section 9.3: whoever needs the connection's end to know the answer's end is not told that it is kept.
+#[test]
+fn an_http_1_0_connection_is_kept_only_after_an_answer_with_a_length() {
+    on_a_worker(async {
+        let server = Server::start(|request: Request<Incoming>| async move {
+            let mut text = (request.uri().path() == "/streamed").then_some(Ok(Bytes::from_static(b"hello")));
+            if text.is_none() { full("hello") } else { streamed(move |_| Poll::Ready(text.take())) }
+        });
+        let mut client = server.connect().await;
+        for _ in 0..2 {
+            client.send("GET /whole HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+            let answer = client.answer().await;
+            assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.contains("connection: keep-alive"), "{answer}");
+        }
+        client.send("GET /streamed HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+        assert!(!answer.contains("keep-alive"), "{answer}");
+    });
+}
+
 #[test]
 fn an_idle_connection_is_closed_after_75_seconds() {
     on_a_worker(async {
