@@ -338,7 +338,7 @@ fn chunks<'a>(mut body: &'a [u8], cuts: &'a [usize]) -> impl Iterator<Item = &'a
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
 
     /// SEC-13: no decoding of what is passed on holds the secret, lengths hold, and only masks differ.
     #[test]
