@@ -16,7 +16,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr;
 
 use finder::Finder;
 use pattern::Pattern;
@@ -27,6 +29,9 @@ use super::Secret;
 /// Secrets shorter than this are masked in headers only (SEC-13): in bodies they would meet innocent text.
 pub const BODY_SECRET_BYTES_MIN: usize = 16;
 
+/// Secrets shorter than this are not looked for in the names of fields, where they would meet ordinary words.
+const NAME_SECRET_BYTES_MIN: usize = 8;
+
 const MASK: u8 = b'*';
 
 /// The spellings of the secrets that were attached to a request. Made once per token or configuration, then shared.
@@ -36,6 +41,8 @@ pub struct Masks {
     long: Finder,
     /// The other ones.
     short: Finder,
+    /// In lower case, as the names of fields are.
+    names: Finder,
 }
 
 impl Masks {
@@ -43,10 +50,12 @@ impl Masks {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
         let distinct: BTreeSet<&str> =
             secrets.into_iter().map(Secret::expose).filter(|text| !text.is_empty()).collect();
+        let names = distinct.iter().filter(|text| text.len() >= NAME_SECRET_BYTES_MIN);
+        let names = names.flat_map(|text| Pattern::of_secret(text)).map(Pattern::in_lower_case).collect();
         let (long, short): (Vec<&str>, Vec<&str>) =
             distinct.into_iter().partition(|text| text.len() >= BODY_SECRET_BYTES_MIN);
         let patterns = |texts: Vec<&str>| texts.into_iter().flat_map(Pattern::of_secret).collect();
-        Masks { long: Finder::new(patterns(long)), short: Finder::new(patterns(short)) }
+        Masks { long: Finder::new(patterns(long)), short: Finder::new(patterns(short)), names: Finder::new(names) }
     }
 
     /// Whether there is nothing to look for.
@@ -54,24 +63,51 @@ impl Masks {
         self.long.is_empty() && self.short.is_empty()
     }
 
-    /// Masks every spelling in the values of headers or trailers. Returns how many values were changed.
+    /// Masks every spelling in the names and values of headers or trailers. Returns how many of them were changed.
+    ///
+    /// Names are in lower case here, whatever they were: they are compared without regard to it.
     pub fn mask_headers(&self, headers: &mut HeaderMap) -> usize {
         let shortest = self.long.shortest().min(self.short.shortest());
-        let mut changed = 0;
-        for value in headers.values_mut() {
+        let shortest_name = self.names.shortest();
+        let (mut changed, mut renamed) = (0, Vec::new());
+        for (name, value) in headers.iter_mut() {
+            // Hardly a name is as long as a secret.
+            if name.as_str().len() >= shortest_name
+                && let Some(masked) = self.mask_name(name)
+            {
+                renamed.push((name.clone(), masked));
+            }
             if value.len() >= shortest
                 && let Some(masked) = self.mask_value(value)
+                // How long the body is, the client has to know, whatever that number also is.
+                && *name != CONTENT_LENGTH
             {
                 *value = masked;
                 changed += 1;
             }
         }
+        changed += renamed.len();
+        renamed.into_iter().for_each(|(name, masked)| rename(headers, name, &masked));
         changed
     }
 
     /// A scanner for one body, or `None` if no secret is long enough to be looked for in bodies.
     pub fn scanner(self: &Arc<Self>) -> Option<Scanner> {
         (!self.long.is_empty()).then(|| Scanner::new(self.clone()))
+    }
+
+    fn mask_name(&self, name: &HeaderName) -> Option<HeaderName> {
+        let text = name.as_str().as_bytes();
+        let spellings = match memchr(b'%', text) {
+            None => self.names.find(text),
+            Some(_) => self.names.find(&escapes_in_lower_case(text)),
+        };
+        if spellings.is_empty() {
+            return None;
+        }
+        let mut masked = text.to_vec();
+        spellings.into_iter().for_each(|spelling| mask(&mut masked, spelling));
+        Some(HeaderName::from_bytes(&masked).expect("a name stays one when bytes of it become `*`"))
     }
 
     fn mask_value(&self, value: &HeaderValue) -> Option<HeaderValue> {
@@ -94,6 +130,31 @@ impl fmt::Debug for Masks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Masks(…)")
     }
+}
+
+/// Gives all values of one field to another.
+fn rename(headers: &mut HeaderMap, from: HeaderName, to: &HeaderName) {
+    // Where it is repeated, the first time has moved all.
+    if let Entry::Occupied(field) = headers.entry(from) {
+        let values: Vec<HeaderValue> = field.remove_entry_mult().1.collect();
+        for value in values {
+            headers.append(to, value);
+        }
+    }
+}
+
+/// With the letters for which percent escapes stand in lower case, too: `%4a` becomes `%6a`.
+fn escapes_in_lower_case(name: &[u8]) -> Vec<u8> {
+    let mut text = name.to_vec();
+    for at in 0..text.len().saturating_sub(2) {
+        if let [b'%', high @ (b'4' | b'5'), low] = text[at..at + 3]
+            && let Some(low) = char::from(low).to_digit(16)
+            && (b'A'..=b'Z').contains(&((high - b'0') << 4 | low as u8))
+        {
+            text[at + 1] += 2;
+        }
+    }
+    text
 }
 
 fn mask(text: &mut [u8], spelling: Range<usize>) {

@@ -122,7 +122,8 @@ fn an_encoded_text_is_refused_unless_the_route_lets_it_pass() {
     assert_eq!(upstream.request().headers.get("accept-encoding"), Some("gzip"));
 }
 
-/// SEC-13: an echoed token is masked across chunk borders, in headers and in trailers; lengths hold, digests go.
+/// SEC-13: an echoed token is masked across chunk borders, in headers and in trailers, and in their names; lengths hold,
+/// digests go.
 #[test]
 fn an_echoed_token_is_masked_wherever_it_stands() {
     let (_endpoint, upstream, proxy) = setup("");
@@ -131,8 +132,9 @@ fn an_echoed_token_is_masked_wherever_it_stands() {
         let (begin, end) = token.split_at(7);
         write!(
             connection.stream(),
-            "HTTP/1.1 200 OK\r\nX-Echo: <{token}>\r\nDigest: sha-256=x\r\nETag: \"e\"\r\nTrailer: X-End\r\n\
-             Transfer-Encoding: chunked\r\n\r\n8\r\n[{begin}\r\n{:x}\r\n{end}]\r\n0\r\nX-End: {token}\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX-Echo: <{token}>\r\nX-{token}: 1\r\nDigest: sha-256=x\r\nETag: \"e\"\r\n\
+             Trailer: X-End, {token}\r\nTransfer-Encoding: chunked\r\n\r\n\
+             8\r\n[{begin}\r\n{:x}\r\n{end}]\r\n0\r\nX-End: {token}\r\n{token}: 2\r\n\r\n",
             end.len() + 1
         )
     })]);
@@ -140,7 +142,9 @@ fn an_echoed_token_is_masked_wherever_it_stands() {
     let stars = "*".repeat("demo-access-token-000001".len());
     assert_eq!(answer.text(), format!("[{stars}]"));
     assert_eq!(answer.headers.get("x-echo"), Some(format!("<{stars}>").as_str()));
+    assert_eq!(answer.headers.get(&format!("x-{stars}")), Some("1"));
     assert_eq!(answer.trailers.get("x-end"), Some(stars.as_str()));
+    assert_eq!(answer.trailers.get(&stars), Some("2"));
     assert_eq!((answer.headers.get("digest"), answer.headers.get("etag")), (None, Some("\"e\"")));
 }
 

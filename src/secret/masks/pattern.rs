@@ -84,6 +84,14 @@ impl Pattern {
         Pattern { kind: Kind::Base64, bytes, first, last }
     }
 
+    /// As it is where upper case was lost.
+    pub(super) fn in_lower_case(mut self) -> Pattern {
+        for bytes in [&mut self.bytes, &mut self.first, &mut self.last] {
+            bytes.make_ascii_lowercase();
+        }
+        self
+    }
+
     /// How many bytes its shortest spelling has.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()

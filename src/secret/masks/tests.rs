@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::{Masks, Scanner};
@@ -140,6 +140,83 @@ fn short_secrets_are_masked_in_headers_only() {
     assert_eq!(headers["x-echo"], "pw=*******; pw=*********");
     assert_eq!(headers["x-basic"], "Basic dXNlcj**********");
     assert_eq!(headers["date"], "Tue, 15 Nov 1994 08:12:31 GMT");
+}
+
+/// A token that a field's name can hold.
+const NAMEABLE: &str = "Tok.SECRET+api-7F3a~Z";
+
+/// A field's name after masking, and its values.
+fn masked_field(secret: &str, name: &str) -> (String, Vec<HeaderValue>) {
+    let mut headers = HeaderMap::new();
+    for value in ["a", "b"] {
+        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value));
+    }
+    let changed = masks(&[secret]).mask_headers(&mut headers);
+    assert_eq!((headers.keys_len(), headers.len()), (1, 2));
+    let (name, masked) = (name.to_ascii_lowercase(), headers.keys().next().unwrap().as_str().to_owned());
+    assert_eq!(masked.len(), name.len());
+    assert_eq!(changed > 0, masked != name, "{masked}");
+    (masked, headers.into_iter().map(|(_, value)| value).collect())
+}
+
+/// SEC-13: a field keeps its values, in their order, and loses the secret in its name, whatever case that is in.
+#[test]
+fn a_name_is_masked_in_any_case() {
+    let stars = "*".repeat(NAMEABLE.len());
+    for spelling in [NAMEABLE.to_owned(), NAMEABLE.to_uppercase(), NAMEABLE.to_lowercase()] {
+        let (name, values) = masked_field(NAMEABLE, &format!("X-{spelling}-y"));
+        assert_eq!((name, values), (format!("x-{stars}-y"), vec!["a".parse().unwrap(), "b".parse().unwrap()]));
+    }
+    for upper in [false, true] {
+        for places in [|_| true, |at| at % 3 == 0, |at| at > 5, |at| at < 5] as [fn(usize) -> bool; 4] {
+            let spelling = percent(NAMEABLE, places, upper);
+            let stars = "*".repeat(spelling.len());
+            assert_eq!(masked_field(NAMEABLE, &format!("{spelling}%")).0, format!("{stars}%"));
+        }
+    }
+    for before in ["", "u", "us", "user:"] {
+        let encoded = URL_SAFE_NO_PAD.encode(format!("{before}{NAMEABLE}"));
+        let masked = masked_field(NAMEABLE, &encoded).0;
+        assert!(masked.ends_with(&"*".repeat(NAMEABLE.len() * 4 / 3)), "{masked} of {encoded}");
+        assert!(masked.replace('*', "").len() <= before.len() * 4 / 3, "{masked} of {encoded}");
+    }
+}
+
+/// SEC-13: two names that were told apart by the secret only become one with all values.
+#[test]
+fn what_names_of_one_masked_name_hold_is_kept() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("x-0123456789abcdef", "1"), ("x-fedcba9876543210", "2"), ("x-0123456789abcdef", "3")] {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    assert_eq!(masks(&["0123456789ABCDEF", "FEDCBA9876543210"]).mask_headers(&mut headers), 3);
+    let mut values: Vec<_> = headers.get_all("x-****************").iter().collect();
+    values.sort();
+    assert_eq!(values, ["1", "2", "3"]);
+    assert_eq!(headers.keys_len(), 1);
+}
+
+/// SEC-13: ordinary names are no secrets, even where somebody's secret is an ordinary word.
+#[test]
+fn innocent_names_stay() {
+    for (secret, name) in [("request", "x-request-id"), (NAMEABLE, "x-tok.secret+api"), ("SECRETs0", "x-secret")] {
+        assert_eq!(masked_field(secret, name).0, name);
+    }
+    assert_eq!(masked_field("requests", "x-requests-left").0, "x-********-left");
+}
+
+/// RFC 9112 section 6.2: a length that happens to be the secret still says where the body ends.
+#[test]
+fn the_length_of_a_body_is_never_masked() {
+    let mut headers = HeaderMap::new();
+    for name in ["content-length", "x-length"] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1234"));
+    }
+    assert_eq!(masks(&["1234"]).mask_headers(&mut headers), 1);
+    assert_eq!(
+        (&headers["content-length"], &headers["x-length"]),
+        (&"1234".parse().unwrap(), &"****".parse().unwrap())
+    );
 }
 
 /// SEC-13: with several secrets, every byte that lies in a spelling of any of them is masked.
@@ -366,6 +443,28 @@ proptest! {
         let mut headers = HeaderMap::from_iter([(http::header::ETAG, value)]);
         masks(&[&secret]).mask_headers(&mut headers);
         prop_assert_eq!(headers[http::header::ETAG].as_bytes(), expected);
+    }
+
+    /// SEC-13: no decoding of what is left of a name holds the secret, in any case.
+    #[test]
+    fn names_are_masked_like_bodies(
+        secret in "[A-Za-z0-9._~+-]{8,60}",
+        filler in "[a-zA-Z-]{0,12}",
+        choices in prop::collection::vec(2u8..8, 1..9),
+        base64 in prop::option::of((0usize..4, Just(true))),
+    ) {
+        let spelling = spelling_of(&secret, &choices, base64);
+        let (masked, _) = masked_field(&secret, &format!("{filler}{spelling}{filler}"));
+        let decoded = decode(masked.as_bytes(), false, true).to_ascii_lowercase();
+        let looked_for = match base64 {
+            None => secret.to_ascii_lowercase(),
+            // Those characters that hold nothing but bits of the secret.
+            Some((before, _)) => {
+                let whole = URL_SAFE_NO_PAD.encode(format!("{}{secret}", "u".repeat(before))).to_ascii_lowercase();
+                whole[(before * 8).div_ceil(6)..(before + secret.len()) * 8 / 6].to_owned()
+            }
+        };
+        prop_assert!(!holds(&decoded, &looked_for), "{} of {}{}{}", masked, filler, spelling, filler);
     }
 
     /// SEC-13: a text in which no decoding holds the secret is not touched, however close it comes.
