@@ -12,7 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access_log::Record;
-use super::redact::Redactor;
+use super::redact::{self, Redactor, Unscannable};
 use super::source::Source;
 use super::trailers;
 use crate::listener::AnswerBody;
@@ -153,19 +153,19 @@ impl Content {
         redactor: Option<Redactor>,
         masks: Option<Arc<Masks>>,
         headers: &HeaderMap,
-    ) -> Content {
-        match (source.into_ready(), redactor) {
+    ) -> Result<Content, Unscannable> {
+        Ok(match (source.into_ready(), redactor) {
             (Ok(data), _) if data.is_empty() => Content::Empty,
             (Ok(data), None) => Content::Ready(data),
-            (Ok(data), Some(redactor)) => Content::Ready(redactor.whole(data)),
+            (Ok(data), Some(redactor)) => Content::Ready(redactor.whole(data)?),
             (Err(source), redactor) => {
                 let left = content_length(headers);
                 Content::Streamed(Box::new(Streamed { source, redactor, masks, trailers: None, ended: false, left }))
             }
-        }
+        })
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerBodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Content::Streamed(streamed) => streamed.poll_frame(cx),
             Content::Ready(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -179,7 +179,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl Streamed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerBodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             if let Some(trailers) = self.trailers.take() {
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -188,11 +188,11 @@ impl Streamed {
                 return Poll::Ready(None);
             }
             match ready!(self.source.poll_frame(cx)) {
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(Broken::Upstream(error)))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let data = match &mut self.redactor {
-                            Some(redactor) => redactor.pass(data),
+                            Some(redactor) => redactor.pass(data).map_err(Broken::Unscannable)?,
                             None => data,
                         };
                         if !data.is_empty() {
@@ -223,6 +223,9 @@ impl Streamed {
         self.ended = true;
         self.trailers = trailers.and_then(|mut trailers| {
             trailers::clean(&mut trailers);
+            if self.redactor.is_some() {
+                redact::remove_digests(&mut trailers);
+            }
             if let Some(masks) = &self.masks {
                 masks.mask_headers(&mut trailers);
             }
@@ -251,6 +254,22 @@ impl Streamed {
             hint.set_lower(hint.lower() + held);
         }
         hint
+    }
+}
+
+/// Why an upstream's body does not come to its end.
+#[derive(Debug)]
+enum Broken {
+    Upstream(AnswerBodyError),
+    Unscannable(Unscannable),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Broken::Upstream(error) => error.fmt(f),
+            Broken::Unscannable(error) => error.fmt(f),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ use forward::{Outbound, Received};
 use location::Place;
 use own::Own;
 use present::Present;
-use redact::{Judgement, Redactor};
+use redact::{Judgement, Redactor, Unscannable};
 use survey::Survey;
 use target::{Authority, Target};
 
@@ -313,7 +313,8 @@ fn relay(
             scanner.map(|scanner| Redactor::new(scanner, record.request_name())),
             masks,
             &headers,
-        ),
+        )
+        .map_err(|Unscannable| Failure::EncodedAnswer)?,
     };
     let mut response = Response::new(content);
     *response.status_mut() = status;

@@ -17,15 +17,20 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// Textual types that are neither `text/*` nor end in `+json` or `+xml`.
-const SCANNED: [&str; 8] = [
-    "application/json",
-    "application/xml",
+/// How the textual types begin that have relatives: AWS, for one, speaks `application/x-amz-json-1.1`.
+const SCANNED_BEGINNINGS: [&str; 5] =
+    ["text/", "application/json", "application/x-json", "application/x-amz-json", "application/xml"];
+
+/// How they end. RFC 8091 has `+json-seq`.
+const SCANNED_ENDINGS: [&str; 3] = ["+json", "+xml", "+json-seq"];
+
+/// The other ones.
+const SCANNED: [&str; 6] = [
     "application/x-www-form-urlencoded",
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
-    "application/json-seq",
+    "application/x-jsonlines",
     "multipart/form-data",
 ];
 
@@ -48,6 +53,10 @@ const CHARSETS_UNSCANNABLE: [&str; 16] = [
     "ibm037",
     "ibm1047",
 ];
+
+/// What a text in UTF-16 or UTF-32 begins with, if it says so. Readers believe it whatever `charset` says.
+const WIDE_MARKS: [&[u8]; 3] = [b"\xfe\xff", b"\xff\xfe", b"\0\0\xfe\xff"];
+const MARK_BYTES_MAX: usize = 4;
 
 /// What is to be done with an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,14 +142,13 @@ fn hides_ascii(content_type: &HeaderValue) -> bool {
 }
 
 fn is_scanned(media_type: &[u8]) -> bool {
-    let begins = |with: &[u8]| media_type.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    let ends = |with: &[u8]| {
+    let begins = |with: &&str| media_type.get(..with.len()).is_some_and(|it| it.eq_ignore_ascii_case(with.as_bytes()));
+    let ends = |with: &&str| {
         let end = media_type.len().checked_sub(with.len()).map(|at| &media_type[at..]);
-        end.is_some_and(|end| end.eq_ignore_ascii_case(with))
+        end.is_some_and(|end| end.eq_ignore_ascii_case(with.as_bytes()))
     };
-    begins(b"text/")
-        || ends(b"+json")
-        || ends(b"+xml")
+    SCANNED_BEGINNINGS.iter().any(begins)
+        || SCANNED_ENDINGS.iter().any(ends)
         || SCANNED.iter().any(|scanned| media_type.eq_ignore_ascii_case(scanned.as_bytes()))
 }
 
@@ -149,28 +157,41 @@ fn is_scanned(media_type: &[u8]) -> bool {
 pub(super) struct Redactor {
     scanner: Scanner,
     held: u64,
+    beginning: Beginning,
     /// Whose answer it is.
     request: RequestName,
 }
 
+/// What a body begins with, as far as it has come.
+#[derive(Debug, Default)]
+struct Beginning {
+    bytes: [u8; MARK_BYTES_MAX],
+    come: usize,
+}
+
+/// The body turned out to be one in which a secret would not be recognised.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unscannable;
+
 impl Redactor {
     pub(super) fn new(scanner: Scanner, request: RequestName) -> Self {
-        Redactor { scanner, held: 0, request }
+        Redactor { scanner, held: 0, beginning: Beginning::default(), request }
     }
 
     /// The next bytes that can be passed on, masked; possibly none yet.
-    pub(super) fn pass(&mut self, bytes: Bytes) -> Bytes {
+    pub(super) fn pass(&mut self, bytes: Bytes) -> Result<Bytes, Unscannable> {
+        self.beginning.add(&bytes)?;
         let taken = bytes.len() as u64;
         let passed = self.scanner.push(bytes);
         self.held = (self.held + taken).saturating_sub(passed.len() as u64);
-        passed
+        Ok(passed)
     }
 
     /// A whole body, masked.
-    pub(super) fn whole(mut self, bytes: Bytes) -> Bytes {
-        let passed = self.pass(bytes);
+    pub(super) fn whole(mut self, bytes: Bytes) -> Result<Bytes, Unscannable> {
+        let passed = self.pass(bytes)?;
         let last = self.finish();
-        if last.is_empty() { passed } else { [passed, last].concat().into() }
+        Ok(if last.is_empty() { passed } else { [passed, last].concat().into() })
     }
 
     /// What was held back, at the body's end.
@@ -186,6 +207,25 @@ impl Redactor {
     /// Bytes that it holds back.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held
+    }
+}
+
+impl Beginning {
+    fn add(&mut self, bytes: &[u8]) -> Result<(), Unscannable> {
+        if self.come == MARK_BYTES_MAX {
+            return Ok(());
+        }
+        let more = bytes.len().min(MARK_BYTES_MAX - self.come);
+        self.bytes[self.come..self.come + more].copy_from_slice(&bytes[..more]);
+        self.come += more;
+        let begun = &self.bytes[..self.come];
+        if WIDE_MARKS.iter().any(|mark| begun.starts_with(mark)) { Err(Unscannable) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Display for Unscannable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the credential cannot be masked in UTF-16 or UTF-32 (redact_bodies = false lets it pass)")
     }
 }
 
@@ -214,6 +254,10 @@ mod tests {
             "image/svg+xml",
             "application/x-www-form-urlencoded",
             "application/x-ndjson",
+            "application/json-seq",
+            "application/x-amz-json-1.1",
+            "Application/Geo+JSON-Seq",
+            "application/xml-dtd",
             "garbage",
             "",
             // What cannot be read may mean anything.
@@ -224,7 +268,7 @@ mod tests {
             "/png",
             "image/",
         ];
-        assert_eq!(scanned.len(), 17);
+        assert_eq!(scanned.len(), 21);
         for media_type in scanned {
             assert_eq!(judged(200, &[("content-type", media_type)]), Judgement::Scan, "{media_type}");
         }
@@ -269,6 +313,29 @@ mod tests {
         // Not a charset of its own.
         assert_eq!(judged(200, &[("content-type", "text/plain; x-charset=utf-16")]), Judgement::Scan);
         assert_eq!(judged(200, &[("content-type", "image/png; x=\"a,b\"")]), Judgement::Pass);
+    }
+
+    /// SEC-13: a text that says by its first bytes that it hides ASCII is recognised, wherever it is cut.
+    #[test]
+    fn byte_order_marks_are_recognised() {
+        let table: [(&[u8], bool); 9] = [
+            (b"\xfe\xff\0{\0}", true),
+            (b"\xff\xfe{\0}\0", true),
+            (b"\xff\xfe\0\0{\0\0\0", true),
+            (b"\0\0\xfe\xff\0\0\0{", true),
+            (b"\xef\xbb\xbf{}", false),
+            (b"{\"\xfe\xff\": 1}", false),
+            (b"\xff", false),
+            (b"\0\0\xfe", false),
+            (b"", false),
+        ];
+        for (text, marked) in table {
+            for at in 0..=text.len() {
+                let mut beginning = Beginning::default();
+                let found = [&text[..at], &text[at..]].iter().any(|piece| beginning.add(piece).is_err());
+                assert_eq!(found, marked, "{} cut at {at}", text.escape_ascii());
+            }
+        }
     }
 
     /// SEC-13: digests go, ETag stays.

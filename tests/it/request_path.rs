@@ -122,6 +122,27 @@ fn an_encoded_text_is_refused_unless_the_route_lets_it_pass() {
     assert_eq!(upstream.request().headers.get("accept-encoding"), Some("gzip"));
 }
 
+/// SEC-13, SEC-33: a text that turns out to be UTF-16 is refused; one that has begun already is cut off.
+#[test]
+fn a_text_with_a_wide_byte_order_mark_does_not_pass() {
+    let (_endpoint, upstream, proxy) = setup("");
+    let fields = [("Content-Type", "text/xml; charset=utf-8")];
+    upstream.script([
+        Reply::answer(200, &fields, b"\xff\xfe<\0a\0/\0>\0"),
+        Reply::custom(|_, connection| {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            write!(connection.stream(), "{head}1\r\n")?;
+            connection.stream().write_all(b"\xfe\r\n7\r\n\xff\0a\0b\0c\r\n0\r\n\r\n")
+        }),
+    ]);
+    let problem = assert_problem(&proxy.get("/api/x"), 502);
+    assert_eq!(problem["type"], "urn:attache:problem:encoded_answer");
+    let mut client = proxy.connect();
+    client.write_request("GET", "/api/x", &[], b"");
+    let broken = client.read_answer("GET").expect_err("it has no end");
+    assert!(!matches!(broken.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "it goes on: {broken}");
+}
+
 /// SEC-13: an echoed token is masked across chunk borders, in headers and in trailers, and in their names; lengths hold,
 /// digests go.
 #[test]
@@ -133,8 +154,8 @@ fn an_echoed_token_is_masked_wherever_it_stands() {
         write!(
             connection.stream(),
             "HTTP/1.1 200 OK\r\nX-Echo: <{token}>\r\nX-{token}: 1\r\nDigest: sha-256=x\r\nETag: \"e\"\r\n\
-             Trailer: X-End, {token}\r\nTransfer-Encoding: chunked\r\n\r\n\
-             8\r\n[{begin}\r\n{:x}\r\n{end}]\r\n0\r\nX-End: {token}\r\n{token}: 2\r\n\r\n",
+             Trailer: X-End, {token}, Repr-Digest\r\nTransfer-Encoding: chunked\r\n\r\n\
+             8\r\n[{begin}\r\n{:x}\r\n{end}]\r\n0\r\nX-End: {token}\r\n{token}: 2\r\nRepr-Digest: x\r\n\r\n",
             end.len() + 1
         )
     })]);
@@ -145,6 +166,7 @@ fn an_echoed_token_is_masked_wherever_it_stands() {
     assert_eq!(answer.headers.get(&format!("x-{stars}")), Some("1"));
     assert_eq!(answer.trailers.get("x-end"), Some(stars.as_str()));
     assert_eq!(answer.trailers.get(&stars), Some("2"));
+    assert_eq!(answer.trailers.get("repr-digest"), None);
     assert_eq!((answer.headers.get("digest"), answer.headers.get("etag")), (None, Some("\"e\"")));
 }
 
