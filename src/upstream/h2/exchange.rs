@@ -174,6 +174,15 @@ fn plain(kind: ExchangeErrorKind, text: String) -> Failure {
     Failure { kind, text, nothing_sent: false, closed_before_answer: false }
 }
 
+/// In our words: h2's own quote what the upstream says with its GOAWAY, in which it may repeat what it was sent.
+fn describe(cause: &::h2::Error) -> String {
+    match cause.reason() {
+        Some(reason) if cause.is_remote() => format!("the upstream ended it: {reason}"),
+        Some(reason) => format!("it had to be ended: {reason}"),
+        None => cause.to_string(),
+    }
+}
+
 /// What an error means. A request that was refused, or came after the last one that a closing upstream says it has
 /// seen, was not processed (RFC 9113 sections 6.8 and 8.7): it can be sent again, whatever it is.
 fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) -> Failure {
@@ -186,7 +195,7 @@ fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) 
     });
     let bad = cause.is_some_and(|cause| !cause.is_remote() && !cause.is_io() && cause.reason().is_some());
     let kind = if bad && !unsent { ExchangeErrorKind::BadAnswer } else { ExchangeErrorKind::Closed };
-    let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    let why = cause.map_or_else(|| error.to_string(), describe);
     Failure {
         kind,
         text: format!("the HTTP/2 stream broke before the answer: {why}"),

@@ -225,6 +225,26 @@ fn a_request_that_a_closing_upstream_did_not_see_has_sent_nothing() {
     });
 }
 
+/// SEC-13: what an upstream says when it closes may be what it was sent, and is not quoted.
+#[test]
+fn the_words_of_a_closing_upstream_are_not_repeated() {
+    with_http2(|rig| async move {
+        let peer = async {
+            let (mut stream, _) = rig.listener.accept().await.unwrap();
+            let mut sink = vec![0; 1 << 16];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut sink).await.unwrap();
+            // The last stream is 0, the reason ENHANCE_YOUR_CALM.
+            let frames = b"\0\0\0\x04\0\0\0\0\0\0\0\x10\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0bBearer s";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, frames).await.unwrap();
+            while !matches!(tokio::io::AsyncReadExt::read(&mut stream, &mut sink).await, Ok(0) | Err(_)) {}
+        };
+        let (answer, ()) = tokio::join!(rig.get(), peer);
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind, ExchangeErrorKind::Closed);
+        assert!(error.text.contains("the upstream ended it") && !error.text.contains("Bearer"), "{error:?}");
+    });
+}
+
 /// SEC-33: a stream that is reset within its answer is an error.
 #[test]
 fn a_reset_within_an_answer_is_an_error() {
