@@ -90,6 +90,14 @@ impl Credential {
         }
     }
 
+    /// Whether what it attaches is looked for in answers' bodies, as far as that is known before there is a token.
+    pub fn concerns_bodies(&self) -> bool {
+        match self {
+            Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
+            Credential::Token(_) => true,
+        }
+    }
+
     /// What to attach, at once if that is possible: the hot path. `now`: as the request has read it already.
     pub fn ready(&self, now: Boot) -> Option<Attachment> {
         match self {

@@ -183,7 +183,7 @@ impl Outbound<'_> {
             && self.headers.contains_key(RANGE)
             && self.route.config.redact_bodies
             && redact::judge(received.status, &received.headers, received.present) == Judgement::Partial
-            && received.masks.as_ref().is_some_and(|masks| masks.scanner().is_some())
+            && received.masks.as_ref().is_some_and(|masks| masks.concern_bodies())
     }
 
     /// Asks once more without `Range`. A range is optional to grant (RFC 9110 section 14.2), so the whole is a valid answer.

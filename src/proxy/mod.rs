@@ -227,7 +227,7 @@ fn credential_headers(route: &Route) -> &[http::HeaderName] {
 
 /// What we ourselves say to the upstream, before the credential.
 fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &Client, authority: &Authority) {
-    if route.config.redact_bodies && route.credential.is_some() {
+    if route.config.redact_bodies && route.credential.as_ref().is_some_and(|credential| credential.concerns_bodies()) {
         own.ask_for_identity();
     }
     if route.config.upstream.forwarded {

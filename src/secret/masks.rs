@@ -91,9 +91,14 @@ impl Masks {
         changed
     }
 
+    /// Whether a secret is long enough to be looked for in bodies.
+    pub fn concern_bodies(&self) -> bool {
+        !self.long.is_empty()
+    }
+
     /// A scanner for one body, or `None` if no secret is long enough to be looked for in bodies.
     pub fn scanner(self: &Arc<Self>) -> Option<Scanner> {
-        (!self.long.is_empty()).then(|| Scanner::new(self.clone()))
+        self.concern_bodies().then(|| Scanner::new(self.clone()))
     }
 
     fn mask_name(&self, name: &HeaderName) -> Option<HeaderName> {

@@ -279,17 +279,33 @@ fn a_route_edits_headers_in_both_directions() {
     assert_eq!(upstream.request().bearer(), Some("demo-access-token-000001"));
 }
 
-/// SEC-10, SEC-12: a key in the query replaces the client's own in every spelling, and is masked where it comes back.
-#[test]
-fn a_key_in_the_query_is_attached_once_and_masked() {
-    let upstream = Upstream::open();
-    let toml = format!(
+/// A proxy.toml with a key that is attached in the query.
+fn key_in_query(upstream: &Upstream) -> String {
+    format!(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\n[credentials.maps.api_key]\nquery = \"key\"\nvalue = {{ env = \"SECRET\" }}\n\
          [upstreams.maps]\nurl = \"{}\"\ncredential = \"maps\"\n\
          [[routes]]\npath = \"/maps/{{*rest}}\"\nupstream = \"maps\"\nclients = \"anyone\"\n",
         upstream.url()
-    );
-    let proxy = Proxy::start(&toml);
+    )
+}
+
+/// SEC-13: an unencoded answer is asked for only where the secret is long enough to be looked for in it.
+#[test]
+fn encodings_are_the_clients_where_nothing_is_scanned() {
+    let upstream = Upstream::open();
+    for (secret, asked) in [("of fifteen byte", "gzip"), ("of sixteen bytes", "identity")] {
+        let proxy = Proxy::start_with(&key_in_query(&upstream), &[("SECRET", secret)]);
+        assert_eq!(proxy.send("GET", "/maps/a", &[("Accept-Encoding", "gzip")], b"").status, 200);
+        let request = upstream.requests().pop().unwrap();
+        assert_eq!(request.headers.all("accept-encoding"), [asked], "{secret}");
+    }
+}
+
+/// SEC-10, SEC-12: a key in the query replaces the client's own in every spelling, and is masked where it comes back.
+#[test]
+fn a_key_in_the_query_is_attached_once_and_masked() {
+    let upstream = Upstream::open();
+    let proxy = Proxy::start(&key_in_query(&upstream));
     upstream.script([Reply::custom(|request, connection| {
         write!(connection.stream(), "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", request.target)
     })]);
