@@ -54,7 +54,12 @@ impl Fixed {
     /// The value as it is, in a header or in the query.
     pub(super) fn api_key(place: &ApiKeyPlace, value: &Secret) -> Self {
         match place {
-            ApiKeyPlace::Header(name) => Fixed::header(name.clone(), value, &[value]),
+            ApiKeyPlace::Header(name) => {
+                // `Token KEY` and its like: an upstream may echo the key without its scheme (RFC 9110 section 11.4).
+                let key = value.expose().split_once(' ').map(|(_scheme, key)| Secret::new(key.trim_start()));
+                let secrets: Vec<_> = [Some(value), key.as_ref()].into_iter().flatten().collect();
+                Fixed::header(name.clone(), value, &secrets)
+            }
             ApiKeyPlace::Query(name) => {
                 let encoded = |text| utf8_percent_encode(text, NOT_UNRESERVED);
                 let pair = Secret::new(format!("{}={}", encoded(name), encoded(value.expose())));
@@ -159,6 +164,10 @@ mod tests {
             headers.insert("x-echo", HeaderValue::from_str(echoed).unwrap());
             assert_eq!(basic.masks().mask_headers(&mut headers), 1, "{echoed}");
         }
+        let with_scheme = Secret::new(format!("Token {password}"));
+        let with_scheme = Fixed::api_key(&ApiKeyPlace::Header(AUTHORIZATION), &with_scheme);
+        let mut headers = http::HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(password))]);
+        assert_eq!(with_scheme.masks().mask_headers(&mut headers), 1, "without its scheme, too");
         let query = Fixed::api_key(&ApiKeyPlace::Query("key".into()), &Secret::new(password));
         let printed = format!("{:?} {:?}", basic.place, query.place);
         assert!(!printed.contains(password) && !printed.contains(&pair), "{printed}");
