@@ -14,7 +14,6 @@ use http_body::{Body, Frame, SizeHint};
 use super::access_log::Record;
 use super::redact::{self, Redactor, Unscannable};
 use super::source::Source;
-use super::trailers;
 use crate::listener::AnswerBody;
 use crate::metrics::Fault;
 use crate::secret::Masks;
@@ -222,7 +221,6 @@ impl Streamed {
     fn end_with(&mut self, trailers: Option<HeaderMap>) {
         self.ended = true;
         self.trailers = trailers.and_then(|mut trailers| {
-            trailers::clean(&mut trailers);
             if self.redactor.is_some() {
                 redact::remove_digests(&mut trailers);
             }

@@ -154,7 +154,7 @@ fn escapes_in_lower_case(name: &[u8]) -> Vec<u8> {
     for at in 0..text.len().saturating_sub(2) {
         if let [b'%', high @ (b'4' | b'5'), low] = text[at..at + 3]
             && let Some(low) = char::from(low).to_digit(16)
-            && (b'A'..=b'Z').contains(&((high - b'0') << 4 | low as u8))
+            && ((high - b'0') << 4 | low as u8).is_ascii_uppercase()
         {
             text[at + 1] += 2;
         }

@@ -13,6 +13,7 @@ mod pool;
 mod probe;
 mod resolve;
 mod tls;
+mod trailers;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use connect::{ConnectError, Connection, Connector, Target};
 pub use pool::{Pool, PoolStats};
 pub use probe::Probed;
 pub use resolve::{FixedNames, Names};
+pub use trailers::is_trailer_allowed;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 
 use super::replay::{COPY_BYTES_MAX, Copy, ReplayBudget};
 use crate::clock::Ticker;
-use crate::upstream::h1::is_trailer_forbidden;
+use crate::upstream::trailers::is_trailer_allowed;
 
 /// A client's body, what was kept of it, and how far an attempt to send it has come.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Reader {
     fn put_aside(&mut self, trailers: HeaderMap) {
         let mut kept = HeaderMap::new();
         for (name, value) in &trailers {
-            if !is_trailer_forbidden(name) && !self.stripped.contains(name) {
+            if is_trailer_allowed(name) && !self.stripped.contains(name) {
                 kept.append(name, value.clone());
             }
         }

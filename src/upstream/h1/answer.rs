@@ -11,10 +11,10 @@ use http_body::Frame;
 use super::chunked::{Chunked, Step};
 use super::exchange::Answered;
 use super::head::{Framing, Persistence};
-use super::is_trailer_forbidden;
 use super::wire::Wire;
 use crate::upstream::body::{AnswerBody, AnswerBodyError};
 use crate::upstream::pool::Pool;
+use crate::upstream::trailers::strip;
 
 /// What a connection needs to find its way home once its answer is complete.
 #[derive(Debug)]
@@ -201,13 +201,4 @@ enum Taken {
     /// The end, and what came with it.
     End(Option<Frame<Bytes>>),
     Incomplete,
-}
-
-/// Framing and the like has no business in a trailer section. `None`: nothing is left.
-pub(in crate::upstream) fn strip(mut trailers: HeaderMap) -> Option<HeaderMap> {
-    let forbidden: Vec<_> = trailers.keys().filter(|name| is_trailer_forbidden(name)).cloned().collect();
-    for name in forbidden {
-        trailers.remove(name);
-    }
-    (!trailers.is_empty()).then_some(trailers)
 }

@@ -92,53 +92,6 @@ fn usual(line: &[u8]) -> Option<(HeaderName, usize)> {
     }
 }
 
-/// Whether a field must not stand in a trailer section: framing, routing, credentials and control (RFC 9110 section
-/// 6.5.1), and names with `_`, which some servers read as `-`.
-pub(in crate::upstream) fn is_trailer_forbidden(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "transfer-encoding"
-            | "content-length"
-            | "trailer"
-            | "te"
-            | "host"
-            | "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "upgrade"
-            | "expect"
-            | "max-forwards"
-            | "forwarded"
-            | "via"
-            | "authorization"
-            | "www-authenticate"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "authentication-info"
-            | "x-api-key"
-            | "cookie"
-            | "set-cookie"
-            | "content-encoding"
-            | "content-type"
-            | "content-range"
-            | "cache-control"
-            | "range"
-            | "pragma"
-            | "age"
-            | "date"
-            | "expires"
-            | "location"
-            | "retry-after"
-            | "vary"
-            | "x-original-url"
-            | "x-rewrite-url"
-    ) || name.starts_with("if-")
-        || name.starts_with("x-forwarded-")
-        || name.contains('_')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

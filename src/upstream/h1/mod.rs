@@ -13,10 +13,9 @@ mod piece;
 mod upload;
 mod wire;
 
-pub(super) use answer::{Home, Streaming, receive, strip};
+pub(super) use answer::{Home, Streaming, receive};
 pub(super) use encode::{is_ours_to_write, safe_target};
 pub(super) use exchange::{Failure, Outgoing, exchange};
-pub(super) use fields::is_trailer_forbidden;
 pub(super) use head::{FIELDS_MAX, HEAD_BYTES_MAX};
 pub(super) use wire::{Origin, Wire};
 

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::link::Entered;
 use crate::clock::{Deadline, Ticker};
 use crate::upstream::body::{AnswerBodyError, ClientBodyError, SharedBody};
-use crate::upstream::h1::strip;
+use crate::upstream::trailers::strip;
 
 /// A request's body as hyper takes it.
 #[derive(Debug)]
