@@ -14,6 +14,7 @@ mod probe;
 mod resolve;
 mod tls;
 mod trailers;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -14,6 +13,7 @@ use super::wire::Wire;
 use crate::config::UpstreamTimeouts;
 use crate::upstream::body::OutgoingBody;
 use crate::upstream::pool::Pool;
+use crate::upstream::waiting::Waiting;
 use crate::upstream::{ExchangeErrorKind, OutgoingHead};
 
 /// The most interim answers to one request, and what they may add up to: a flood of them is otherwise endless.
@@ -97,18 +97,11 @@ struct Attempt<'a> {
     interim_bytes: usize,
     /// Writing failed: why. What the upstream said before it closed is still read.
     broken: Option<io::Error>,
+    /// What the deadline waits for.
     waiting: Option<Waiting>,
     /// What the connection had taken when the deadline was last set.
     sent: u64,
     answer_began: bool,
-}
-
-/// What the deadline waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Client,
-    Upload,
-    FirstByte,
 }
 
 struct Trouble {
@@ -132,12 +125,16 @@ impl Attempt<'_> {
             self.wire.deadline.clear();
             return Poll::Ready(head);
         }
+        let patience = waiting.patience(self.body.idle(), self.timeouts);
         if self.waiting != Some(waiting) || self.sent != self.wire.sent {
             self.waiting = Some(waiting);
             self.sent = self.wire.sent;
-            self.wire.deadline.set(self.patience(waiting));
+            self.wire.deadline.set(patience);
         }
-        self.wire.deadline.poll_expired(cx).map(|()| Err(expired(waiting, self.patience(waiting))))
+        self.wire.deadline.poll_expired(cx).map(|()| {
+            let (kind, text) = waiting.expired(patience);
+            Err(Trouble { kind, text })
+        })
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Waiting, Trouble> {
@@ -209,23 +206,6 @@ impl Attempt<'_> {
         let when = if self.answer_began { "within the answer's head" } else { "before the answer" };
         Trouble { kind: ExchangeErrorKind::Closed, text: format!("the connection broke {when}: {how}") }
     }
-
-    fn patience(&self, waiting: Waiting) -> Duration {
-        match waiting {
-            Waiting::Client => self.body.idle(),
-            Waiting::Upload => self.timeouts.idle,
-            Waiting::FirstByte => self.timeouts.first_byte,
-        }
-    }
-}
-
-fn expired(waiting: Waiting, patience: Duration) -> Trouble {
-    let (kind, what) = match waiting {
-        Waiting::Client => (ExchangeErrorKind::ClientBodyTimeout, "the client sent nothing of its body"),
-        Waiting::Upload => (ExchangeErrorKind::FirstByteTimeout, "the upstream took nothing of the body"),
-        Waiting::FirstByte => (ExchangeErrorKind::FirstByteTimeout, "the upstream sent no complete head"),
-    };
-    Trouble { kind, text: format!("{what} for {patience:?}") }
 }
 
 const _: () = assert!(INTERIM_BYTES_MAX >= HEAD_BYTES_MAX);

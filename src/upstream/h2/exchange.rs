@@ -16,6 +16,7 @@ use crate::config::UpstreamTimeouts;
 use crate::upstream::ExchangeErrorKind;
 use crate::upstream::body::{AnswerBody, ClientBodyError, OutgoingBody};
 use crate::upstream::h1::{FIELDS_MAX, Failure, Outgoing, safe_target};
+use crate::upstream::waiting::Waiting;
 
 /// What an exchange came to.
 type Parts = (http::StatusCode, HeaderMap, AnswerBody);
@@ -123,13 +124,6 @@ struct Patience<'a> {
     seen: Option<(Waiting, u64)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Client,
-    Upload,
-    FirstByte,
-}
-
 impl Patience<'_> {
     fn now(&self) -> (Waiting, u64) {
         match self.upload {
@@ -152,21 +146,13 @@ impl Patience<'_> {
     }
 
     fn of(&self, waiting: Waiting) -> Duration {
-        match waiting {
-            Waiting::Client => self.client,
-            Waiting::Upload => self.timeouts.idle,
-            Waiting::FirstByte => self.timeouts.first_byte,
-        }
+        waiting.patience(self.client, self.timeouts)
     }
 
     fn expired(&self) -> Failure {
         let waiting = self.now().0;
-        let (kind, what) = match waiting {
-            Waiting::Client => (ExchangeErrorKind::ClientBodyTimeout, "the client sent nothing of its body"),
-            Waiting::Upload => (ExchangeErrorKind::FirstByteTimeout, "the upstream took nothing of the body"),
-            Waiting::FirstByte => (ExchangeErrorKind::FirstByteTimeout, "the upstream sent no complete head"),
-        };
-        plain(kind, format!("{what} for {:?}", self.of(waiting)))
+        let (kind, text) = waiting.expired(self.of(waiting));
+        plain(kind, text)
     }
 }
 
