@@ -151,6 +151,7 @@ async fn count_connections(pool: Rc<Pool>, metrics: Arc<WorkerMetrics>) {
     loop {
         interval.tick().await;
         let stats = pool.stats();
+        metrics.upstream_connections_opened.add(stats.opened - last.opened);
         metrics.upstream_connections_reused.add(stats.reused - last.reused);
         metrics.upstream_connections_idle.store(stats.idle as u64, Ordering::Relaxed);
         last = stats;

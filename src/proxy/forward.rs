@@ -123,9 +123,6 @@ impl Outbound<'_> {
                 Err(error) => return Err(Failure::Exchange(error)),
             }
         };
-        if !answer.reused {
-            self.worker.metrics.upstream_connections_opened.add(1);
-        }
         self.record.connect += answer.connect;
         Ok(Received {
             status: answer.status,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Answer, DEADLINE, Grant, Proxy, TokenEndpoint, Upstream, one_route};
+use attache::clock::{Clock as _, SystemClock};
+
+use crate::support::{Answer, DEADLINE, Grant, Proxy, Reply, TokenEndpoint, Upstream, one_route};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[server]";
 
@@ -96,4 +98,19 @@ fn clients_learn_nothing_of_what_a_token_endpoint_says() {
     assert!(!text.contains("10.1.2.3") && !text.contains("127.0.0.1"), "{text}");
     let status = proxy.admin("/status").text();
     assert!(status.contains("10.1.2.3"), "operators learn it: {status}");
+}
+
+/// A connection counts once it is opened, whether it brings an answer or not. The count is a moment behind.
+#[test]
+fn connections_that_brought_no_answer_are_counted_too() {
+    let (_endpoint, upstream, proxy) = setup("");
+    upstream.script((0..3).map(|_| Reply::RawThenClose(Vec::new())));
+    for _ in 0..3 {
+        assert_eq!(proxy.send("POST", "/api/x", &[], b"once").status, 502);
+    }
+    assert_eq!(upstream.connections(), 3);
+    let deadline = SystemClock.now().after(DEADLINE);
+    while count(&proxy.admin("/metrics"), "attache_upstream_connections_opened_total") < 3 {
+        assert!(SystemClock.now() < deadline, "{}", proxy.admin("/metrics").text());
+    }
 }
