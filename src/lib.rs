@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod demo;
+pub mod descriptors;
 pub mod listener;
 pub mod metrics;
 pub mod proxy;

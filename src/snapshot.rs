@@ -14,6 +14,7 @@ use crate::client_auth::{ClientAuth, KeyDigest};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::credential::{self, Credential, DiscoveryCache};
+use crate::descriptors::Places;
 use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
 use crate::token::{Identity, TokenCache};
@@ -28,6 +29,8 @@ pub struct Living {
     pub discoveries: Arc<DiscoveryCache>,
     pub metrics: Arc<Metrics>,
     pub replay_budget: Arc<ReplayBudget>,
+    /// For connections to upstreams; without a bound until `app` sets one.
+    pub upstream_places: Arc<Places>,
 }
 
 /// Everything that requests need, compiled from one version of proxy.toml.
@@ -78,6 +81,7 @@ impl Living {
             discoveries: Arc::default(),
             metrics: Metrics::new(config.server.workers.get()),
             replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
+            upstream_places: Places::new(usize::MAX),
             clock,
         }
     }

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::{State, page, text};
+use crate::descriptors::Places;
 use crate::metrics::{counter, counters, gauge, gauges};
 use crate::token::CellStatus;
 use crate::upstream::ReplayBudget;
@@ -75,6 +76,7 @@ pub(super) fn metrics(state: &State) -> Response<Full<Bytes>> {
     registry.register_collector(Box::new(state.living.metrics.clone()));
     registry.register_collector(Box::new(Tokens(state.living.tokens.statuses())));
     registry.register_collector(Box::new(ReplayCopies(state.living.replay_budget.clone())));
+    registry.register_collector(Box::new(UpstreamPlaces(state.living.upstream_places.clone())));
     let mut scraped = String::with_capacity(16 << 10);
     match openmetrics::encode(&mut scraped, &registry) {
         Ok(()) => page(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", scraped),
@@ -91,6 +93,24 @@ impl Collector for ReplayCopies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         counter(&mut encoder, "attache_replay_copies_refused", "Bodies not kept for want of memory", self.0.refused())?;
         gauge(&mut encoder, "attache_replay_copies_bytes", "Bytes of bodies that are kept", self.0.used() as f64)
+    }
+}
+
+/// The connections to upstreams, as far as they share the process's file descriptors.
+#[derive(Debug)]
+struct UpstreamPlaces(Arc<Places>);
+
+impl Collector for UpstreamPlaces {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (open, refused) = (self.0.taken(), self.0.refused());
+        gauge(
+            &mut encoder,
+            "attache_upstream_connections_open",
+            "Connections to upstreams, opening ones too",
+            open as f64,
+        )?;
+        let help = "Connections to upstreams not opened for want of file descriptors";
+        counter(&mut encoder, "attache_upstream_connections_refused", help, refused)
     }
 }
 

@@ -17,7 +17,8 @@ use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, CredentialKind, Loaded, Warm};
-use crate::listener::{Admission, ReceiveMemory, Tickets, bind_alone, connections_that_fit};
+use crate::descriptors::{Places, Shares};
+use crate::listener::{ReceiveMemory, Tickets, bind_alone};
 use crate::metrics::Metrics;
 use crate::snapshot::{Living, Snapshot};
 
@@ -132,7 +133,7 @@ pub(super) struct Control {
     /// Its proxy.toml.
     pub(super) text: Arc<str>,
     pub(super) listeners: Listeners,
-    pub(super) admission: Arc<Admission>,
+    pub(super) client_places: Arc<Places>,
     pub(super) receive_memory: Arc<ReceiveMemory>,
     pub(super) tickets: Tickets,
     /// File descriptors of the process.
@@ -152,9 +153,11 @@ impl Control {
             tracing::warn!("{warning}");
         }
         let living = Living::new(&config, Arc::new(SystemClock), Handle::current());
+        let shares = Shares::of(descriptors, connections_max);
+        living.upstream_places.set_max(shares.upstreams);
         let mut control = Control {
             workers: Vec::new(),
-            admission: Admission::new(connections_that_fit(descriptors, connections_max)),
+            client_places: Places::new(shares.clients),
             receive_memory: ReceiveMemory::new(config.server.limits.h2_receive_memory_bytes_max),
             tickets: Tickets::new()?,
             descriptors,
@@ -198,7 +201,7 @@ impl Control {
             let (worker, started) = Worker::spawn(Setup {
                 index,
                 living: self.living.clone(),
-                admission: self.admission.clone(),
+                client_places: self.client_places.clone(),
                 receive_memory: self.receive_memory.clone(),
                 update,
             })

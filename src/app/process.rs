@@ -4,8 +4,7 @@ use std::panic::PanicHookInfo;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Descriptors that are needed besides two for each connection.
-const FURTHER_DESCRIPTORS: usize = 256;
+use crate::descriptors::RESERVED_DESCRIPTORS;
 
 /// Keeps secrets out of core files, and other processes of the same user out of our memory (SEC-15).
 ///
@@ -34,11 +33,11 @@ pub(super) fn raise_descriptors() -> usize {
 
 /// The warning for a limit that is too low, if it is.
 pub(super) fn descriptors_warning(descriptors: usize, connections_max: usize) -> Option<String> {
-    let wanted = connections_max.saturating_mul(2).saturating_add(FURTHER_DESCRIPTORS);
+    let wanted = connections_max.saturating_mul(2).saturating_add(RESERVED_DESCRIPTORS);
     (descriptors < wanted).then(|| {
         format!(
             "the system allows {descriptors} file descriptors, but limits.connections_max = {connections_max} wants \
-             {wanted} (two for each connection and {FURTHER_DESCRIPTORS}): fewer connections will be accepted; raise \
+             {wanted} (two for each connection and {RESERVED_DESCRIPTORS}): fewer connections will be accepted; raise \
              RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) or lower connections_max"
         )
     })

@@ -11,7 +11,8 @@ use super::essential::or_abort;
 use super::worker::{ListenerKey, ListenerUpdate, Update};
 use super::{Options, StartError, problems};
 use crate::config::{Config, Load, Loaded, Problems, load, load_text};
-use crate::listener::{self, Bound, Settings, Tickets, connections_that_fit};
+use crate::descriptors::Shares;
+use crate::listener::{self, Bound, Settings, Tickets};
 use crate::snapshot::{Living, Snapshot};
 
 /// How long a client may take nothing of what is written to it ("Limits": the stream's 120 s).
@@ -64,7 +65,9 @@ impl Control {
         let snapshot = compile(config.clone(), living.clone()).await;
         let (updates, listeners) = prepared.into_updates(workers, &snapshot, &self.settings(&config));
         let limits = &config.server.limits;
-        self.admission.set_connections_max(connections_that_fit(self.descriptors, limits.connections_max));
+        let shares = Shares::of(self.descriptors, limits.connections_max);
+        self.client_places.set_max(shares.clients);
+        self.living.upstream_places.set_max(shares.upstreams);
         self.receive_memory.set_bytes_max(limits.h2_receive_memory_bytes_max);
         for (worker, update) in self.workers.iter().zip(updates) {
             worker.apply(update).await;

@@ -195,6 +195,7 @@ fn likely_cause(kind: ExchangeErrorKind) -> Option<&'static str> {
         }
         ExchangeErrorKind::Closed => Some("does the port belong to the API? A firewall or a proxy may stand before it"),
         ExchangeErrorKind::AddressRefused
+        | ExchangeErrorKind::NoDescriptor
         | ExchangeErrorKind::EgressRefused
         | ExchangeErrorKind::Tls
         | ExchangeErrorKind::FirstByteTimeout

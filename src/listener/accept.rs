@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -18,59 +18,11 @@ use tokio::sync::oneshot;
 use super::serve::{self, AnswerBody};
 use super::{Peer, Removal, Shared};
 use crate::clock::Deadline;
+use crate::descriptors::Place;
 use crate::metrics::WorkerMetrics;
 
 /// How long a worker does not accept when it is out of descriptors or has reached its bound.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// File descriptors kept for what is neither a client's connection nor one to an upstream for it: token endpoints,
-/// configuration files, the admin listener.
-const RESERVED_DESCRIPTORS: usize = 256;
-
-/// How many connections may be open, over all workers.
-#[derive(Debug)]
-pub struct Admission {
-    open: AtomicUsize,
-    connections_max: AtomicUsize,
-}
-
-impl Admission {
-    pub fn new(connections_max: usize) -> Arc<Self> {
-        Arc::new(Admission { open: AtomicUsize::new(0), connections_max: AtomicUsize::new(connections_max) })
-    }
-
-    pub fn set_connections_max(&self, connections_max: usize) {
-        self.connections_max.store(connections_max, Ordering::Relaxed);
-    }
-
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn admit(self: &Arc<Self>) -> Option<Admitted> {
-        let admitted = Admitted(self.clone());
-        // Counted first and looked at then, so that workers that race never admit one too many.
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        (before < self.connections_max.load(Ordering::Relaxed)).then_some(admitted)
-    }
-}
-
-/// A place for one connection.
-#[derive(Debug)]
-struct Admitted(Arc<Admission>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How many connections may be accepted with this many file descriptors: each needs one more to its upstream, and
-/// some stay reserved (SEC-41).
-pub fn connections_that_fit(descriptors: usize, connections_max: usize) -> usize {
-    let fit = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(descriptors / 4);
-    connections_max.min(fit)
-}
 
 /// A listening socket of one worker.
 #[derive(Debug)]
@@ -143,9 +95,9 @@ async fn admit_and_spawn<M, S, F, B>(
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: AnswerBody,
 {
-    let admitted = loop {
-        match shared.admission.admit() {
-            Some(admitted) => break admitted,
+    let place = loop {
+        match shared.places.take() {
+            Some(place) => break place,
             None => pause.take(shared, site, "as many connections are open as may be").await,
         }
     };
@@ -155,7 +107,7 @@ async fn admit_and_spawn<M, S, F, B>(
     let tls = site.tls.borrow().clone();
     let removal = site.removal.clone();
     let answer = answerer(Peer { address, local: site.address, tls: tls.is_some() });
-    let connection = Counted::new(shared, admitted);
+    let connection = Counted::new(shared, place);
     let shared = shared.clone();
     tokio::task::spawn_local(async move {
         serve::serve(tcp, tls, removal, shared, answer).await;
@@ -166,14 +118,14 @@ async fn admit_and_spawn<M, S, F, B>(
 /// A connection as metrics see it, until this is dropped.
 struct Counted {
     metrics: Arc<WorkerMetrics>,
-    _admitted: Admitted,
+    _place: Place,
 }
 
 impl Counted {
-    fn new(shared: &Shared, admitted: Admitted) -> Self {
+    fn new(shared: &Shared, place: Place) -> Self {
         shared.metrics.connections_accepted.add(1);
         shared.metrics.connections_open.fetch_add(1, Ordering::Relaxed);
-        Counted { metrics: shared.metrics.clone(), _admitted: admitted }
+        Counted { metrics: shared.metrics.clone(), _place: place }
     }
 }
 
@@ -226,25 +178,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// SEC-41: descriptors stay for upstreams and token endpoints, whatever `connections_max` says.
-    #[test]
-    fn descriptors_are_left_for_upstreams_and_tokens() {
-        let cases = [(1 << 20, 10_000, 10_000), (1024, 10_000, 384), (256, 10_000, 64), (20_256, 10_000, 10_000)];
-        for (descriptors, connections_max, fit) in cases {
-            assert_eq!(connections_that_fit(descriptors, connections_max), fit, "{descriptors} descriptors");
-        }
-    }
-
-    #[test]
-    fn places_are_given_back() {
-        let admission = Admission::new(1);
-        let first = admission.admit().unwrap();
-        assert!(admission.admit().is_none());
-        assert_eq!(admission.open(), 1, "a refused one is not counted");
-        drop(first);
-        assert!(admission.admit().is_some());
-    }
 
     #[test]
     fn only_errors_of_one_connection_are_passed_over() {

@@ -18,7 +18,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Admission, Endpoint, Site, accept_connections, connections_that_fit};
+pub use accept::{Endpoint, Site, accept_connections};
 pub use bind::{Bound, bind, bind_alone};
 pub use connections::{Connections, Removal};
 pub use http2::ReceiveMemory;
@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::clock::Ticker;
 use crate::config;
+use crate::descriptors::Places;
 use crate::metrics::WorkerMetrics;
 
 /// What is known of a connection when it is accepted.
@@ -49,7 +50,8 @@ pub struct Peer {
 pub struct Shared {
     pub ticker: Ticker,
     pub connections: Connections,
-    pub admission: Arc<Admission>,
+    /// For the connections of all workers.
+    pub places: Arc<Places>,
     pub receive_memory: Arc<ReceiveMemory>,
     pub metrics: Arc<WorkerMetrics>,
     settings: RefCell<Rc<Settings>>,
@@ -67,13 +69,13 @@ pub struct Settings {
 impl Shared {
     pub fn new(
         ticker: Ticker,
-        admission: Arc<Admission>,
+        places: Arc<Places>,
         receive_memory: Arc<ReceiveMemory>,
         metrics: Arc<WorkerMetrics>,
         settings: Settings,
     ) -> Rc<Self> {
         let settings = RefCell::new(Rc::new(settings));
-        Rc::new(Shared { ticker, connections: Connections::default(), admission, receive_memory, metrics, settings })
+        Rc::new(Shared { ticker, connections: Connections::default(), places, receive_memory, metrics, settings })
     }
 
     /// Replaces the settings for connections to come.

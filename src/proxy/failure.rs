@@ -195,6 +195,10 @@ impl Failure {
         if let Failure::NoToken { cause: TokenUnavailable::Temporarily { retry_after, .. }, .. } = self {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
         }
+        if matches!(self, Failure::Exchange(error) if error.kind == ExchangeErrorKind::NoDescriptor) {
+            // Idle connections make way within a second.
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         let allowed = match self {
             Failure::MethodNotAllowed(methods) => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "),
             // RFC 9110 section 15.5.6 wants the field; an empty one says that the resource takes no method we know of.
@@ -247,6 +251,7 @@ fn exchange_meaning(kind: ExchangeErrorKind) -> Meaning {
         ExchangeErrorKind::Resolve => meaning(S::BAD_GATEWAY, "upstream_unresolved", "The upstream's name does not resolve", "dns_error", W, Upstream),
         ExchangeErrorKind::AddressRefused => meaning(S::BAD_GATEWAY, "upstream_address_refused", "The upstream's address is not allowed", "destination_ip_prohibited", E, Proxy),
         ExchangeErrorKind::Connect => meaning(S::BAD_GATEWAY, "upstream_unreachable", "The upstream cannot be reached", "connection_refused", W, Upstream),
+        ExchangeErrorKind::NoDescriptor => meaning(S::SERVICE_UNAVAILABLE, "no_descriptor", "This proxy has no room for another connection to an upstream", "connection_limit_reached", W, Proxy),
         ExchangeErrorKind::EgressRefused => meaning(S::BAD_GATEWAY, "egress_refused", "The egress proxy refuses the connection", "proxy_configuration_error", E, Proxy),
         ExchangeErrorKind::ConnectTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to the upstream took too long", "connection_timeout", W, Upstream),
         ExchangeErrorKind::TlsTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_tls_timeout", "The upstream did not answer the TLS handshake in time", "connection_timeout", W, Upstream),
@@ -272,6 +277,9 @@ fn exchange_detail(kind: ExchangeErrorKind) -> &'static str {
         ExchangeErrorKind::AddressRefused => {
             "Its name resolves to an address that this proxy does not connect to; private = true on the upstream allows \
              private ones."
+        }
+        ExchangeErrorKind::NoDescriptor => {
+            "It may have so many file descriptors, and others are kept for tokens; raise its limit (RLIMIT_NOFILE)."
         }
         ExchangeErrorKind::ConnectTimeout => "timeouts.connect of the upstream is the limit.",
         ExchangeErrorKind::TlsTimeout => {

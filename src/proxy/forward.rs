@@ -232,6 +232,7 @@ fn is_safe_to_retry(error: &ExchangeError, method: &Method) -> bool {
         // Trying at once would bring the same, or double a wait that has already been too long.
         ExchangeErrorKind::Resolve
         | ExchangeErrorKind::AddressRefused
+        | ExchangeErrorKind::NoDescriptor
         | ExchangeErrorKind::EgressRefused
         | ExchangeErrorKind::ConnectTimeout
         | ExchangeErrorKind::TlsTimeout

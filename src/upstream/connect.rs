@@ -23,6 +23,8 @@ use super::resolve::{Name, Names, Resolver, is_allowed};
 use super::tls::TlsConfigs;
 use crate::clock::Clock;
 use crate::config::{self, CertificateAndKey, HttpUrl, HttpVersion};
+use crate::descriptors::Place;
+use race::Raced;
 
 /// Opens connections for upstreams, token endpoints and discovery. One per process and configuration of `[egress]`;
 /// names and TLS sessions outlive reloads.
@@ -75,7 +77,14 @@ pub struct Target {
 
 /// An open connection.
 #[derive(Debug)]
-pub enum Connection {
+pub struct Connection {
+    pub(super) transport: Transport,
+    /// Given back when it is closed.
+    _place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
@@ -140,43 +149,52 @@ impl Connector {
         Arc::new(Connector { shared: self.shared.clone(), egress, egress_number })
     }
 
-    /// Opens a connection within `timeout`, TLS included. Works on any runtime; resolves on the control thread.
+    /// Opens a connection within `timeout`, TLS included; its file descriptor is of the reserve. Works on any runtime;
+    /// resolves on the control thread.
     pub async fn connect(&self, target: &Target, timeout: Duration) -> Result<Connection, ConnectError> {
-        Ok(self.open(target, timeout).await?.connection)
+        Ok(self.open(target, timeout, Place::of_the_reserve()).await?.connection)
     }
 
-    pub(super) async fn open(&self, target: &Target, timeout: Duration) -> Result<Opened, ConnectError> {
+    /// The same in a place that the caller has taken.
+    pub(super) async fn open(&self, target: &Target, timeout: Duration, place: Place) -> Result<Opened, ConnectError> {
         let begin = self.shared.clock.now();
         let in_handshake = AtomicBool::new(false);
-        let opened = tokio::time::timeout(timeout, self.open_in_time(target, &in_handshake)).await;
+        let opened = tokio::time::timeout(timeout, self.open_in_time(target, place, &in_handshake)).await;
         let mut opened =
             opened.unwrap_or_else(|_| Err(not_in_time(&target.url, timeout, in_handshake.load(Ordering::Relaxed))))?;
         opened.took = self.shared.clock.now().since(begin);
         Ok(opened)
     }
 
-    async fn open_in_time(&self, target: &Target, in_handshake: &AtomicBool) -> Result<Opened, ConnectError> {
-        let (stream, address, generation) = match self.egress.proxy_for(&target.url) {
+    async fn open_in_time(
+        &self,
+        target: &Target,
+        place: Place,
+        in_handshake: &AtomicBool,
+    ) -> Result<Opened, ConnectError> {
+        let (Raced { stream, place, .. }, address, generation) = match self.egress.proxy_for(&target.url) {
             Some(proxy) => {
                 let (host, ip) = (proxy.host.as_str(), proxy.host.parse().ok());
                 // Where the proxy is, its configuration says; what a name resolves to is the proxy's to check.
-                let (mut stream, ..) = self.open_tcp(host, ip, proxy.port, None).await?;
-                proxy.tunnel(&mut stream, &target.url).await?;
-                (stream, None, 0)
+                let (mut raced, _) = self.open_tcp(host, ip, proxy.port, None, place).await?;
+                proxy.tunnel(&mut raced.stream, &target.url).await?;
+                (raced, None, 0)
             }
             None => {
                 let url = &target.url;
-                let (stream, address, generation) =
-                    self.open_tcp(&url.host, url.ip, url.port, Some(target.private)).await?;
-                (stream, Some(address), generation)
+                let check = Some(target.private);
+                let (raced, generation) = self.open_tcp(&url.host, url.ip, url.port, check, place).await?;
+                let address = raced.address;
+                (raced, Some(address), generation)
             }
         };
-        let connection = if target.url.https {
+        let transport = if target.url.https {
             in_handshake.store(true, Ordering::Relaxed);
-            Connection::Tls(self.shared.tls.handshake(target, &self.egress.ca, stream).await?)
+            Transport::Tls(self.shared.tls.handshake(target, &self.egress.ca, stream).await?)
         } else {
-            Connection::Plain(stream)
+            Transport::Plain(stream)
         };
+        let connection = Connection { transport, _place: place };
         Ok(Opened { connection, address, generation, took: Duration::ZERO })
     }
 
@@ -187,20 +205,21 @@ impl Connector {
         ip: Option<IpAddr>,
         port: u16,
         check: Option<bool>,
-    ) -> Result<(TcpStream, IpAddr, u64), ConnectError> {
+        place: Place,
+    ) -> Result<(Raced, u64), ConnectError> {
         let (addresses, generation, name) = self.addresses(host, ip, check).await?;
-        let raced = race::race(&addresses, port).await;
-        let (stream, address) = raced.map_err(|text| {
+        let raced = race::race(&addresses, port, place).await.map_err(|lost| {
             if let Some(name) = &name {
                 self.shared.resolver.again(name);
             }
-            ConnectError::new(ExchangeErrorKind::Connect, format!("connecting to {host}:{port}: {text}"))
+            let kind = if lost.no_descriptor { ExchangeErrorKind::NoDescriptor } else { ExchangeErrorKind::Connect };
+            ConnectError::new(kind, format!("connecting to {host}:{port}: {}", lost.text))
         })?;
         // Requests and answers are written whole: waiting for more would only delay them.
-        stream.set_nodelay(true).map_err(|error| {
+        raced.stream.set_nodelay(true).map_err(|error| {
             ConnectError::new(ExchangeErrorKind::Connect, format!("connecting to {host}:{port}: {error}"))
         })?;
-        Ok((stream, address, generation))
+        Ok((raced, generation))
     }
 
     /// The addresses that may be connected to (SEC-14). An address or `localhost` in a URL speaks for itself.
@@ -263,56 +282,56 @@ impl Connector {
 }
 
 fn not_in_time(url: &HttpUrl, timeout: Duration, in_handshake: bool) -> ConnectError {
-    let place = place(url);
+    let to = host_and_port(url);
     if in_handshake {
-        let text = format!("connecting to {place}: the TLS handshake was not answered, within {timeout:?} in all");
+        let text = format!("connecting to {to}: the TLS handshake was not answered, within {timeout:?} in all");
         return ConnectError::new(ExchangeErrorKind::TlsTimeout, text);
     }
-    ConnectError::new(ExchangeErrorKind::ConnectTimeout, format!("connecting to {place}: not done within {timeout:?}"))
+    ConnectError::new(ExchangeErrorKind::ConnectTimeout, format!("connecting to {to}: not done within {timeout:?}"))
 }
 
-fn place(url: &HttpUrl) -> String {
+fn host_and_port(url: &HttpUrl) -> String {
     format!("{}:{}", url.host, url.port)
 }
 
 impl Connection {
     /// What ALPN agreed on.
     pub fn protocol(&self) -> Option<&[u8]> {
-        match self {
-            Connection::Plain(_) => None,
-            Connection::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Connection::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Connection::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Connection::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Connection::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

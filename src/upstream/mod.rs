@@ -107,6 +107,8 @@ pub enum ExchangeErrorKind {
     /// The address check refuses every address (SEC-14).
     AddressRefused,
     Connect,
+    /// This process has no file descriptor for another connection to an upstream (SEC-41).
+    NoDescriptor,
     /// The egress proxy refuses the tunnel by a status of the client's fault (4xx): it would do so again.
     EgressRefused,
     ConnectTimeout,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::connect::{ConnectError, Connection, Connector, Target};
+use super::connect::{ConnectError, Connection, Connector, Opened, Target, Transport};
 use super::pool::{Pool, Taken};
 use super::resolve::Name;
 use super::{ExchangeErrorKind, h1, h2};
@@ -126,8 +126,13 @@ impl Opener {
     }
 
     async fn open_own(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
-        let opened = self.connector.open(&self.target, timeout).await?;
-        pool.count_opened();
+        let opened = self.open_in_place(pool, timeout).await;
+        match &opened {
+            Ok(_) => pool.count_opened(),
+            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => pool.count_refused(),
+            Err(_) => {}
+        }
+        let opened = opened?;
         let origin =
             h1::Origin { slot: self.slot, address: opened.address, generation: opened.generation, born: pool.beat() };
         let taken = if self.speaks_http2(&opened.connection)? {
@@ -139,12 +144,20 @@ impl Opener {
         Ok((taken, opened.took))
     }
 
+    async fn open_in_place(&self, pool: &Pool, timeout: Duration) -> Result<Opened, ConnectError> {
+        let place = pool.place().ok_or_else(|| {
+            let text = format!("connecting to {}: as many connections to upstreams are open as may be", self.authority);
+            ConnectError::new(ExchangeErrorKind::NoDescriptor, text)
+        })?;
+        self.connector.open(&self.target, timeout, place).await
+    }
+
     /// By ALPN; by prior knowledge in cleartext (RFC 9113 section 3.3).
     pub(super) fn speaks_http2(&self, connection: &Connection) -> Result<bool, ConnectError> {
-        match (self.http, connection, connection.protocol()) {
-            (HttpVersion::Http2, Connection::Plain(_), _) => Ok(true),
-            (HttpVersion::Http2, Connection::Tls(_), Some(b"h2")) => Ok(true),
-            (HttpVersion::Http2, Connection::Tls(_), _) => {
+        match (self.http, &connection.transport, connection.protocol()) {
+            (HttpVersion::Http2, Transport::Plain(_), _) => Ok(true),
+            (HttpVersion::Http2, Transport::Tls(_), Some(b"h2")) => Ok(true),
+            (HttpVersion::Http2, Transport::Tls(_), _) => {
                 let text = format!("{}: it does not speak HTTP/2, but `http = 2` is configured", self.authority);
                 Err(ConnectError::new(ExchangeErrorKind::Tls, text))
             }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -13,6 +14,7 @@ use super::h2::{Link, LinkSlot};
 use super::open::Share;
 use super::resolve::Name;
 use crate::clock::Ticker;
+use crate::descriptors::{Place, Places};
 
 /// The most idle connections of one key.
 const IDLE_PER_KEY_MAX: usize = 512;
@@ -35,6 +37,10 @@ const SPARE_MAP_FIELDS_MAX: usize = 128;
 /// One worker's connections to all upstreams. Bounded; outlives reloads.
 pub struct Pool {
     ticker: Ticker,
+    /// What all workers' connections take.
+    places: Arc<Places>,
+    /// How many connections had been refused for want of a place when it was last looked.
+    refused: Cell<u64>,
     /// By the key's index, see `Connector`: no name is hashed or compared per request.
     slots: RefCell<Vec<Slot>>,
     /// Idle connections that speak HTTP/1.
@@ -78,9 +84,12 @@ pub struct PoolStats {
 }
 
 impl Pool {
-    pub fn new(ticker: Ticker) -> Rc<Self> {
+    /// `places`: for the connections of all workers.
+    pub fn new(ticker: Ticker, places: Arc<Places>) -> Rc<Self> {
         Rc::new_cyclic(|this| Pool {
             ticker,
+            refused: Cell::new(places.refused()),
+            places,
             slots: RefCell::default(),
             idle: Cell::new(0),
             opened: Cell::new(0),
@@ -98,13 +107,33 @@ impl Pool {
         PoolStats { opened: self.opened.get(), reused: self.reused.get(), idle: self.idle.get() + links }
     }
 
-    /// Closes all idle connections, and lets no new request on those that are in use: when the worker drains.
-    pub fn close_idle(&self) {
+    /// Closes all idle connections.
+    pub(super) fn close_idle(&self) {
         self.idle.set(0);
         for slot in self.slots.borrow_mut().iter_mut() {
             slot.wires.clear();
-            slot.http2.links.clear();
+            slot.http2.links.retain(|link| !link.is_idle());
         }
+    }
+
+    /// A place for another connection (SEC-41). Where none is free, this worker's idle connections that speak HTTP/1
+    /// make way at once; those that speak HTTP/2, which say GOAWAY first, and those of other workers within a second.
+    pub(super) fn place(&self) -> Option<Place> {
+        loop {
+            match self.places.take() {
+                None if self.close_one_idle() => {}
+                place => return place,
+            }
+        }
+    }
+
+    /// Closes the connection that is idle for longest, of the key that has most of them. Tells whether there was one.
+    fn close_one_idle(&self) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let fullest = slots.iter_mut().max_by_key(|slot| slot.wires.len());
+        let closed = fullest.is_some_and(|slot| slot.wires.pop_front().is_some());
+        self.idle.set(self.idle.get() - usize::from(closed));
+        closed
     }
 
     /// Gives back a header map that is no longer needed, for the headers of a later answer: that saves allocating one
@@ -138,6 +167,11 @@ impl Pool {
     pub(super) fn count_opened(&self) {
         self.opened.set(self.opened.get() + 1);
         self.begin_to_beat();
+    }
+
+    /// Counts a connection that was not opened for want of a file descriptor.
+    pub(super) fn count_refused(&self) {
+        self.places.refuse();
     }
 
     pub(super) fn count_reused(&self) {
@@ -278,6 +312,11 @@ impl Pool {
     }
 
     fn sweep(&self) {
+        let refused = self.places.refused();
+        if self.refused.replace(refused) != refused {
+            // Some worker lacks what lies idle here.
+            self.close_idle();
+        }
         for slot in self.slots.borrow_mut().iter_mut() {
             let before = slot.wires.len();
             slot.wires.retain_mut(|wire| !wire.deadline.is_expired() && self.is_young(&wire.origin) && wire.is_quiet());

@@ -6,6 +6,7 @@ mod framing;
 mod http2;
 mod http2_links;
 mod limits;
+mod places;
 mod reuse;
 mod rig;
 mod tls;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::sources::{Source, below};
 
-const BASE: &[&str] = &["secret", "clock", "metrics"];
+const BASE: &[&str] = &["secret", "clock", "metrics", "descriptors"];
 const CONFIG: &[&str] = &["config"];
 const PARTS: &[&str] = &["route", "token", "upstream", "listener"];
 const AUTHENTICATION: &[&str] = &["credential", "client_auth"];
@@ -32,6 +32,7 @@ const FLOORS: &[(&str, &[&[&str]])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("metrics", &[]),
+    ("descriptors", &[]),
 ];
 
 #[test]

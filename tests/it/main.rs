@@ -2,6 +2,7 @@
 
 mod attacks;
 mod demo;
+mod descriptors;
 mod examples;
 mod fences;
 mod forwarding;

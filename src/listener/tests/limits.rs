@@ -56,7 +56,7 @@ fn connections_beyond_the_bound_wait_for_a_place() {
         third.send(GET).await;
         let early = tokio::time::timeout(Duration::from_secs(30), third.answer()).await;
         assert!(early.is_err(), "no place is free");
-        assert_eq!(server.shared.admission.open(), 2);
+        assert_eq!(server.shared.places.taken(), 2);
         let pauses = server.shared.metrics.accept_pauses.get();
         assert!((100..=300).contains(&pauses), "it looks once a tick or two, and does not spin: {pauses}");
         drop(clients.pop());

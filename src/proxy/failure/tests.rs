@@ -52,6 +52,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (no_token(refused), 502, "token_refused", "proxy_configuration_error", "token_endpoint"),
         (exchange(K::Resolve), 502, "upstream_unresolved", "dns_error", "upstream"),
         (exchange(K::AddressRefused), 502, "upstream_address_refused", "destination_ip_prohibited", "proxy"),
+        (exchange(K::NoDescriptor), 503, "no_descriptor", "connection_limit_reached", "proxy"),
         (exchange(K::EgressRefused), 502, "egress_refused", "proxy_configuration_error", "proxy"),
         (exchange(K::Connect), 502, "upstream_unreachable", "connection_refused", "upstream"),
         (exchange(K::ConnectTimeout), 504, "upstream_connect_timeout", "connection_timeout", "upstream"),
@@ -78,7 +79,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 38);
+    assert_eq!(table.len(), 39);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::super::connect::Connection;
+use super::super::connect::{Connection, Transport};
 use crate::clock::Deadline;
 
 /// The least that a read has room for. Most API answers fit, and a read that does not fill its buffer tells the
@@ -84,12 +84,12 @@ impl Wire {
             return false;
         }
         let mut byte = [0];
-        match &mut self.stream {
-            Connection::Plain(stream) => {
+        match &mut self.stream.transport {
+            Transport::Plain(stream) => {
                 matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             // Through the session, which may have tickets to read.
-            Connection::Tls(stream) => Pin::new(stream)
+            Transport::Tls(stream) => Pin::new(stream)
                 .poll_read(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut byte))
                 .is_pending(),
         }
@@ -164,7 +164,7 @@ impl Wire {
 
     fn took(&mut self, bytes: usize) -> io::Result<()> {
         self.sent += bytes as u64;
-        self.unflushed = matches!(self.stream, Connection::Tls(_));
+        self.unflushed = matches!(self.stream.transport, Transport::Tls(_));
         if bytes == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 }

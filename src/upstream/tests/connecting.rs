@@ -84,7 +84,7 @@ fn proxied(port: u16) -> config::Egress {
 /// SEC-21: connections are tunnelled, and the proxy's credentials go to the proxy only.
 #[test]
 fn connections_go_through_the_egress_proxy() {
-    on_worker(|ticker| async {
+    on_worker(|ticker| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let egress = proxied(listener.local_addr().unwrap().port());
         let connector = with_names(&[("proxy.example", "127.0.0.1")], &egress);
@@ -111,7 +111,7 @@ fn connections_go_through_the_egress_proxy() {
             wants_trailers: false,
         };
         let mut body = OutgoingBody::empty();
-        let pool = Pool::new(ticker);
+        let pool = pool(&ticker);
         let (answer, _stream) = tokio::join!(upstream.exchange(&pool, &head, &mut body, &TIMEOUTS), proxy);
         assert_eq!(collect(answer.unwrap().body).await.unwrap().0, "hello");
     });

@@ -40,7 +40,7 @@ impl Http2Rig {
         let mut config = upstream_config(url(false, "127.0.0.1", listener.local_addr().unwrap().port()));
         config.http = HttpVersion::Http2;
         let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
-        let (pool, budget) = (Pool::new(ticker.clone()), ReplayBudget::new(1 << 20));
+        let (pool, budget) = (pool(&ticker), ReplayBudget::new(1 << 20));
         Rc::new(Http2Rig { upstream, pool, ticker, listener, budget })
     }
 
@@ -392,7 +392,7 @@ fn tls_agrees_on_the_version_unless_it_is_configured() {
                     wants_trailers: false,
                 };
                 let mut body = OutgoingBody::empty();
-                let answer = upstream.exchange(&Pool::new(ticker.clone()), &head, &mut body, &TIMEOUTS).await;
+                let answer = upstream.exchange(&pool(&ticker), &head, &mut body, &TIMEOUTS).await;
                 let version = answer.map(|answer| answer.status.as_u16() == 202).map_err(|error| error.kind);
                 assert_eq!(version, expected, "{http:?}");
             };

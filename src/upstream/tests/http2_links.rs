@@ -101,7 +101,7 @@ impl TlsRig {
         config.ca = vec![authority.certificate()];
         config.http = HttpVersion::Http2;
         let upstream = Upstream::with_authority(&config, &connector(), "localhost".to_owned());
-        TlsRig { upstream, pool: Pool::new(ticker), listener, acceptor: authority.acceptor(false, &[b"h2"]) }
+        TlsRig { upstream, pool: pool(&ticker), listener, acceptor: authority.acceptor(false, &[b"h2"]) }
     }
 
     async fn get(&self) -> Result<Answer, ExchangeError> {

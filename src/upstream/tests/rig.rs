@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::{ManualClock, Ticker};
 use crate::config::{self, HttpUrl, HttpVersion, Replay, UpstreamTimeouts};
+use crate::descriptors::Places;
 use crate::upstream::*;
 
 /// What a peer reads before it answers "hello".
@@ -34,6 +35,8 @@ pub(super) struct Rig {
     pub(super) ticker: Ticker,
     pub(super) listener: TcpListener,
     pub(super) budget: Arc<ReplayBudget>,
+    /// As many as the test likes; at first without a bound.
+    pub(super) places: Arc<Places>,
 }
 
 /// Runs a test on a worker's kind of runtime, with a ticker.
@@ -86,6 +89,11 @@ pub(super) fn connector() -> Arc<Connector> {
     Connector::new(&config::Egress::default(), clock, tokio::runtime::Handle::current())
 }
 
+/// A pool that may open any number of connections.
+pub(super) fn pool(ticker: &Ticker) -> Rc<Pool> {
+    Pool::new(ticker.clone(), Places::new(usize::MAX))
+}
+
 pub(super) fn url(https: bool, host: &str, port: u16) -> HttpUrl {
     HttpUrl { https, host: host.to_owned(), ip: host.parse().ok(), port, path: String::new() }
 }
@@ -111,8 +119,9 @@ impl Rig {
         let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.unwrap();
         let config = upstream_config(url(false, "127.0.0.1", listener.local_addr().unwrap().port()));
         let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
-        let (pool, budget) = (Pool::new(ticker.clone()), ReplayBudget::new(1 << 20));
-        Rc::new(Rig { upstream, pool, ticker, listener, budget })
+        let places = Places::new(usize::MAX);
+        let (pool, budget) = (Pool::new(ticker.clone(), places.clone()), ReplayBudget::new(1 << 20));
+        Rc::new(Rig { upstream, pool, ticker, listener, budget, places })
     }
 
     pub(super) async fn accept(&self) -> Peer {

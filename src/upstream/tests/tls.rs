@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::rig::*;
 use crate::config::CertificateAndKey;
+use crate::upstream::connect::Transport;
 use crate::upstream::*;
 
 /// A certificate authority of the test's own.
@@ -87,9 +88,9 @@ async fn connect(
 }
 
 fn kind(connection: &Connection) -> HandshakeKind {
-    match connection {
-        Connection::Tls(stream) => stream.get_ref().1.handshake_kind().unwrap(),
-        Connection::Plain(_) => panic!("no TLS"),
+    match &connection.transport {
+        Transport::Tls(stream) => stream.get_ref().1.handshake_kind().unwrap(),
+        Transport::Plain(_) => panic!("no TLS"),
     }
 }
 
@@ -178,7 +179,7 @@ fn a_body_that_ends_with_its_connection_needs_the_end_of_tls() {
                     wants_trailers: false,
                 };
                 let mut body = OutgoingBody::empty();
-                let answer = upstream.exchange(&Pool::new(ticker.clone()), &head, &mut body, &TIMEOUTS).await;
+                let answer = upstream.exchange(&pool(&ticker), &head, &mut body, &TIMEOUTS).await;
                 collect(answer.unwrap().body).await.map(|(body, _)| body)
             };
             let (body, _stream) = tokio::join!(client, server);

@@ -18,7 +18,19 @@ pub struct Child {
 impl Child {
     /// `attache run` with this proxy.toml, these variables and no others. Returns when all listeners are bound.
     pub fn run(toml: &str, environment: &[(&str, &str)]) -> Child {
-        let child = Child::start_on(toml, &["run"], environment);
+        Child::run_by(Command::new(program()), toml, environment)
+    }
+
+    /// The same with so many file descriptors.
+    pub fn run_with_descriptors(toml: &str, environment: &[(&str, &str)], descriptors: u32) -> Child {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(program());
+        Child::run_by(command, toml, environment)
+    }
+
+    fn run_by(mut command: Command, toml: &str, environment: &[(&str, &str)]) -> Child {
+        command.arg("run");
+        let child = Child::spawn(command, environment, folder_with(toml));
         child.wait_for_line("the start", |line| line.contains("listening on"));
         child
     }
@@ -26,11 +38,9 @@ impl Child {
     /// `attache` with these arguments, in a folder with this proxy.toml, which is what it looks for where nothing else is
     /// said.
     pub fn start_on(toml: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
-        let folder = tempfile::tempdir().expect("there is room for a file");
-        fs::write(folder.path().join("proxy.toml"), toml).expect("there is room for a file");
         let mut command = Command::new(program());
         command.args(arguments);
-        Child::spawn(command, environment, folder)
+        Child::spawn(command, environment, folder_with(toml))
     }
 
     /// `attache` with these arguments, in an empty folder.
@@ -83,6 +93,12 @@ impl Child {
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait()
     }
+}
+
+fn folder_with(toml: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    fs::write(folder.path().join("proxy.toml"), toml).expect("there is room for a file");
+    folder
 }
 
 /// The program under test: the one that was built with this test, or the one that `ATTACHE` names.
