@@ -52,6 +52,25 @@ async fn a_wrong_secret_does_no_harm_yet() {
     assert!(cell.take(secs(10.0)).await.is_ok());
 }
 
+/// TL-70: a configured key is never evicted, however many others there are or were, more than there may be users' keys.
+#[tokio::test(start_paused = true)]
+async fn however_many_cells_there_are_a_configured_one_stays() {
+    const OTHERS: usize = 100_001;
+    let (house, endpoint) = (House::new(), Endpoint::new([Answer::Token(Some(HOUR))]));
+    let cell = house.holding(&endpoint).await;
+    let others: Vec<_> = (0..OTHERS).map(|n| house.declare(&format!("other{n}"), "secret", &endpoint)).collect();
+    let mut declared: Vec<_> = (0..OTHERS).map(|n| house.identity(&format!("other{n}"))).collect();
+    declared.push(house.identity("crm"));
+    house.cache.retain(&declared);
+    assert_eq!(house.cache.statuses().len(), OTHERS + 1);
+    // Others are retired, and an old snapshot still holds them.
+    house.cache.retain(&declared[OTHERS..]);
+    assert_eq!(house.cache.cells_known(), OTHERS + 1);
+    assert!(Arc::ptr_eq(&cell, &house.cell(&endpoint)));
+    assert_eq!((generation(cell.ready()), endpoint.calls()), (Some(1), 1));
+    drop(others);
+}
+
 /// TL-04, TL-70: what is declared is never evicted; what is not any more ends, its timers too.
 #[tokio::test(start_paused = true)]
 async fn undeclared_cells_end() {
