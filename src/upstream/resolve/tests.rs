@@ -113,3 +113,34 @@ async fn a_failed_connection_asks_again_soon() {
     assert_eq!(rig.addresses().await, Ok(vec![TWO]));
     assert_eq!(rig.names.asked(), 2);
 }
+
+/// SEC-20: names are resolved on the control runtime's blocking threads. While those hang the worker goes on.
+#[test]
+fn names_are_resolved_off_the_workers() {
+    let control = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    let handle = control.handle().clone();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let controlling = std::thread::spawn(move || control.block_on(ended));
+    let (resume, hanging) = std::sync::mpsc::channel::<()>();
+    handle.spawn_blocking(move || hanging.recv());
+
+    // A worker's kind of runtime; its blocking threads would count.
+    let threads = Arc::new(AtomicU64::new(0));
+    let begun = threads.clone();
+    let mut worker = tokio::runtime::Builder::new_current_thread();
+    let worker = worker.enable_all().on_thread_start(move || _ = begun.fetch_add(1, Ordering::SeqCst)).build().unwrap();
+    worker.block_on(async {
+        let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH));
+        let resolver = Resolver::new(Names::System, clock, handle);
+        let name = resolver.name("localhost");
+        let asking = resolver.addresses(&name);
+        tokio::pin!(asking);
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut asking).await.is_err(), "the resolver hangs");
+        resume.send(()).unwrap();
+        let addresses = asking.await.unwrap().addresses;
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+    });
+    assert_eq!(threads.load(Ordering::SeqCst), 0, "the worker began no thread");
+    end.send(()).unwrap();
+    controlling.join().unwrap().unwrap();
+}
