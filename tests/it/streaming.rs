@@ -1,9 +1,10 @@
 //! Bodies that take their time, and what happens when one side does not stay to the end.
 
 use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
-use crate::support::{Client, Proxy, Reply, TokenEndpoint, Upstream, Watched, one_route};
+use crate::support::{Client, DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, Watched, one_route};
 
 fn setup() -> (TokenEndpoint, Upstream, Proxy) {
     let endpoint = TokenEndpoint::start();
@@ -60,6 +61,37 @@ fn an_answer_that_breaks_off_is_aborted() {
         let answer = client.read_answer("GET");
         assert!(answer.is_err(), "{answer:?}");
     }
+}
+
+/// SEC-36: a client that leaves within its head has asked for nothing: no connection is made for it.
+#[test]
+fn a_client_that_leaves_within_its_head_calls_nobody() {
+    let (endpoint, upstream, proxy) = setup();
+    let beginnings: [&[u8]; 5] = [
+        b"GET /api/x HT",
+        b"GET /api/x HTTP/1.1\r\nHost: a\r\n",
+        b"POST /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r",
+        // SETTINGS, and a HEADERS frame that wants 100 bytes.
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x64\x01\x05\0\0\0\x01",
+        // SETTINGS, and HEADERS of `GET http://a/api/x` that CONTINUATION is to end.
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+          \0\0\x0d\x01\x01\0\0\0\x01\x82\x86\x04\x06/api/x\x01\x01a",
+    ];
+    let begin = |beginning: &[u8]| {
+        let mut stream = TcpStream::connect(proxy.address()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(beginning).unwrap();
+        stream
+    };
+    let leaving: Vec<TcpStream> = beginnings.into_iter().map(begin).collect();
+    // Another one is served meanwhile.
+    assert_eq!(proxy.get("/api/whole").status, 200);
+    for mut stream in leaving {
+        stream.shutdown(Shutdown::Write).unwrap();
+        // The proxy is done with it once it closes.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    }
+    assert_eq!((upstream.connections(), endpoint.requests().len()), (1, 1), "the other's");
 }
 
 /// SEC-36: when the client leaves, the upstream is let go.
