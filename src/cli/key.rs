@@ -1,18 +1,10 @@
 //! `attache key new NAME`: an API key for a client.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
+use std::io::Write;
 
 use super::Failure;
+use crate::client_auth::NewKey;
 use crate::config::is_name;
-
-/// Nobody guesses 256 bits, so that one plain SHA-256 of a key is enough to keep.
-const KEY_RANDOM_BYTES: usize = 32;
-
-/// So that scanners for leaked secrets know ours when they see one.
-const KEY_PREFIX: &str = "ak_";
 
 pub(super) fn client_name(text: &str) -> Result<String, String> {
     match text {
@@ -22,19 +14,17 @@ pub(super) fn client_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The key, once, and the table for proxy.toml.
-pub(super) fn new(name: &str) -> Result<String, Failure> {
-    let mut random = [0; KEY_RANDOM_BYTES];
-    let filled = SystemRandom::new().fill(&mut random);
-    filled.map_err(|_| Failure::Failed("the operating system has no random numbers".to_owned()))?;
-    let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    Ok(format!("{key}\n\n{}", table(name, &key)))
+/// Writes a new key, which stands nowhere else; the result is the table for proxy.toml.
+pub(super) fn new(name: &str, out: &mut impl Write) -> Result<String, Failure> {
+    let new = NewKey::generate().map_err(Failure::Failed)?;
+    writeln!(out, "{}\n", new.key.expose())
+        .map_err(|error| Failure::Failed(format!("cannot print the key: {error}")))?;
+    Ok(table(name, &new.digest_hex()))
 }
 
-fn table(name: &str, key: &str) -> String {
+fn table(name: &str, digest: &str) -> String {
     // A dot in a name would begin another table.
     let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() };
-    let digest: String = digest(&SHA256, key.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
         "# The key above is shown this once; this is its digest. For proxy.toml:\n[clients.{name}.key]\nsha256 = [\"{digest}\"]\n"
     )
@@ -43,23 +33,17 @@ fn table(name: &str, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_auth::digest_of;
 
     #[test]
-    fn a_key_is_printed_once_with_the_table_that_knows_it() {
-        let printed = new("billing").unwrap();
-        let (key, table_printed) = printed.split_once("\n\n").unwrap();
-        assert_eq!(key.len(), 3 + 43);
-        assert!(key.starts_with("ak_") && !table_printed.contains(key));
-        assert_eq!(table_printed, table("billing", key));
-        assert_ne!(new("billing").unwrap(), printed);
-    }
-
-    #[test]
-    fn the_table_can_be_pasted() {
-        let table = table("web.v2", "abc");
+    fn a_key_is_printed_once_and_the_table_holds_its_digest() {
+        let mut printed = Vec::new();
+        let table = new("web.v2", &mut printed).unwrap();
+        let key = String::from_utf8(printed).unwrap();
+        let key = key.strip_suffix("\n\n").unwrap();
+        assert!(!table.contains(key));
         let parsed: toml::Table = table.parse().unwrap();
-        let digest = parsed["clients"]["web.v2"]["key"]["sha256"][0].as_str();
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(digest, Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+        let digest: String = digest_of(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(parsed["clients"]["web.v2"]["key"]["sha256"][0].as_str(), Some(&*digest));
     }
 }

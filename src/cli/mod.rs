@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
             live::check(&file.config, &mut std::io::stdout())
         }
         Command::Check { file, no_secrets, .. } => check::check(&file.config, no_secrets),
-        Command::Key(Key::New { name }) => key::new(&name),
+        Command::Key(Key::New { name }) => key::new(&name, &mut std::io::stdout()),
         Command::Routes { file } => file.load_without_secrets().map(|loaded| routes::list(&loaded.config)),
         Command::Explain { method, url, file } => {
             if let Some(meant) = meant_method(method.as_str()) {
