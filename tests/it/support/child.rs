@@ -65,6 +65,11 @@ impl Child {
         self.process.wait_for_line(what, is_it)
     }
 
+    /// Waits until this many lines of the output satisfy this.
+    pub fn wait_for_lines(&self, what: &str, count: usize, is_it: impl Fn(&str) -> bool) {
+        self.process.wait_for_lines(what, count, is_it);
+    }
+
     /// Everything that it wrote so far.
     pub fn output(&self) -> String {
         self.process.output()
@@ -75,9 +80,16 @@ impl Child {
         self.process.lines()
     }
 
-    /// Replaces proxy.toml; what that does is up to a signal or to `--watch`.
+    /// Writes proxy.toml anew, in place; what that does is up to a signal or to `--watch`.
     pub fn rewrite(&self, toml: &str) {
         fs::write(self.folder.path().join("proxy.toml"), toml).expect("there is room for a file");
+    }
+
+    /// Puts another file in the place of proxy.toml, as careful editors do.
+    pub fn replace(&self, toml: &str) {
+        let [new, old] = ["proxy.toml.new", "proxy.toml"].map(|name| self.folder.path().join(name));
+        fs::write(&new, toml).expect("there is room for a file");
+        fs::rename(new, old).expect("a file can be renamed");
     }
 
     pub fn id(&self) -> u32 {

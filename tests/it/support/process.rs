@@ -37,7 +37,12 @@ impl Process {
 
     /// The first line of the output that satisfies this, once it is there.
     pub fn wait_for_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        let found = |lines: &mut Vec<String>| lines.iter().find(|line| is_it(line)).cloned();
+        self.wait_for_lines(what, 1, is_it)
+    }
+
+    /// Waits until this many lines of the output satisfy this; the last of them.
+    pub fn wait_for_lines(&self, what: &str, count: usize, is_it: impl Fn(&str) -> bool) -> String {
+        let found = |lines: &mut Vec<String>| lines.iter().filter(|line| is_it(line)).nth(count - 1).cloned();
         match self.lines.wait_at_most(DEADLINE, found) {
             Some(line) => line,
             None => panic!("waited in vain for {what} from {}", self.name),
