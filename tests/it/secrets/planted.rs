@@ -1,0 +1,101 @@
+//! The secrets that are planted, and the search for them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use super::world::World;
+
+/// Name of the variable, and the secret. Each has characters that encodings change.
+const SECRETS: [(&str, &str); 14] = [
+    ("CLIENT_SECRET_BASIC", "planted+basic/secret=:0001"),
+    ("CLIENT_SECRET_RAW", "planted+raw/secret=:000002"),
+    ("CLIENT_SECRET_POST", "planted+post/secret=:00003"),
+    ("CLIENT_SECRET_WRONG", "planted+wrong/secret=:0004"),
+    ("CLIENT_SECRET_RENEWED", "planted+renewed/secret=:18"),
+    ("BEARER_TOKEN", "planted+bearer/token=:00005"),
+    ("HEADER_KEY", "planted+header/key=:0000006"),
+    ("QUERY_KEY", "planted+query/key=&:0000007"),
+    ("BASIC_PASSWORD", "planted+basic/password=:008"),
+    ("EGRESS_PASSWORD", "planted+egress/password=:09"),
+    ("CLIENT_SECRET_DISCOVERED", "planted+discovered/secret=:14"),
+    (IN_FILE, "planted+file/secret=:000015"),
+    (ROTATED, "planted+rotated/secret=:0019"),
+    (BY_COMMAND, "planted+command/secret=:0016"),
+];
+
+/// Secrets that do not come by the environment.
+pub const IN_FILE: &str = "the file";
+/// What stands in that file later.
+pub const ROTATED: &str = "the file, later";
+pub const BY_COMMAND: &str = "the command";
+
+/// What the TLS peer grants.
+pub const GRANTED_OVER_TLS: &str = "planted-by-discovery-access-token-0017";
+
+/// What the client presents: known here by its hash only.
+pub const CLIENT_KEY: &str = "planted-client-key-0010";
+pub const CLIENT_KEY_SHA256: &str = "95e4a114e1d1d8ff78e919af1ab35600319fe5bc4293626568e1cda136453e51";
+pub const WRONG_CLIENT_KEY: &str = "planted-wrong-key-00011";
+/// A query that is none of our business may still hold a secret.
+pub const CLIENT_QUERY_SECRET: &str = "planted-query-of-the-client-0012";
+
+pub fn secret(variable: &str) -> &'static str {
+    SECRETS.iter().find(|(name, _)| *name == variable).expect("it is planted").1
+}
+
+/// Every spelling of a secret that a careless program could print.
+fn spellings(secret: &str) -> Vec<String> {
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let partly: String = percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC).collect();
+    let escaped = secret.replace('/', "\\/");
+    let debugged = format!("{:?}", secret.as_bytes());
+    let mut all = vec![secret.to_owned(), hex.to_uppercase(), hex, percent.to_lowercase(), percent, form, partly];
+    all.extend([escaped, debugged.trim_matches(['[', ']']).to_owned()]);
+    // In base64 a secret looks different at each of three offsets; the characters at its borders depend on neighbours.
+    for offset in 0..3 {
+        let padded = ["a".repeat(offset).as_bytes(), secret.as_bytes()].concat();
+        for encoded in [STANDARD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
+            let inner = encoded.trim_end_matches('=');
+            all.push(inner[4..inner.len() - 4].to_owned());
+        }
+    }
+    all
+}
+
+/// The variables that attache is started with.
+pub fn environment() -> Vec<(&'static str, &'static str)> {
+    SECRETS.into_iter().filter(|(name, _)| ![IN_FILE, ROTATED, BY_COMMAND].contains(name)).collect()
+}
+
+/// Asserts that no secret stands there, nor any of `more`.
+pub fn assert_absent<'a>(haystack: &str, what: &str, more: impl IntoIterator<Item = &'a str>) {
+    let planted = SECRETS.iter().map(|(_, secret)| *secret).chain([CLIENT_KEY, WRONG_CLIENT_KEY]);
+    let mut looked_for = 0;
+    for secret in planted.chain(more) {
+        for spelling in spellings(secret) {
+            looked_for += 1;
+            let found = haystack.lines().find(|line| line.contains(&spelling));
+            assert!(found.is_none(), "{secret} as {spelling} in {what}: {}", found.unwrap_or_default());
+        }
+    }
+    assert!(looked_for > 100);
+}
+
+/// A private key, or the half of it that is secret, in hexadecimal, in base64 and as numbers.
+pub fn assert_keys_absent(haystack: &str, world: &World) {
+    for identity in [&world.server, &world.client] {
+        let der = identity.key.serialize_der();
+        // In PKCS #8 of P-256 the scalar begins here (RFC 5208, RFC 5915).
+        let scalar = &der[36..68];
+        let hex: String = scalar.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = format!("{scalar:?}");
+        let pem = identity.key.serialize_pem();
+        let line = pem.lines().nth(1).expect("PEM has lines").to_owned();
+        for spelling in [hex.to_uppercase(), hex, numbers.trim_matches(['[', ']']).to_owned(), line] {
+            assert!(!haystack.contains(&spelling), "a private key as {spelling}");
+        }
+        assert!(!haystack.contains("PRIVATE KEY"));
+    }
+}
