@@ -4,11 +4,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// Where a test of the whole proxy makes one request panic.
-pub(super) fn panic_if_asked(headers: &HeaderMap) {
-    assert!(!headers.contains_key("x-test-panic"), "on purpose, by a test");
-}
-
 /// SEC-42: a panic ends the future that panicked, and is told apart from its result.
 #[tokio::test]
 async fn a_panic_is_caught_wherever_it_happens() {

@@ -14,6 +14,7 @@ mod house;
 mod metrics;
 mod oidc;
 mod packaging;
+mod panics;
 mod promises;
 mod rejection;
 mod reload_streams;

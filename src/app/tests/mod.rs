@@ -3,7 +3,6 @@
 mod admin;
 mod control;
 mod drain;
-mod panic;
 mod process;
 mod reload;
 mod rig;

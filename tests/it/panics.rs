@@ -1,0 +1,152 @@
+//! A panic in the middle of a request. The proxy has none to offer, so the log throws one: at the line that says that a
+//! request was replayed, by when a token was attached, rejected and renewed, and the upstream has answered.
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::{DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, Watched, assert_problem, one_route};
+
+/// The route of which every replay panics.
+const ROUTE: &str = "panics-when-it-replays";
+
+/// A log that shows nothing.
+struct PanickingLog;
+
+impl Subscriber for PanickingLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target() == "attache::proxy"
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        assert!(!(seen.route && seen.replay), "on purpose, by a test");
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Seen {
+    route: bool,
+    replay: bool,
+}
+
+impl Visit for Seen {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.route |= field.name() == "route" && value == ROUTE;
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.replay |= field.name() == "message" && format!("{value:?}").contains("the request was replayed");
+    }
+}
+
+/// A proxy with one worker and a stream through it, of which the upstream has sent the beginning; its token was revoked
+/// since, and is old enough to be replaced (TL-43).
+struct Stage {
+    endpoint: TokenEndpoint,
+    upstream: Upstream,
+    proxy: Proxy,
+    /// The stream ends when this is true.
+    end: Arc<Watched<bool>>,
+}
+
+impl Stage {
+    fn set() -> Stage {
+        static LOG: Once = Once::new();
+        LOG.call_once(|| tracing::subscriber::set_global_default(PanickingLog).expect("no other test logs"));
+        let endpoint = TokenEndpoint::start();
+        endpoint.set_lifetime(Some(Duration::from_secs(10)));
+        let upstream = Upstream::guarded(endpoint.grants());
+        let more = format!("name = \"{ROUTE}\"\n\n[admin]\naddress = \"127.0.0.1:0\"");
+        let proxy = Proxy::start(&one_route(&endpoint, &upstream, &more).replace("workers = 2", "workers = 1"));
+        let end = Arc::new(Watched::new(false));
+        let wait = end.clone();
+        upstream.script([Reply::custom(move |_, connection| {
+            connection.stream().write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")?;
+            wait.wait_at_most(DEADLINE * 2, |end| end.then_some(()));
+            connection.stream().write_all(b"3\r\n!!!\r\n0\r\n\r\n")
+        })]);
+        Stage { endpoint, upstream, proxy, end }
+    }
+
+    /// The next request is rejected and replayed.
+    fn revoke(&self) {
+        self.endpoint.grants().wait_until_older_than(Duration::from_millis(1_100));
+        self.endpoint.grants().revoke_all();
+    }
+
+    fn assert_one_panic(&self) {
+        let metrics = self.proxy.admin("/metrics").text();
+        assert!(metrics.contains("attache_panics_total 1\n"), "{metrics}");
+        let bearers: Vec<_> = self.upstream.requests().iter().map(|it| it.bearer().map(str::to_owned)).collect();
+        let [first, second] = &self.endpoint.grants().tokens()[..] else { panic!("{bearers:?}") };
+        // The stream, the request that was replayed, and the one after it.
+        assert_eq!(bearers, [first, first, second, second].map(|token| Some(token.clone())));
+    }
+}
+
+/// SEC-42: a panic is a 500 for its own request; its connection goes on, and so does what else is on that worker.
+#[test]
+fn a_panic_over_http_1_ends_its_own_request_only() {
+    let stage = Stage::set();
+    let mut streaming = stage.proxy.connect();
+    streaming.write_request("GET", "/api/stream", &[], b"");
+    assert_eq!(streaming.read_answer_head().unwrap().status, 200);
+    assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"begin"[..]));
+    stage.revoke();
+    let mut client = stage.proxy.connect();
+    let failed = client.send("GET", "/api/x", &[], b"");
+    let problem = assert_problem(&failed, 500);
+    assert_eq!((&problem["type"], &problem["fault"]), (&"urn:attache:problem:internal_error".into(), &"proxy".into()));
+    for token in stage.endpoint.grants().tokens() {
+        assert!(!format!("{failed:?}").contains(&token), "{failed:?}");
+    }
+    assert_eq!(client.send("GET", "/api/x", &[], b"").status, 200);
+    stage.end.update(|end| *end = true);
+    assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"!!!"[..]));
+    assert_eq!(streaming.read_chunk().unwrap(), None);
+    stage.assert_one_panic();
+}
+
+/// SEC-42: and so do the other streams of its HTTP/2 connection.
+#[test]
+fn a_panic_over_http_2_ends_its_own_request_only() {
+    let stage = Stage::set();
+    let request =
+        |path: &str| http::Request::get(format!("http://localhost{path}")).body(Empty::<Bytes>::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(stage.proxy.address()).await.unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let streaming = sender.send_request(request("/api/stream")).await.unwrap();
+        assert_eq!(streaming.status(), 200);
+        stage.revoke();
+        assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 500);
+        assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 200);
+        stage.end.update(|end| *end = true);
+        assert_eq!(streaming.into_body().collect().await.unwrap().to_bytes(), "begin!!!");
+        drop(sender);
+        connection.await.unwrap().expect("a graceful end");
+    });
+    stage.assert_one_panic();
+}
