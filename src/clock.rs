@@ -2,12 +2,15 @@
 //!
 //! `Instant::now` and `SystemTime::now` are lint errors elsewhere: what reads time takes a [`Clock`].
 
+#[cfg(test)]
+mod manual;
 mod tick;
 
+#[cfg(test)]
+pub use manual::ManualClock;
 pub use tick::{Deadline, Tick, Ticker};
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// A point in time since boot, in nanoseconds. It counts suspend and never jumps (CLOCK_BOOTTIME).
@@ -44,7 +47,7 @@ impl Boot {
     }
 }
 
-/// Where time comes from. Tests put a [`ManualClock`] in its place.
+/// Where time comes from. Tests put one in its place that moves when they say so.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The exact time since boot.
     fn now(&self) -> Boot;
@@ -65,35 +68,5 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
-    }
-}
-
-/// A clock that moves only when it is told to.
-#[derive(Debug)]
-pub struct ManualClock {
-    now: AtomicU64,
-    wall_at_boot: SystemTime,
-}
-
-impl ManualClock {
-    /// A clock that stands at one hour after boot, at the given wall time.
-    pub fn at(wall: SystemTime) -> Self {
-        let now = Duration::from_secs(3600);
-        ManualClock { now: AtomicU64::new(now.as_nanos() as u64), wall_at_boot: wall - now }
-    }
-
-    /// Moves both clocks forward.
-    pub fn advance(&self, by: Duration) {
-        self.now.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Boot {
-        Boot(self.now.load(Ordering::SeqCst))
-    }
-
-    fn wall(&self) -> SystemTime {
-        self.wall_at_boot + Duration::from_nanos(self.now.load(Ordering::SeqCst))
     }
 }

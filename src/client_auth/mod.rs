@@ -50,19 +50,12 @@ impl ClientAuth {
         ClientAuth { by_digest }
     }
 
-    /// The client whose key the request presents: as Bearer token, as `X-Api-Key`, or as Basic password.
+    /// The client whose key the request presents, and which of its keys that is: as Bearer token, as `X-Api-Key`, or as
+    /// Basic password.
     ///
     /// # Errors
     /// Says why there is none; the request must not go upstream (TL-71).
-    pub fn recognise(&self, headers: &HeaderMap) -> Result<Arc<config::Client>, Unrecognised> {
-        self.recognise_by_key(headers).map(|(client, _)| client)
-    }
-
-    /// As [`ClientAuth::recognise`]; also says by which of its keys.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn recognise_by_key(&self, headers: &HeaderMap) -> Result<(Arc<config::Client>, KeyDigest), Unrecognised> {
+    pub fn recognise(&self, headers: &HeaderMap) -> Result<(Arc<config::Client>, KeyDigest), Unrecognised> {
         let digest = presented::digest(headers)?;
         self.by_digest.get(&digest).map(|client| (client.clone(), digest)).ok_or(Unrecognised::Unknown)
     }

@@ -27,7 +27,7 @@ fn clients() -> ClientAuth {
 fn recognise(headers: &[(HeaderName, &str)]) -> Result<String, Unrecognised> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
-    clients().recognise(&headers).map(|client| client.name.to_string())
+    clients().recognise(&headers).map(|(client, _)| client.name.to_string())
 }
 
 fn basic(pair: &str) -> String {

@@ -211,7 +211,7 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
     if route.is_open() {
         return Ok(());
     }
-    let (client, key) = snapshot.clients.recognise_by_key(headers).map_err(Failure::Unrecognised)?;
+    let (client, key) = snapshot.clients.recognise(headers).map_err(Failure::Unrecognised)?;
     record.recognised(client.name.clone(), key);
     match route.admits(Some(&client.name)) {
         true => Ok(()),

@@ -23,7 +23,9 @@ pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, OutgoingBody, Repla
 pub use connect::{ConnectError, Connection, Connector, Target};
 pub use pool::{Pool, PoolStats};
 pub use probe::Probed;
-pub use resolve::{FixedNames, Names};
+#[cfg(test)]
+pub use resolve::FixedNames;
+pub use resolve::Names;
 pub use trailers::is_trailer_allowed;
 
 use std::rc::Rc;

@@ -1,11 +1,14 @@
 //! Names to addresses, and which addresses are allowed (SEC-14, SEC-20).
 
 mod check;
-
+#[cfg(test)]
+mod fixed;
 #[cfg(test)]
 mod tests;
 
 pub(super) use check::is_allowed;
+#[cfg(test)]
+pub use fixed::FixedNames;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,31 +41,8 @@ pub enum Names {
     /// The system's resolver, on a blocking thread.
     #[default]
     System,
-    /// Set by a test.
+    #[cfg(test)]
     Fixed(Arc<FixedNames>),
-}
-
-/// Answers that a test gives. A name without addresses does not resolve.
-#[derive(Debug, Default)]
-pub struct FixedNames {
-    addresses: Mutex<HashMap<String, Vec<IpAddr>>>,
-    asked: AtomicU64,
-}
-
-impl FixedNames {
-    pub fn set(&self, name: &str, addresses: &[IpAddr]) {
-        lock(&self.addresses).insert(name.to_owned(), addresses.to_vec());
-    }
-
-    /// How often a name was asked for.
-    pub fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    fn answer(&self, name: &str) -> Result<Vec<IpAddr>, String> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        lock(&self.addresses).get(name).cloned().filter(|found| !found.is_empty()).ok_or_else(|| "no such name".into())
-    }
 }
 
 /// All names of the process; outlives reloads.
@@ -200,6 +180,7 @@ impl Resolver {
 
     async fn ask(&self, host: &str) -> Result<Vec<IpAddr>, String> {
         match &self.source {
+            #[cfg(test)]
             Names::Fixed(names) => names.answer(host),
             Names::System => {
                 let host = host.to_owned();
