@@ -1,32 +1,20 @@
 //! Reload and drain while clients ask without a pause, over TLS and over HTTP/2.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use http::StatusCode;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::support::{Identity, Proxy, TokenEndpoint, Upstream, Watched, one_route};
+use crate::support::{
+    HyperClient, Identity, Proxy, SERVER, Speaks, TokenEndpoint, Upstream, Watched, client_config, one_route, roots,
+    server_name,
+};
 
 /// Streams at once on a connection of HTTP/2.
 const STREAMS: usize = 8;
-
-/// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaks {
-    Http1OverTls,
-    Http2OverTls,
-    Http2,
-}
 
 const LANGUAGES: [Speaks; 3] = [Speaks::Http1OverTls, Speaks::Http2OverTls, Speaks::Http2];
 
@@ -108,9 +96,10 @@ async fn client(place: Place, index: usize, speaks: Speaks, kept: bool, state: A
             Phase::Ask => {}
             Phase::Stay | Phase::Stop => return,
         }
-        let mut connection = Connection::open(&place, speaks).await;
+        let address = if speaks == Speaks::Http2 { place.cleartext } else { place.tls };
+        let mut connection = HyperClient::connect(address, speaks, &place.roots).await;
         loop {
-            let asked = connection.ask().await;
+            let asked = ask(&mut connection).await;
             let phase = state.update(|state| {
                 state.answered[index] += asked.answered;
                 state.phase
@@ -126,96 +115,34 @@ async fn client(place: Place, index: usize, speaks: Speaks, kept: bool, state: A
     }
 }
 
-enum Connection {
-    Http1(http1::SendRequest<Empty<Bytes>>),
-    Http2(http2::SendRequest<Empty<Bytes>>),
-}
-
 /// How a round of requests went.
 struct Asked {
     answered: usize,
     failure: Option<hyper::Error>,
 }
 
-impl Connection {
-    async fn open(place: &Place, speaks: Speaks) -> Connection {
-        let address = if speaks == Speaks::Http2 { place.cleartext } else { place.tls };
-        let tcp = TcpStream::connect(address).await.expect("it accepts");
-        if speaks == Speaks::Http2 {
-            return Connection::http2(tcp).await;
-        }
-        let alpn: &[u8] = if speaks == Speaks::Http2OverTls { b"h2" } else { b"http/1.1" };
-        let connector = TlsConnector::from(Arc::new(client_config(&place.roots, alpn)));
-        let tls = connector.connect(server_name(), tcp).await.expect("a handshake");
-        if speaks == Speaks::Http2OverTls {
-            return Connection::http2(tls).await;
-        }
-        let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.expect("a connection");
-        // How it ends, its requests say.
-        tokio::spawn(async { drop(connection.await) });
-        Connection::Http1(sender)
-    }
-
-    async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Connection {
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(io));
-        let (sender, connection) = handshake.await.expect("a connection");
-        tokio::spawn(async { drop(connection.await) });
-        Connection::Http2(sender)
-    }
-
-    /// One request, or as many as there are streams.
-    async fn ask(&mut self) -> Asked {
-        let mut asked = Asked { answered: 0, failure: None };
-        let results = match self {
-            Connection::Http1(sender) => vec![ask_http1(sender).await],
-            Connection::Http2(sender) => {
-                let streams = (0..STREAMS).map(|_| ask_http2(sender.clone()));
-                let streams: Vec<_> = streams.map(tokio::spawn).collect();
-                let mut results = Vec::new();
-                for stream in streams {
-                    results.push(stream.await.expect("an answer is as it should be"));
-                }
-                results
+/// One request, or as many as there are streams.
+async fn ask(client: &mut HyperClient) -> Asked {
+    let results = match client {
+        HyperClient::Http1(_) => vec![get(client).await],
+        HyperClient::Http2(sender) => {
+            let streams = (0..STREAMS).map(|_| HyperClient::Http2(sender.clone()));
+            let streams: Vec<_> =
+                streams.map(|mut stream| tokio::spawn(async move { get(&mut stream).await })).collect();
+            let mut results = Vec::new();
+            for stream in streams {
+                results.push(stream.await.expect("an answer is as it should be"));
             }
-        };
-        for result in results {
-            match result {
-                Ok(()) => asked.answered += 1,
-                Err(failure) => asked.failure = Some(failure),
-            }
+            results
         }
-        asked
-    }
+    };
+    let answered = results.iter().filter(|result| result.is_ok()).count();
+    Asked { answered, failure: results.into_iter().find_map(Result::err) }
 }
 
-async fn ask_http1(sender: &mut http1::SendRequest<Empty<Bytes>>) -> hyper::Result<()> {
-    sender.ready().await?;
-    let request = Request::get("/api/x").header("host", "proxy.test").body(Empty::new()).unwrap();
-    check(sender.send_request(request).await?).await
-}
-
-async fn ask_http2(mut sender: http2::SendRequest<Empty<Bytes>>) -> hyper::Result<()> {
-    sender.ready().await?;
-    let request = Request::get("http://proxy.test/api/x").body(Empty::new()).unwrap();
-    check(sender.send_request(request).await?).await
-}
-
-async fn check(answer: http::Response<hyper::body::Incoming>) -> hyper::Result<()> {
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.into_body().collect().await?.to_bytes(), "ok");
+async fn get(client: &mut HyperClient) -> hyper::Result<()> {
+    assert_eq!(client.get("/api/x").await?, (StatusCode::OK, Bytes::from("ok")));
     Ok(())
-}
-
-fn server_name() -> ServerName<'static> {
-    ServerName::try_from("proxy.test").unwrap()
-}
-
-fn client_config(roots: &Arc<rustls::RootCertStore>, alpn: &[u8]) -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots.clone()).with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config
 }
 
 /// Two certificates for the same name, the proxy's configuration with either, and a proxy with the first.
@@ -234,7 +161,7 @@ impl Stage {
     fn set() -> Stage {
         let (endpoint, folder) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
         let upstream = Upstream::guarded(endpoint.grants());
-        let [first, second] = ["first", "second"].map(|file| Identity::new(folder.path(), file, &["proxy.test"]));
+        let [first, second] = ["first", "second"].map(|file| Identity::new(folder.path(), file, &[SERVER]));
         let listener = |identity: &Identity| {
             format!(
                 "address = \"127.0.0.1:0\"\n\n[[listeners]]\naddress = \"127.0.0.2:0\"\n\
@@ -245,14 +172,11 @@ impl Stage {
         let plain = one_route(&endpoint, &upstream, "").replace("[server]", "[server]\ndrain_delay = \"2s\"");
         let with = |identity| plain.replacen("address = \"127.0.0.1:0\"", &listener(identity), 1);
         let (toml, renewed) = (with(&first), with(&second));
-        let certificate = |path: &Path| CertificateDer::from_pem_file(path).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate(&first.cert_file)).unwrap();
-        roots.add(certificate(&second.cert_file)).unwrap();
+        let roots = roots([&*first.cert_file, &*second.cert_file]);
         let proxy = Proxy::start(&toml);
         let addresses = proxy.addresses();
-        let place = Place { cleartext: addresses[0], tls: addresses[1], roots: Arc::new(roots) };
-        let second = certificate(&second.cert_file);
+        let place = Place { cleartext: addresses[0], tls: addresses[1], roots };
+        let second = CertificateDer::from_pem_file(&second.cert_file).unwrap();
         Stage { upstream, _endpoint: endpoint, toml, renewed, second, proxy, place, _folder: folder }
     }
 

@@ -1,4 +1,5 @@
-//! Sixty-four applications, each with a connection of its own and ten requests a second.
+//! Sixty-four applications, each with a connection of its own and ten requests a second: half of them speak HTTP/1 in
+//! cleartext, a quarter HTTP/1 over TLS and a quarter HTTP/2 over TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,10 +8,14 @@ use std::time::Duration;
 
 use attache::clock::{Clock as _, SystemClock};
 
-use crate::support::{Client, Watched};
+use rustls::RootCertStore;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{Client, HyperClient, Speaks, Watched};
 
 pub const CONNECTIONS: u32 = 64;
 const INTERVAL: Duration = Duration::from_millis(100);
+const PATH: &str = "/api/load";
 
 /// One request as its client saw it.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +26,14 @@ pub struct Sample {
     pub time: Duration,
 }
 
+/// Where attache is, and what its clients trust.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub cleartext: SocketAddr,
+    pub tls: SocketAddr,
+    pub roots: Arc<RootCertStore>,
+}
+
 /// A running load.
 pub struct Load {
     stopped: Arc<Watched<bool>>,
@@ -29,11 +42,11 @@ pub struct Load {
 
 impl Load {
     /// The connections' requests are spread evenly over the interval.
-    pub fn start(address: SocketAddr) -> Load {
+    pub fn start(place: &Place) -> Load {
         let stopped = Arc::new(Watched::new(false));
         let clients = (0..CONNECTIONS).map(|index| {
-            let (stopped, offset) = (stopped.clone(), INTERVAL * index / CONNECTIONS);
-            thread::spawn(move || run(address, offset, &stopped))
+            let (place, stopped, offset) = (place.clone(), stopped.clone(), INTERVAL * index / CONNECTIONS);
+            thread::spawn(move || run(|| Application::connect(&place, index), offset, &stopped))
         });
         Load { clients: clients.collect(), stopped }
     }
@@ -45,9 +58,41 @@ impl Load {
     }
 }
 
-fn run(address: SocketAddr, offset: Duration, stopped: &Watched<bool>) -> Vec<Sample> {
+/// An application's connection.
+enum Application {
+    Cleartext(Client),
+    Tls(Runtime, HyperClient),
+}
+
+impl Application {
+    fn connect(place: &Place, index: u32) -> Application {
+        let speaks = match index % 4 {
+            0 => Speaks::Http1OverTls,
+            1 => Speaks::Http2OverTls,
+            _ => return Application::Cleartext(Client::connect(place.cleartext)),
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().expect("there is a runtime");
+        let client = runtime.block_on(HyperClient::connect(place.tls, speaks, &place.roots));
+        Application::Tls(runtime, client)
+    }
+
+    /// The status of an answer that was read to its end; 0: none came.
+    fn ask(&mut self) -> u16 {
+        match self {
+            Application::Cleartext(client) => {
+                client.write_request("GET", PATH, &[], b"");
+                client.read_answer("GET").map_or(0, |answer| answer.status)
+            }
+            Application::Tls(runtime, client) => {
+                runtime.block_on(client.get(PATH)).map_or(0, |(status, _)| status.as_u16())
+            }
+        }
+    }
+}
+
+fn run(connect: impl Fn() -> Application, offset: Duration, stopped: &Watched<bool>) -> Vec<Sample> {
+    let mut application = connect();
     let mut due = SystemClock.now().after(offset);
-    let mut client = Client::connect(address);
     let mut samples = Vec::new();
     loop {
         let pause = due.since(SystemClock.now());
@@ -55,13 +100,10 @@ fn run(address: SocketAddr, offset: Duration, stopped: &Watched<bool>) -> Vec<Sa
             return samples;
         }
         let begin = SystemClock.now();
-        client.write_request("GET", "/api/load", &[], b"");
-        let answer = client.read_answer("GET");
-        let time = SystemClock.now().since(begin);
-        let status = answer.as_ref().map_or(0, |answer| answer.status);
-        samples.push(Sample { status, time });
-        if answer.is_err() {
-            client = Client::connect(address);
+        let status = application.ask();
+        samples.push(Sample { status, time: SystemClock.now().since(begin) });
+        if status == 0 {
+            application = connect();
         }
         // After a long wait what was missed is not made up for: that would be another load.
         due = due.after(INTERVAL).max(SystemClock.now());

@@ -18,9 +18,9 @@ use std::time::Duration;
 use attache::clock::{Boot, Clock as _, SystemClock};
 use rustix::process::Signal;
 
-use load::{Load, Sample};
+use load::{Load, Place, Sample};
 use report::Report;
-use support::{Child, TokenEndpoint, Upstream, free_address, get};
+use support::{Child, Identity, SERVER, TokenEndpoint, Upstream, free_address, get, roots};
 
 /// L.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -57,8 +57,10 @@ struct Stage {
     endpoint: TokenEndpoint,
     _upstream: Upstream,
     child: Child,
-    address: std::net::SocketAddr,
+    place: Place,
     toml: String,
+    /// Of the certificate.
+    _folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -68,11 +70,17 @@ impl Stage {
         endpoint.set_lifetime(Some(LIFETIME));
         endpoint.set_latency(LATENCY);
         let upstream = Upstream::guarded(endpoint.grants());
-        let address = free_address();
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        let identity = Identity::new(folder.path(), "server", &[SERVER]);
+        let place = Place { cleartext: free_address(), tls: free_address(), roots: roots([&*identity.cert_file]) };
         let toml = format!(
             r#"
 [[listeners]]
-address = "{address}"
+address = "{}"
+
+[[listeners]]
+address = "{}"
+tls.certificates = [{{ cert = {:?}, key = {:?} }}]
 
 [log]
 format = "json"
@@ -91,12 +99,16 @@ path = "/api/{{*rest}}"
 upstream = "api"
 clients = "anyone"
 "#,
+            place.cleartext,
+            place.tls,
+            identity.cert_file,
+            identity.key_file,
             endpoint.url(),
             upstream.url(),
         );
         let child = Child::run(&toml, &[("SECRET", "secret-of-the-soak")]);
-        assert_eq!(get(address, "/api/first").status, 200, "{}", child.output());
-        Stage { endpoint, _upstream: upstream, child, address, toml }
+        assert_eq!(get(place.cleartext, "/api/first").status, 200, "{}", child.output());
+        Stage { endpoint, _upstream: upstream, child, place, toml, _folder: folder }
     }
 
     /// Waits until the newest token has this age, as attache reckons it: from the instant before it asked.
@@ -114,12 +126,15 @@ clients = "anyone"
         self.endpoint.grants().wait_until(SystemClock.now().after(time));
     }
 
+    /// Adds a route.
     fn reload(&self) {
+        let added = || get(self.place.cleartext, "/other/x").status;
+        assert_eq!(added(), 404);
         let other = "\n[[routes]]\npath = \"/other/{*rest}\"\nupstream = \"api\"\nclients = \"anyone\"\n";
         self.child.rewrite(&(self.toml.clone() + other));
         self.child.signal(Signal::HUP);
         self.child.wait_for_line("the reload", |line| line.contains("configuration was reloaded"));
-        assert_eq!(get(self.address, "/other/x").status, 200, "the reload has no effect");
+        assert_eq!(added(), 200, "the reload has no effect");
     }
 
     fn report(mut self, name: &'static str, started: Boot, samples: Vec<Sample>) -> Report {
@@ -137,7 +152,7 @@ clients = "anyone"
 fn renewals(time: Duration) -> Report {
     let mut stage = Stage::set();
     let started = SystemClock.now();
-    let load = Load::start(stage.address);
+    let load = Load::start(&stage.place);
     stage.wait_for_next_token();
     stage.wait_for_age(Duration::from_secs(7));
     stage.endpoint.refuse_connections();
@@ -162,7 +177,7 @@ fn renewals(time: Duration) -> Report {
 fn long_outage() -> Report {
     let mut stage = Stage::set();
     let started = SystemClock.now();
-    let load = Load::start(stage.address);
+    let load = Load::start(&stage.place);
     stage.wait_for_next_token();
     stage.wait_for_age(Duration::from_secs(7));
     stage.endpoint.refuse_connections();
@@ -180,7 +195,7 @@ fn long_outage() -> Report {
 fn revocations() -> Report {
     let stage = Stage::set();
     let started = SystemClock.now();
-    let load = Load::start(stage.address);
+    let load = Load::start(&stage.place);
     stage.wait_for_next_token();
     for wait in [Duration::from_secs(3), Duration::from_secs(5)] {
         stage.wait_for_age(wait);

@@ -6,6 +6,7 @@
 mod child;
 mod grants;
 mod http;
+mod hyper_client;
 mod peer;
 mod problem;
 mod process;
@@ -19,6 +20,7 @@ mod watched;
 pub use child::{Child, free_address, program};
 pub use grants::Grants;
 pub use http::{Answer, Client, Request, get, send};
+pub use hyper_client::{HyperClient, SERVER, Speaks, client_config, roots, server_name};
 pub use peer::{Connection, Peer};
 pub use problem::assert_problem;
 pub use process::Process;
