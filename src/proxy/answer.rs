@@ -41,9 +41,10 @@ pub(super) fn clean(status: StatusCode, headers: &mut HeaderMap, present: Presen
     }
 }
 
-/// 204 has no length (RFC 9110 section 8.6); a 304's is that of another answer, which hyper would warn of.
+/// 204 has no length (RFC 9110 section 8.6); a 304's is that of another answer, which hyper would warn of; a 205's is ours
+/// to say, since it may not have content.
 fn has_no_content(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether a field is about the connection to the upstream, or would lead the client around us.
@@ -139,6 +140,7 @@ mod tests {
     fn a_length_beside_chunks_or_without_content_is_removed() {
         assert!(left(200, &[("Content-Length", "3"), ("Transfer-Encoding", "chunked")], false).is_empty());
         assert!(left(204, &[("Content-Length", "3")], false).is_empty());
+        assert!(left(205, &[("Content-Length", "3")], false).is_empty());
         assert!(left(304, &[("Content-Length", "3")], false).is_empty());
         let twice = [("Content-Length", "3"), ("Content-Length", "3")];
         assert_eq!(left(200, &twice, false), ["content-length: 3"]);

@@ -287,7 +287,9 @@ fn relay(
         Judgement::Pass => None,
         _ => masks.as_ref().and_then(|masks| masks.scanner()),
     };
-    let has_content = *method != Method::HEAD && !body.is_end_stream();
+    // A 205 must not have content (RFC 9110 section 15.3.6), but it is framed as if it had (RFC 9112 section 6.3), and clients
+    // that know only the former would take it for the next answer. So it is dropped: what a 205 says, it says without.
+    let has_content = *method != Method::HEAD && status != StatusCode::RESET_CONTENT && !body.is_end_stream();
     match judgement {
         Judgement::Encoded if has_content && scanner.is_some() => return Err(Failure::EncodedAnswer),
         Judgement::Partial if has_content && scanner.is_some() => return Err(Failure::PartialAnswer),

@@ -74,6 +74,23 @@ fn answers_without_a_body_have_none_and_the_connection_goes_on() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// RFC 9110 section 15.3.6: nobody takes the content that a 205 must not have for the next answer.
+#[test]
+fn a_205_has_no_content_whatever_the_upstream_sends() {
+    let (_endpoint, upstream, proxy) = setup("");
+    let mut client = proxy.connect();
+    upstream.script([
+        Reply::answer(205, &[("Content-Type", "text/plain")], b"stray"),
+        Reply::Raw(b"HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstray\r\n0\r\n\r\n".to_vec()),
+        Reply::Raw(b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    ]);
+    for _ in 0..3 {
+        let reset = client.send("GET", "/api/reset", &[], b"");
+        assert_eq!((reset.status, reset.headers.get("content-length"), &*reset.text()), (205, Some("0"), ""));
+    }
+    assert_eq!(client.send("GET", "/api/d", &[], b"").text(), "ok");
+}
+
 #[test]
 fn trailers_reach_a_client_that_asks_for_them() {
     let (_endpoint, upstream, proxy) = setup("");
