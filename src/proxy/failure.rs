@@ -1,4 +1,4 @@
-//! Every failure, and what the client gets: the only file that knows status codes.
+//! Every failure of a request, and what the client gets: the only place that makes a status of one.
 //!
 //! The answer is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209). It says whose fault it is and names the
 //! credential, and never the upstream's URL or address, nor what a token endpoint answered.

@@ -4,6 +4,63 @@ use std::path::Path;
 
 use crate::sources::file;
 
+/// What keeps a broken attache from the rest of the machine: a line that is lost is missed by nobody who only runs it.
+#[test]
+fn the_unit_takes_away_what_is_not_needed() {
+    let unit = file("attache.service").text;
+    let settings: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    let hardening = [
+        "DynamicUser=yes",
+        "UMask=0077",
+        "LimitCORE=0",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+        "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectControlGroups=yes",
+        "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "ProtectProc=invisible",
+        "ProcSubset=pid",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "LockPersonality=yes",
+        "MemoryDenyWriteExecute=yes",
+        "RemoveIPC=yes",
+        "SystemCallArchitectures=native",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged",
+    ];
+    let missing: Vec<_> = hardening.iter().filter(|line| !settings.contains(line)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // A later line would take back what an earlier one says.
+    let named = |name: &str| settings.iter().filter(|line| line.starts_with(&format!("{name}="))).count();
+    for (name, _) in hardening.iter().filter_map(|line| line.split_once('=')) {
+        assert_eq!(named(name), if name == "SystemCallFilter" { 2 } else { 1 }, "{name}");
+    }
+    assert_eq!(named("User") + named("Group"), 0, "the user is made for it");
+    assert!(settings.contains(&"ExecStart=/usr/bin/attache run --config /etc/attache/proxy.toml"));
+}
+
+#[test]
+fn the_image_does_not_run_as_root() {
+    let dockerfile = file("Dockerfile").text;
+    let (_, image) = dockerfile.rsplit_once("\nFROM ").expect("what is run is not what it was built in");
+    let users: Vec<&str> = image.lines().filter_map(|line| line.strip_prefix("USER ")).collect();
+    // By number, so that Kubernetes' runAsNonRoot can see that it is not 0.
+    assert_eq!(users, ["65532:65532"]);
+    assert!(image.contains("\nENTRYPOINT [\"/usr/bin/attache\"]\n"), "without a shell: {image}");
+    assert!(image.lines().all(|line| !line.starts_with("RUN ")), "nothing is run in it while it is built");
+}
+
 /// A path that was moved would break the image, which no other test builds.
 #[test]
 fn the_dockerfile_copies_what_is_there() {
