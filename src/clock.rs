@@ -1,6 +1,7 @@
 //! Time: an exact clock for tokens, a coarse tick for the deadlines of connections.
 //!
-//! `Instant::now` and `SystemTime::now` are lint errors elsewhere: what reads time takes a [`Clock`].
+//! `Instant::now` and `SystemTime::now` are lint errors elsewhere: what reads time takes a [`Clock`], or asks [`timer_now`] how
+//! long something may still take.
 
 #[cfg(test)]
 mod manual;
@@ -45,6 +46,13 @@ impl Boot {
     pub fn since(self, earlier: Boot) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// The runtime's own clock, which its timers run on: for how long an attempt or a pause may still take, and for nothing else.
+/// It does not count suspend, so what a suspend interrupted has the rest of its time after it. Tests pause it.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the runtime's clock")]
+pub fn timer_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 /// Where time comes from. Tests put one in its place that moves when they say so.

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Options;
+use crate::clock::timer_now;
 
 /// How long a file that is written in place has to stay as it is.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -68,7 +69,7 @@ impl Watcher {
             config: options.watch.then(|| options.config.clone()),
             applied: Seen::new(),
             latest: Seen::new(),
-            since: Instant::now(),
+            since: timer_now(),
             events,
             renamed: renamed.clone(),
             notify: notifier(occasions, renamed),
@@ -109,7 +110,7 @@ impl Watcher {
             if now != self.latest {
                 let replaced = renamed && replaced(&self.latest, &now);
                 self.latest = now;
-                self.since = Instant::now();
+                self.since = timer_now();
                 if replaced && self.latest != self.applied {
                     return;
                 }

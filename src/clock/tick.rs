@@ -51,7 +51,7 @@ impl Ticker {
     pub async fn run(&self) {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let begin = tokio::time::Instant::now();
+        let begin = super::timer_now();
         loop {
             let at = interval.tick().await;
             // Counted from the clock and not by ones, so that a worker that was held up does not grant extra time.

@@ -15,7 +15,7 @@ use super::discovery::{DiscoveryCache, Issuer};
 use super::endpoint::{Reach, exchange};
 use super::failure::{Failure, Step};
 use super::token_request::TokenRequest;
-use crate::clock::Clock;
+use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
 use crate::upstream::Connector;
@@ -165,7 +165,7 @@ impl Source for ClientCredentials {
     fn fetch(&self, request: FetchRequest) -> FetchFuture {
         let source = self.clone();
         Box::pin(async move {
-            let deadline = Instant::now() + request.attempt_timeout;
+            let deadline = timer_now() + request.attempt_timeout;
             source.attempt(deadline).await.map_err(FetchError::from)
         })
     }

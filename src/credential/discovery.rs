@@ -1,6 +1,7 @@
 //! Where an issuer's token endpoint is: RFC 8414 section 3, then OpenID Connect Discovery 1.0 section 4 (TL-38).
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests;
 
 use std::collections::HashMap;
@@ -12,12 +13,11 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::answer::retry_after;
 use super::endpoint::{Broken, Reach, Reply, exchange, refuse_cleartext};
 use super::failure::{Failure, Step, kind};
-use crate::clock::{Boot, Clock};
+use crate::clock::{Boot, Clock, timer_now};
 use crate::config::{HttpUrl, TokenEndpointAuthMethod};
 use crate::token::{FetchErrorKind, Reached};
 
@@ -77,7 +77,7 @@ impl DiscoveryCache {
         let kept = self.lock().get(issuer).cloned();
         let deadline = match &kept {
             Some(kept) if clock.now() < kept.ask_again_at => return Ok(kept.discovered.clone()),
-            Some(_) => reach.deadline.min(Instant::now() + ASKING_AGAIN),
+            Some(_) => reach.deadline.min(timer_now() + ASKING_AGAIN),
             None => reach.deadline,
         };
         match (ask(issuer, Reach { deadline, ..reach }, clock).await, kept) {

@@ -3,6 +3,7 @@
 
 mod body;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 pub(super) mod tests;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+use crate::clock::timer_now;
 use crate::config::HttpUrl;
 use crate::token::{FetchErrorKind, Reached};
 use crate::upstream::{ConnectError, Connection, Connector, ExchangeErrorKind, Target};
@@ -107,7 +109,7 @@ async fn connect(reach: Reach<'_>, url: &HttpUrl) -> Result<Connection, Broken> 
         client_certificate: None,
         alpn: &[b"http/1.1"],
     };
-    let left = reach.deadline.saturating_duration_since(Instant::now());
+    let left = reach.deadline.saturating_duration_since(timer_now());
     let connecting = reach.connector.connect(&target, reach.connect_timeout.min(left));
     match timeout_at(reach.deadline, connecting).await {
         Ok(connected) => connected.map_err(unconnected),

@@ -6,11 +6,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Parts;
 use super::client_credentials::{ClientCredentials, Endpoint};
 use super::failure::{Failure, Step};
+use crate::clock::timer_now;
 use crate::config::{self, CredentialKind, TokenEndpointAuthMethod};
 
 /// What became of one credential. Holds no secret, and no token.
@@ -77,8 +76,8 @@ pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
         return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
     };
     let source = ClientCredentials::new(grant, parts);
-    let end = Instant::now() + grant.timeouts.total;
-    let attempt = || end.min(Instant::now() + grant.timeouts.attempt);
+    let end = timer_now() + grant.timeouts.total;
+    let attempt = || end.min(timer_now() + grant.timeouts.attempt);
     let report = |endpoint: Option<&Endpoint>, outcome| Report {
         credential: config.name.clone(),
         host: endpoint.map(|endpoint| endpoint.url.authority()),

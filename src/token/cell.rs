@@ -6,6 +6,7 @@
 mod fetching;
 mod tending;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests;
 mod waiting;
 

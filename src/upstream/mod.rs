@@ -17,6 +17,7 @@ mod trailers;
 mod waiting;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests;
 
 pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, OutgoingBody, ReplayBudget};

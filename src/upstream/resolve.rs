@@ -4,6 +4,7 @@ mod check;
 #[cfg(test)]
 mod fixed;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests;
 
 pub(super) use check::is_allowed;

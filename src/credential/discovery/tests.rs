@@ -1,5 +1,7 @@
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use super::super::endpoint::tests::{Peer, Then, answer, connector, in_ten_seconds};
 use super::*;
 use crate::clock::ManualClock;
