@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Identity, Process, Proxy, TokenEndpoint};
+use crate::support::{Identity, Process, Proxy, TokenEndpoint, client_credentials, one_route_of};
 
 const INSTALL: &str = "./test.sh makes its virtual environment";
 
@@ -46,28 +46,8 @@ fn proxy(endpoint: &TokenEndpoint, port: u16) -> Proxy {
 }
 
 fn toml(endpoint: &TokenEndpoint, port: u16) -> String {
-    format!(
-        r#"
-[[listeners]]
-address = "127.0.0.1:0"
-
-[credentials.api.client_credentials]
-token_url = "{}"
-client_id = "attache"
-client_secret = {{ env = "SECRET" }}
-
-[upstreams.api]
-url = "http://127.0.0.1:{port}"
-credential = "api"
-http = "2"
-
-[[routes]]
-path = "/attache.Test/{{method}}"
-upstream = "api"
-clients = "anyone"
-"#,
-        endpoint.url(),
-    )
+    let upstream = format!("url = \"http://127.0.0.1:{port}\"\nhttp = \"2\"");
+    one_route_of(&client_credentials(&endpoint.url()), &upstream, "").replace("/api/{*rest}", "/attache.Test/{method}")
 }
 
 fn assert_results(results: &Value) {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::support::{Process, Proxy, Upstream};
+use crate::support::{Process, Proxy, Upstream, one_route_of};
 
 struct Provider {
     _process: Process,
@@ -28,28 +28,16 @@ impl Provider {
 }
 
 fn proxy(endpoint: &str, client_id: &str, more: &str, upstream: &Upstream) -> Proxy {
-    Proxy::start(&format!(
+    let credential = format!(
         r#"
-[[listeners]]
-address = "127.0.0.1:0"
-
 [credentials.api.client_credentials]
 {endpoint}
 client_id = "{client_id}"
 client_secret = {{ env = "SECRET" }}
 {more}
-
-[upstreams.api]
-url = "{}"
-credential = "api"
-
-[[routes]]
-path = "/api/{{*rest}}"
-upstream = "api"
-clients = "anyone"
-"#,
-        upstream.url(),
-    ))
+"#
+    );
+    Proxy::start(&one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), ""))
 }
 
 /// What a JWT says, unverified: verifying is the upstream's affair, and here nobody could have forged it.

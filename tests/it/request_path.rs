@@ -3,7 +3,9 @@
 use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
 
-use crate::support::{Client, DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, assert_problem, one_route};
+use crate::support::{
+    Client, DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, assert_problem, one_route, one_route_of,
+};
 
 fn setup(more: &str) -> (TokenEndpoint, Upstream, Proxy) {
     let endpoint = TokenEndpoint::start();
@@ -281,12 +283,8 @@ fn a_route_edits_headers_in_both_directions() {
 
 /// A proxy.toml with a key that is attached in the query.
 fn key_in_query(upstream: &Upstream) -> String {
-    format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[credentials.maps.api_key]\nquery = \"key\"\nvalue = {{ env = \"SECRET\" }}\n\
-         [upstreams.maps]\nurl = \"{}\"\ncredential = \"maps\"\n\
-         [[routes]]\npath = \"/maps/{{*rest}}\"\nupstream = \"maps\"\nclients = \"anyone\"\n",
-        upstream.url()
-    )
+    let credential = "[credentials.api.api_key]\nquery = \"key\"\nvalue = { env = \"SECRET\" }\n";
+    one_route_of(credential, &format!("url = \"{}\"", upstream.url()), "")
 }
 
 /// SEC-13: an unencoded answer is asked for only where the secret is long enough to be looked for in it.
@@ -295,7 +293,7 @@ fn encodings_are_the_clients_where_nothing_is_scanned() {
     let upstream = Upstream::open();
     for (secret, asked) in [("of fifteen byte", "gzip"), ("of sixteen bytes", "identity")] {
         let proxy = Proxy::start_with(&key_in_query(&upstream), &[("SECRET", secret)]);
-        assert_eq!(proxy.send("GET", "/maps/a", &[("Accept-Encoding", "gzip")], b"").status, 200);
+        assert_eq!(proxy.send("GET", "/api/a", &[("Accept-Encoding", "gzip")], b"").status, 200);
         let request = upstream.requests().pop().unwrap();
         assert_eq!(request.headers.all("accept-encoding"), [asked], "{secret}");
     }
@@ -309,12 +307,12 @@ fn a_key_in_the_query_is_attached_once_and_masked() {
     upstream.script([Reply::custom(|request, connection| {
         write!(connection.stream(), "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", request.target)
     })]);
-    let answer = proxy.send("GET", "/maps/a?q=1&k%65y=evil&key=evil&r=%2B", &[("Host", "app.test")], b"");
+    let answer = proxy.send("GET", "/api/a?q=1&k%65y=evil&key=evil&r=%2B", &[("Host", "app.test")], b"");
     let target = upstream.request().target;
     assert!(target.starts_with("/a?q=1&r=%2B&key=s3cret") && !target.contains("evil"), "{target}");
     let location = answer.headers.get("location").unwrap();
     assert!(
-        location.starts_with("http://app.test/maps/a?q=1&r=%2B&key=***") && !location.contains("s3cret"),
+        location.starts_with("http://app.test/api/a?q=1&r=%2B&key=***") && !location.contains("s3cret"),
         "{location}"
     );
 }

@@ -24,7 +24,7 @@ pub use hyper_client::{HyperClient, SERVER, Speaks, client_config, roots, server
 pub use peer::{Connection, Peer};
 pub use problem::assert_problem;
 pub use process::Process;
-pub use proxy::{Proxy, SECRET, one_route};
+pub use proxy::{Proxy, SECRET, client_credentials, one_route, one_route_of};
 pub use tls_peer::{Frames, Identity, TlsPeer, TlsRequest};
 pub use token_endpoint::{Grant, TokenEndpoint};
 pub use tool::{Tool, run};

@@ -82,6 +82,24 @@ impl Proxy {
 /// A proxy.toml with one listener, one client credentials credential and one route, `/api/{*rest}` for anyone. `more`
 /// is appended: it belongs to the route until it opens a table.
 pub fn one_route(endpoint: &TokenEndpoint, upstream: &Upstream, more: &str) -> String {
+    let credential = client_credentials(&endpoint.url());
+    one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), more)
+}
+
+/// The table of a credential `api` whose tokens come from here.
+pub fn client_credentials(token_url: &str) -> String {
+    format!(
+        r#"
+[credentials.api.client_credentials]
+token_url = "{token_url}"
+client_id = "attache"
+client_secret = {{ env = "SECRET" }}
+"#
+    )
+}
+
+/// As [`one_route`], with another table for the credential `api`, and these keys of its upstream.
+pub fn one_route_of(credential: &str, upstream: &str, more: &str) -> String {
     format!(
         r#"
 [[listeners]]
@@ -89,14 +107,9 @@ address = "127.0.0.1:0"
 
 [server]
 workers = 2
-
-[credentials.api.client_credentials]
-token_url = "{}"
-client_id = "attache"
-client_secret = {{ env = "SECRET" }}
-
+{credential}
 [upstreams.api]
-url = "{}"
+{upstream}
 credential = "api"
 
 [[routes]]
@@ -104,8 +117,6 @@ path = "/api/{{*rest}}"
 upstream = "api"
 clients = "anyone"
 {more}
-"#,
-        endpoint.url(),
-        upstream.url(),
+"#
     )
 }
