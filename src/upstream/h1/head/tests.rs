@@ -126,9 +126,22 @@ fn a_large_head_is_decoded_like_a_small_one() {
 type Decoded = Result<Option<(StatusCode, HeaderMap, usize)>, BadAnswer>;
 
 fn decoded(bytes: &[u8]) -> Decoded {
-    let (mut input, mut headers) = (BytesMut::from(bytes), HeaderMap::new());
-    let head = decode(&mut input, &mut Scan::default(), false, &mut headers)?;
-    Ok(head.map(|head| (head.status, headers, input.len())))
+    decoded_in_pieces([bytes])
+}
+
+/// As they come: what is behind the head may not have come when it is decoded, and is added then.
+fn decoded_in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+    let (mut input, mut scan, mut headers) = (BytesMut::new(), Scan::default(), HeaderMap::new());
+    let mut pieces = pieces.into_iter();
+    while let Some(piece) = pieces.next() {
+        input.extend_from_slice(piece);
+        if let Some(head) = decode(&mut input, &mut scan, false, &mut headers)? {
+            let behind = pieces.map(<[u8]>::len).sum::<usize>();
+            return Ok(Some((head.status, headers, input.len() + behind)));
+        }
+        assert!(headers.is_empty(), "no field of a head that is not complete");
+    }
+    Ok(None)
 }
 
 /// The same by httparse, which is another's work. It takes bare LFs for line ends, and skips empty lines.
@@ -155,11 +168,15 @@ fn decoded_by_httparse(bytes: &[u8]) -> Decoded {
     Ok(Some((status, headers, bytes.len() - end)))
 }
 
-/// Whether both come to the same, but for what we refuse beyond syntax.
+/// Whether both come to the same, but for what we refuse beyond syntax, and whether the head is the same to us where it
+/// comes byte by byte, which is decoded another way.
 fn agree(bytes: &[u8]) -> bool {
     let beyond_syntax =
         |bad: BadAnswer| ["Content-Length", "Transfer-Encoding"].iter().any(|field| bad.0.contains(field));
-    match (decoded(bytes), decoded_by_httparse(bytes)) {
+    let whole = decoded(bytes);
+    let as_it_comes = decoded_in_pieces(bytes.chunks(1));
+    let same = whole.as_ref().map_err(drop) == as_it_comes.as_ref().map_err(drop);
+    same && match (whole, decoded_by_httparse(bytes)) {
         (Err(bad), Ok(Some(_))) => beyond_syntax(bad),
         (Err(_), Err(_)) => true,
         (ours, theirs) => ours == theirs,
@@ -202,7 +219,121 @@ fn nearly_a_head() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// As servers send them.
+const REAL_HEADS: [&str; 4] = [
+    "HTTP/1.1 200 OK\r\nServer: nginx/1.24.0\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Type: application/json; \
+     charset=utf-8\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\nVary: Accept-Encoding\r\nETag: \
+     W/\"7f3a\"\r\nX-RateLimit-Remaining: 4999\r\nLink: <https://api.test/a?page=2>; rel=\"next\"\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "HTTP/1.1 404 \r\nContent-Length: 9\r\nKeep-Alive: timeout=5, max=100\r\nX-Powered-By: PHP/8.1\r\nSet-Cookie: a=b; \
+     Path=/; HttpOnly\r\nSet-Cookie: c=d\r\nX-Empty:\r\n\r\nnot found",
+    "HTTP/1.0 301 Moved Permanently\r\nLocation:\t/elsewhere \r\nContent-Length:0\r\n\r\n",
+    "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 204 é\r\nx-amz-id-2: a/b+c=\r\n\r\n",
+];
+
+/// What differs between parsers, and pieces of it.
+const NASTY: [&str; 20] = [
+    "\r",
+    "\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n\n",
+    "\r\n ",
+    "\r\n\t",
+    "\0",
+    "\x0b",
+    "\x0c",
+    "\x7f",
+    "\u{85}",
+    " ",
+    "\t",
+    ":",
+    " :",
+    ": ",
+    ",",
+    ";",
+    "HTTP/1.1 200 OK\r\n",
+];
+
+#[derive(Debug, Clone)]
+enum Change {
+    Insert(&'static str),
+    Replace(u8),
+    Remove(usize),
+    Repeat(usize),
+}
+
+fn change() -> impl Strategy<Value = (usize, Change)> {
+    let change = prop_oneof![
+        4 => prop::sample::select(&NASTY[..]).prop_map(Change::Insert),
+        2 => any::<u8>().prop_map(Change::Replace),
+        1 => (1usize..30).prop_map(Change::Remove),
+        1 => (1usize..60).prop_map(Change::Repeat),
+    ];
+    (any::<usize>(), change)
+}
+
+fn changed(head: &str, changes: &[(usize, Change)]) -> Vec<u8> {
+    let mut bytes = head.as_bytes().to_vec();
+    for (at, change) in changes {
+        let at = at % (bytes.len() + 1);
+        let to = |length: &usize| (at + length).min(bytes.len());
+        match change {
+            Change::Insert(text) => drop(bytes.splice(at..at, text.bytes())),
+            Change::Replace(byte) => drop(bytes.splice(at..to(&1), [*byte])),
+            Change::Remove(length) => drop(bytes.drain(at..to(length))),
+            Change::Repeat(length) => {
+                let again = bytes[at..to(length)].to_vec();
+                drop(bytes.splice(at..at, again));
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn real_heads_are_what_httparse_takes_them_for() {
+    for head in REAL_HEADS {
+        assert!(agree(head.as_bytes()) && matches!(decoded(head.as_bytes()), Ok(Some(_))), "{head:?}");
+    }
+}
+
+/// What is just within a bound is an answer; one more is in the table of what is none.
+#[test]
+fn bounds_are_where_they_are_said_to_be() {
+    let fields = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(count));
+    assert_eq!(decoded(fields(FIELDS_MAX).as_bytes()).unwrap().unwrap().1.len(), FIELDS_MAX);
+    assert!(decoded(fields(FIELDS_MAX + 1).as_bytes()).is_err());
+    let bytes = |count: usize| {
+        let around = "HTTP/1.1 200 OK\r\nX: \r\n\r\n".len();
+        format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(count - around))
+    };
+    for length in [1, HEAD_BYTES_MAX] {
+        let large = bytes(HEAD_BYTES_MAX);
+        assert!(decoded_in_pieces(large.as_bytes().chunks(length)).unwrap().is_some());
+        assert!(decoded_in_pieces(bytes(HEAD_BYTES_MAX + 1).as_bytes().chunks(length)).is_err());
+    }
+    let length = |digits: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {digits}\r\n\r\n");
+    for (digits, framing) in [
+        ("9999999999999999999", Some(Framing::Length(9_999_999_999_999_999_999))),
+        ("0000000000000000002", Some(Framing::Length(2))),
+        ("00000000000000000002", None),
+        ("10000000000000000000", None),
+    ] {
+        let decoded = decode_all(&length(digits), false).ok().flatten();
+        assert_eq!(decoded.map(|head| head.framing), framing, "{digits}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn real_heads_however_changed_are_what_httparse_takes_them_for(
+        head in prop::sample::select(&REAL_HEADS[..]),
+        changes in prop::collection::vec(change(), 1..5),
+    ) {
+        let bytes = changed(head, &changes);
+        prop_assert!(agree(&bytes), "{}", bytes.escape_ascii());
+    }
+
     #[test]
     fn any_bytes_are_what_httparse_takes_them_for(bytes in nearly_a_head()) {
         prop_assert!(agree(&bytes));
