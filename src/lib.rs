@@ -18,5 +18,6 @@ pub mod proxy;
 pub mod route;
 pub mod secret;
 pub mod snapshot;
+mod tcp;
 pub mod token;
 pub mod upstream;

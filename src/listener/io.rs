@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
+use crate::tcp;
 
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -215,7 +216,7 @@ impl Drop for Io {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Stream::Plain(tcp) => tcp::poll_read(tcp, cx, buffer),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }
@@ -224,7 +225,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, buffer),
+            Stream::Plain(tcp) => tcp::poll_write(tcp, cx, buffer),
             Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buffer),
         }
     }

@@ -24,6 +24,7 @@ use super::tls::TlsConfigs;
 use crate::clock::Clock;
 use crate::config::{self, CertificateAndKey, HttpUrl, HttpVersion};
 use crate::descriptors::Place;
+use crate::tcp;
 use race::Raced;
 
 /// Opens connections for upstreams, token endpoints and discovery. One per process and configuration of `[egress]`;
@@ -307,7 +308,7 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Plain(stream) => tcp::poll_read(stream, cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -316,7 +317,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Plain(stream) => tcp::poll_write(stream, cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::sources::{Source, below};
 
-const BASE: &[&str] = &["secret", "clock", "metrics", "descriptors"];
+const BASE: &[&str] = &["secret", "clock", "metrics", "descriptors", "tcp"];
 const CONFIG: &[&str] = &["config"];
 const PARTS: &[&str] = &["route", "token", "upstream", "listener"];
 const AUTHENTICATION: &[&str] = &["credential", "client_auth"];
@@ -33,6 +33,7 @@ const FLOORS: &[(&str, &[&[&str]])] = &[
     ("clock", &[]),
     ("metrics", &[]),
     ("descriptors", &[]),
+    ("tcp", &[]),
 ];
 
 #[test]
