@@ -110,12 +110,10 @@ impl Activity {
         self.enter(Phase::New, self.settings.timeouts.header);
     }
 
-    /// A connection was found to speak HTTP/2, by its handshake or by its first bytes.
+    /// A connection speaks HTTP/2: its preface has come.
     pub(super) fn become_multiplexed(&self) {
         self.multiplexed.set(true);
-        if self.phase.get() != Phase::New {
-            self.become_idle();
-        }
+        self.become_idle();
     }
 
     fn become_idle(&self) {
@@ -128,10 +126,8 @@ impl Activity {
 
     /// Bytes came in.
     pub(super) fn received(&self) {
-        match (self.phase.get(), self.multiplexed.get()) {
-            (Phase::New | Phase::Idle, false) => self.enter(Phase::Head, self.settings.timeouts.header),
-            (Phase::New, true) => self.become_idle(),
-            _ => {}
+        if matches!(self.phase.get(), Phase::New | Phase::Idle) && !self.multiplexed.get() {
+            self.enter(Phase::Head, self.settings.timeouts.header);
         }
     }
 

@@ -69,7 +69,7 @@ enum End {
     Unreadable(std::io::Error),
 }
 
-/// Finds out whether a cleartext client speaks HTTP/2.
+/// Finds out whether a client begins with HTTP/2's preface.
 async fn detect(mut io: Io, activity: &Activity) -> Result<(Io, bool), End> {
     let http2 = poll_fn(|cx| {
         if let Poll::Ready(http2) = io.poll_speaks_http2(cx) {
@@ -96,7 +96,13 @@ async fn handshake(
     .await?;
     activity.become_new();
     let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok((Io::new(Stream::Tls(Box::new(tls)), activity.clone()), http2))
+    let io = Io::new(Stream::Tls(Box::new(tls)), activity.clone());
+    match http2 {
+        // A connection that is agreed to be HTTP/2 has as long to begin as any other: a byte of the preface is not yet one.
+        // Should the client send something else, hyper refuses it.
+        true => detect(io, activity).await.map(|(io, _begins_as_agreed)| (io, true)),
+        false => Ok((io, false)),
+    }
 }
 
 async fn serve_http1<S, F, B>(io: Io, activity: &Rc<Activity>, answer: S) -> End
