@@ -55,8 +55,7 @@ impl Fixed {
     pub(super) fn api_key(place: &ApiKeyPlace, value: &Secret) -> Self {
         match place {
             ApiKeyPlace::Header(name) => {
-                // `Token KEY` and its like: an upstream may echo the key without its scheme (RFC 9110 section 11.4).
-                let key = value.expose().split_once(' ').map(|(_scheme, key)| Secret::new(key.trim_start()));
+                let key = place.without_scheme(value.expose()).map(Secret::new);
                 let secrets: Vec<_> = [Some(value), key.as_ref()].into_iter().flatten().collect();
                 Fixed::header(name.clone(), value, &secrets)
             }
@@ -122,6 +121,8 @@ impl Fixed {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{COOKIE, LOCATION};
+
     use super::*;
 
     fn header_of(fixed: &Fixed) -> (&str, &[u8]) {
@@ -164,12 +165,30 @@ mod tests {
             headers.insert("x-echo", HeaderValue::from_str(echoed).unwrap());
             assert_eq!(basic.masks().mask_headers(&mut headers), 1, "{echoed}");
         }
-        let with_scheme = Secret::new(format!("Token {password}"));
-        let with_scheme = Fixed::api_key(&ApiKeyPlace::Header(AUTHORIZATION), &with_scheme);
-        let mut headers = http::HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(password))]);
-        assert_eq!(with_scheme.masks().mask_headers(&mut headers), 1, "without its scheme, too");
         let query = Fixed::api_key(&ApiKeyPlace::Query("key".into()), &Secret::new(password));
         let printed = format!("{:?} {:?}", basic.place, query.place);
         assert!(!printed.contains(password) && !printed.contains(&pair), "{printed}");
+    }
+
+    /// An upstream may echo a key without its scheme; what follows a blank elsewhere is no secret of its own.
+    #[test]
+    fn only_a_scheme_is_cut_off() {
+        let whole = "0123456789abcdef0123";
+        let cases = [
+            (AUTHORIZATION, format!("Token {whole}"), whole, true),
+            (AUTHORIZATION, "Token  abcdefghij".to_owned(), "abcdefghij", true),
+            (AUTHORIZATION, format!("Digest username={whole}, qop=auth"), "qop=auth", false),
+            (COOKIE, format!("sid={whole}; a=1"), "a=1", false),
+            (HeaderName::from_static("x-shop-key"), format!("{whole} v2"), "/api/v2/items", false),
+        ];
+        for (name, value, echoed, masked) in cases {
+            let key = Fixed::api_key(&ApiKeyPlace::Header(name), &Secret::new(&value));
+            let mut headers = http::HeaderMap::new();
+            headers.insert(LOCATION, HeaderValue::from_static(echoed));
+            assert_eq!(key.masks().mask_headers(&mut headers), usize::from(masked), "{echoed} of {value}");
+            headers.insert(LOCATION, HeaderValue::from_str(&value).unwrap());
+            assert_eq!(key.masks().mask_headers(&mut headers), 1, "{value}");
+            assert_eq!(headers[LOCATION], "*".repeat(value.len()));
+        }
     }
 }

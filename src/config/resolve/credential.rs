@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderName;
+use http::header::AUTHORIZATION;
 
 use super::Reading;
 use super::fields::{Fields, Text, text};
@@ -48,9 +49,18 @@ impl Credential {
             CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } => Some(name),
             CredentialKind::ApiKey { place: ApiKeyPlace::Query(_), .. } => None,
             CredentialKind::ClientCredentials(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
-                Some(&http::header::AUTHORIZATION)
+                Some(&AUTHORIZATION)
             }
         }
+    }
+}
+
+impl ApiKeyPlace {
+    /// Of `Authorization: Token KEY` and its like the key, which an upstream may echo without its scheme (RFC 9110 section
+    /// 11.4). Elsewhere a blank separates nothing, and parameters after a scheme are not secrets each by itself.
+    pub(crate) fn without_scheme<'a>(&self, value: &'a str) -> Option<&'a str> {
+        let (_scheme, key) = value.split_once(' ').filter(|_| *self == ApiKeyPlace::Header(AUTHORIZATION))?;
+        Some(key.trim_start()).filter(|key| !key.contains(' '))
     }
 }
 
@@ -71,7 +81,7 @@ fn api_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialK
     let query = fields.text(reading, "query");
     exactly_one(reading, fields, "header", "query")?;
     let alphabet = if query.is_some() { Alphabet::Text } else { Alphabet::HeaderValue };
-    let value = fields.attached_secret(reading, "value", alphabet);
+    let value = fields.secret(reading, "value", alphabet);
     let place = match (header, query) {
         (Some(header), _) => ApiKeyPlace::Header(header_name(reading, &header)?),
         (None, Some(query)) if query.value.is_empty() => {
@@ -80,7 +90,12 @@ fn api_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialK
         }
         (None, query) => ApiKeyPlace::Query(query?.value),
     };
-    Some(CredentialKind::ApiKey { place, value: value? })
+    let value = value?;
+    match place.without_scheme(value.expose()) {
+        Some(key) => fields.warn_if_short(reading, "value", key, " without its scheme"),
+        None => fields.warn_if_short(reading, "value", value.expose(), ""),
+    }
+    Some(CredentialKind::ApiKey { place, value })
 }
 
 fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, one: &str, other: &str) -> Option<()> {

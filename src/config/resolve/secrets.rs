@@ -30,14 +30,20 @@ impl Fields<'_> {
     /// (SEC-13). Other secrets go to token endpoints and egress proxies only, and no upstream can echo them.
     pub(super) fn attached_secret(&self, reading: &mut Reading<'_>, key: &str, alphabet: Alphabet) -> Option<Secret> {
         let secret = self.secret(reading, key, alphabet)?;
-        if secret.expose().len() < BODY_SECRET_BYTES_MIN {
-            let span = self.value(key)?.span();
-            let message =
-                format!("`{key}` is shorter than {BODY_SECRET_BYTES_MIN} bytes: it is masked in headers only");
-            let hint = "in bodies, something so short would be found where it is not meant; a longer secret is safer";
-            reading.warning(Problem::new(message, span).hint(hint));
-        }
+        self.warn_if_short(reading, key, secret.expose(), "");
         Some(secret)
+    }
+
+    /// Warns where `secret`, which is that of `key` but for what `but` says, is too short to be masked in bodies.
+    pub(super) fn warn_if_short(&self, reading: &mut Reading<'_>, key: &str, secret: &str, but: &str) {
+        if secret.len() < BODY_SECRET_BYTES_MIN
+            && let Some(value) = self.value(key)
+        {
+            let message =
+                format!("`{key}`{but} is shorter than {BODY_SECRET_BYTES_MIN} bytes: it is masked in headers only");
+            let hint = "in bodies, something so short would be found where it is not meant; a longer secret is safer";
+            reading.warning(Problem::new(message, value.span()).hint(hint));
+        }
     }
 
     /// Reads a secret.

@@ -98,6 +98,22 @@ fn short_secrets_are_warned_of() {
     }
 }
 
+/// SEC-13: what counts is the key, which an upstream may echo without its scheme.
+#[test]
+fn a_short_key_behind_a_scheme_is_warned_of() {
+    let warned_of = |header: &str, secret: &str| {
+        let key = format!("[credentials.api.api_key]\nheader = \"{header}\"\nvalue = {{ env = \"KEY\" }}");
+        let text = with_secret("0").replace("[credentials.api.bearer]", &key).replace("token = 0", "");
+        let loaded = resolve(&text, &[("KEY", secret)]).unwrap();
+        messages(&loaded.warnings).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = "`value` without its scheme is shorter than 16 bytes: it is masked in headers only";
+    assert_eq!(warned_of("Authorization", "Token abcdefghij"), [told]);
+    for (header, secret) in [("Authorization", "Token sixteen-bytes-xy"), ("X-Key", "sixteen-bytes xy")] {
+        assert_eq!(warned_of(header, secret), [""; 0], "{header}: {secret}");
+    }
+}
+
 #[test]
 fn commands_run_only_when_everything_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
