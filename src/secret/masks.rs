@@ -16,7 +16,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, Entry};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, Entry, TRAILER, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
@@ -31,6 +33,10 @@ pub const BODY_SECRET_BYTES_MIN: usize = 16;
 
 /// Secrets shorter than this are not looked for in the names of fields, where they would meet ordinary words.
 const NAME_SECRET_BYTES_MIN: usize = 8;
+
+/// Fields whose values name fields, which have no case there, either.
+const LISTS_OF_NAMES: [HeaderName; 5] =
+    [ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, TRAILER, VARY];
 
 const MASK: u8 = b'*';
 
@@ -65,7 +71,7 @@ impl Masks {
 
     /// Masks every spelling in the names and values of headers or trailers. Returns how many of them were changed.
     ///
-    /// Names are in lower case here, whatever they were: they are compared without regard to it.
+    /// Names are in lower case here, whatever they were: they are compared without regard to it, also where a value lists them.
     pub fn mask_headers(&self, headers: &mut HeaderMap) -> usize {
         let shortest = self.long.shortest().min(self.short.shortest());
         let shortest_name = self.names.shortest();
@@ -78,7 +84,7 @@ impl Masks {
                 renamed.push((name.clone(), masked));
             }
             if value.len() >= shortest
-                && let Some(masked) = self.mask_value(value)
+                && let Some(masked) = self.mask_value(name, value)
                 // How long the body is, the client has to know, whatever that number also is.
                 && *name != CONTENT_LENGTH
             {
@@ -103,10 +109,7 @@ impl Masks {
 
     fn mask_name(&self, name: &HeaderName) -> Option<HeaderName> {
         let text = name.as_str().as_bytes();
-        let spellings = match memchr(b'%', text) {
-            None => self.names.find(text),
-            Some(_) => self.names.find(&escapes_in_lower_case(text)),
-        };
+        let spellings = self.find_in_names(text);
         if spellings.is_empty() {
             return None;
         }
@@ -115,10 +118,21 @@ impl Masks {
         Some(HeaderName::from_bytes(&masked).expect("a name stays one when bytes of it become `*`"))
     }
 
-    fn mask_value(&self, value: &HeaderValue) -> Option<HeaderValue> {
+    /// The spellings in names that are in lower case.
+    fn find_in_names(&self, text: &[u8]) -> Vec<Range<usize>> {
+        match memchr(b'%', text) {
+            None => self.names.find(text),
+            Some(_) => self.names.find(&escapes_in_lower_case(text)),
+        }
+    }
+
+    fn mask_value(&self, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let text = value.as_bytes();
         let mut spellings = self.long.find(text);
         spellings.extend(self.short.find(text));
+        if LISTS_OF_NAMES.contains(name) {
+            spellings.extend(self.find_in_names(&text.to_ascii_lowercase()));
+        }
         if spellings.is_empty() {
             return None;
         }

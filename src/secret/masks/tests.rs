@@ -182,6 +182,32 @@ fn a_name_is_masked_in_any_case() {
     }
 }
 
+/// SEC-13: where a value names fields, it is masked as their names are; other values have a case.
+#[test]
+fn a_name_is_masked_where_it_is_listed() {
+    let lists = [
+        "trailer",
+        "vary",
+        "access-control-expose-headers",
+        "access-control-allow-headers",
+        // As in `no-cache="name"`, RFC 9111 section 5.2.2.4.
+        "cache-control",
+    ];
+    let percent = percent(NAMEABLE, |at| at % 3 == 0, true);
+    for spelling in [NAMEABLE.to_lowercase(), NAMEABLE.to_uppercase(), NAMEABLE.to_owned(), percent.to_uppercase()] {
+        let (stars, value) = ("*".repeat(spelling.len()), HeaderValue::try_from(format!("X-End, {spelling}")).unwrap());
+        let named = |name| (HeaderName::from_static(name), value.clone());
+        let mut headers = HeaderMap::from_iter(lists.map(named));
+        assert_eq!(masks(&[NAMEABLE]).mask_headers(&mut headers), lists.len());
+        assert!(headers.values().all(|value| *value == format!("X-End, {stars}")), "{headers:?}");
+    }
+    let mut headers = HeaderMap::from_iter(
+        [("etag", NAMEABLE.to_lowercase()), ("vary", "Secret, x-requests".to_owned())]
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())),
+    );
+    assert_eq!(masks(&[NAMEABLE, "SECRETs0", "REQUEST"]).mask_headers(&mut headers), 0, "{headers:?}");
+}
+
 /// SEC-13: two names that were told apart by the secret only become one with all values.
 #[test]
 fn what_names_of_one_masked_name_hold_is_kept() {
