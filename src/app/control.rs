@@ -16,7 +16,7 @@ use super::worker::{Setup, Worker};
 use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
-use crate::config::{Config, CredentialKind, Loaded, Warm};
+use crate::config::{Config, CredentialKind, Loaded, Problem, Warm};
 use crate::descriptors::{Places, Shares};
 use crate::listener::{ReceiveMemory, Tickets, bind_alone};
 use crate::metrics::Metrics;
@@ -132,6 +132,8 @@ pub(super) struct Control {
     pub(super) config: Arc<Config>,
     /// Its proxy.toml.
     pub(super) text: Arc<str>,
+    /// What it was warned of.
+    pub(super) warnings: Vec<Problem>,
     pub(super) listeners: Listeners,
     pub(super) client_places: Arc<Places>,
     pub(super) receive_memory: Arc<ReceiveMemory>,
@@ -145,7 +147,7 @@ pub(super) struct Control {
 
 impl Control {
     async fn start(options: Options, loaded: Loaded) -> Result<(Self, Started), StartError> {
-        let Loaded { config, watched, text, .. } = loaded;
+        let Loaded { config, watched, text, warnings, .. } = loaded;
         let config = Arc::new(config);
         let descriptors = process::raise_descriptors();
         let connections_max = config.server.limits.connections_max;
@@ -168,6 +170,7 @@ impl Control {
             living,
             config,
             text,
+            warnings: warnings.problems,
             options,
         };
         let admin_address = control.start_serving().await?;

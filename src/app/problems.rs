@@ -15,6 +15,10 @@ pub(super) fn log(problems: &Problems, what: &str) {
         }
     }
     if let Some(more @ 1..) = problems.problems.len().checked_sub(PROBLEMS_LOGGED_MAX) {
-        tracing::error!(more, "there are more problems (hint: `attache check` shows them)");
+        let told = "there are more problems (hint: `attache check` shows them)";
+        match problems.severity {
+            Severity::Error => tracing::error!(more, "{told}"),
+            Severity::Warning => tracing::warn!(more, "{told}"),
+        }
     }
 }

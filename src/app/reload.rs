@@ -80,7 +80,7 @@ impl Control {
         self.watcher.watch(watched).await;
         self.tell_addresses();
         self.admin.serving(self.listeners.addresses());
-        problems::log(&warnings, "in the configuration");
+        self.warn(warnings, what);
         if what == Reload::Everything && !variables.is_empty() {
             let variables = Vec::from_iter(variables).join(",");
             tracing::info!(
@@ -89,6 +89,16 @@ impl Control {
             );
         }
         Ok(())
+    }
+
+    /// Logs the warnings. A rotated secret says again nothing that was said of a file that stayed as it is.
+    fn warn(&mut self, mut warnings: Problems, what: Reload) {
+        let all = warnings.problems.clone();
+        let before = std::mem::replace(&mut self.warnings, all);
+        if what == Reload::Secrets {
+            warnings.problems.retain(|warning| !before.contains(warning));
+        }
+        problems::log(&warnings, "in the configuration");
     }
 
     /// Reads the file on the blocking pool: it reads files and runs commands.

@@ -1,5 +1,6 @@
 //! Reloading under load.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -176,6 +177,53 @@ fn the_warnings_of_a_reload_are_logged() {
         warned[0].contains(" WARN ") && warned[0].contains("proxy.toml:1") && warned[0].contains("hint="),
         "{said}"
     );
+}
+
+/// SEC-13: a rotated secret is warned of for what is wrong with it, and nothing else is said again.
+#[test]
+fn a_rotated_secret_repeats_no_warning() {
+    let output = child("app::tests::reload::a_rotated_secret_repeats_no_warning", || {
+        log_text();
+        let rig = Rig::start("");
+        let rotate = |secret: &str, reloads: usize| {
+            let new = rig.folder.path().join("secret.new");
+            std::fs::write(&new, secret).unwrap();
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::rename(new, rig.folder.path().join("secret")).unwrap();
+            let applied = format!("attache_config_reloads_total{{result=\"applied\"}} {reloads}");
+            rig.wait_for_admin("/metrics", |page| page.body.contains(&applied));
+        };
+        rotate("a secret of enough length", 0);
+        let more = "[credentials.maps.bearer]\ntoken = { file = \"secret\" }\n\
+                    [upstreams.unused]\nurl = \"https://api.example\"\ncredential = \"maps\"\n";
+        rig.reload(&rig.toml(more)).unwrap();
+        rotate("another of enough length", 2);
+        rotate("too short", 3);
+        rotate("short, too", 4);
+        rig.reload(&rig.toml(more)).unwrap();
+        crate::app::log::flush();
+    });
+    let Some(output) = output else { return };
+    let said = said(&output);
+    let warned = |what: &str| said.lines().filter(|line| line.contains(" WARN ") && line.contains(what)).count();
+    assert_eq!((warned("no route goes to"), warned("is shorter than 16 bytes")), (2, 2), "{said}");
+}
+
+/// More warnings than are logged are no errors.
+#[test]
+fn too_many_warnings_are_counted_as_warnings() {
+    let output = child("app::tests::reload::too_many_warnings_are_counted_as_warnings", || {
+        log_text();
+        let rig = Rig::start("");
+        let unused = |number| format!("[upstreams.unused{number}]\nurl = \"https://api.example\"\n");
+        rig.reload(&rig.toml(&(0..102).map(unused).collect::<String>())).unwrap();
+        crate::app::log::flush();
+    });
+    let Some(output) = output else { return };
+    let said = said(&output);
+    let line = said.lines().find(|line| line.contains("there are more problems")).expect(&said);
+    assert!(line.contains(" WARN ") && line.contains("more=2"), "{line}");
+    assert!(!said.contains(" ERROR "), "{said}");
 }
 
 /// Whoever has changed a variable and reloads is told that it did not help.
