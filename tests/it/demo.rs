@@ -1,5 +1,7 @@
 //! The demo's printed lines, run as a stranger would run them.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::support::{Child, Tool, program};
@@ -37,6 +39,8 @@ fn answer(printed: &str) -> (u16, Value) {
 /// SEC-13: an upstream that repeats the token reaches the client with a mask in its place.
 #[test]
 fn every_printed_line_does_what_it_says() {
+    // Another demo would take the ports that everybody prefers as soon as this one stops its authorization server.
+    let _taken = [8080, 9901, 9101, 9102].map(|port| TcpListener::bind(("127.0.0.1", port)));
     let demo = Child::start(&["demo"]);
     let lines = printed(&demo);
     assert_eq!(lines.len(), 6, "{}", demo.output());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -118,8 +119,18 @@ pub fn program() -> String {
     std::env::var("ATTACHE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attache").to_owned())
 }
 
-/// An address that nobody listens on at the moment, for programs that must be told theirs.
+/// An address for a program that must be told its own. Nobody listens there at the moment, and nobody is given it by chance
+/// until the program does: it is outside of what the kernel takes for connections and for port 0.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
-    listener.local_addr().expect("a bound socket has an address")
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("this is Linux");
+    let range: Vec<u16> = range.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let [first, last] = range[..] else { panic!("a range: {range:?}") };
+    let ports: Vec<u16> = (20_000..first).chain(last.saturating_add(1)..u16::MAX).collect();
+    // Test programs that run at the same time begin at different places.
+    let begin = std::process::id() as usize * 61;
+    let next = |_| begin + TAKEN.fetch_add(1, Ordering::Relaxed);
+    let mut candidates =
+        (0..ports.len()).map(next).map(|at| SocketAddr::from(([127, 0, 0, 1], ports[at % ports.len()])));
+    candidates.find(|address| TcpListener::bind(address).is_ok()).expect("a port that the kernel does not give away")
 }
