@@ -1,9 +1,11 @@
 //! A panic in the middle of a request. The proxy has none to offer, so the log throws one: at the line that says that a
-//! request was replayed, by when a token was attached, rejected and renewed, and the upstream has answered.
+//! request was replayed, by when a token was attached, rejected and renewed, and the upstream has answered. A process has
+//! one log, so each test has a process of its own.
 
 use std::fmt;
 use std::io::Write as _;
-use std::sync::{Arc, Once};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +18,6 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::{DEADLINE, Proxy, Reply, TokenEndpoint, Upstream, Watched, assert_problem, one_route};
 
-/// The route of which every replay panics.
-const ROUTE: &str = "panics-when-it-replays";
-
 /// A log that shows nothing.
 struct PanickingLog;
 
@@ -28,9 +27,7 @@ impl Subscriber for PanickingLog {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut seen = Seen::default();
-        event.record(&mut seen);
-        assert!(!(seen.route && seen.replay), "on purpose, by a test");
+        event.record(&mut RefuseReplays);
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -43,20 +40,26 @@ impl Subscriber for PanickingLog {
     fn exit(&self, _: &Id) {}
 }
 
-#[derive(Default)]
-struct Seen {
-    route: bool,
-    replay: bool,
+struct RefuseReplays;
+
+impl Visit for RefuseReplays {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let replay = field.name() == "message" && format!("{value:?}").contains("the request was replayed");
+        assert!(!replay, "on purpose, by a test");
+    }
 }
 
-impl Visit for Seen {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.route |= field.name() == "route" && value == ROUTE;
+/// Runs a test in a process of its own, with the log that panics. `name` is the test's full name.
+fn with_a_log_that_panics(name: &str, test: impl FnOnce()) {
+    const MARK: &str = "ATTACHE_TEST_CHILD";
+    if std::env::var_os(MARK).is_some() {
+        tracing::subscriber::set_global_default(PanickingLog).expect("no other test logs here");
+        return test();
     }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.replay |= field.name() == "message" && format!("{value:?}").contains("the request was replayed");
-    }
+    let mut child = Command::new(std::env::current_exe().expect("it runs"));
+    let output = child.args([name, "--exact", "--nocapture"]).env(MARK, "1").output().expect("it can be run again");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// A proxy with one worker and a stream through it, of which the upstream has sent the beginning; its token was revoked
@@ -71,13 +74,11 @@ struct Stage {
 
 impl Stage {
     fn set() -> Stage {
-        static LOG: Once = Once::new();
-        LOG.call_once(|| tracing::subscriber::set_global_default(PanickingLog).expect("no other test logs"));
         let endpoint = TokenEndpoint::start();
         endpoint.set_lifetime(Some(Duration::from_secs(10)));
         let upstream = Upstream::guarded(endpoint.grants());
-        let more = format!("name = \"{ROUTE}\"\n\n[admin]\naddress = \"127.0.0.1:0\"");
-        let proxy = Proxy::start(&one_route(&endpoint, &upstream, &more).replace("workers = 2", "workers = 1"));
+        let more = "\n[admin]\naddress = \"127.0.0.1:0\"";
+        let proxy = Proxy::start(&one_route(&endpoint, &upstream, more).replace("workers = 2", "workers = 1"));
         let end = Arc::new(Watched::new(false));
         let wait = end.clone();
         upstream.script([Reply::custom(move |_, connection| {
@@ -107,46 +108,53 @@ impl Stage {
 /// SEC-42: a panic is a 500 for its own request; its connection goes on, and so does what else is on that worker.
 #[test]
 fn a_panic_over_http_1_ends_its_own_request_only() {
-    let stage = Stage::set();
-    let mut streaming = stage.proxy.connect();
-    streaming.write_request("GET", "/api/stream", &[], b"");
-    assert_eq!(streaming.read_answer_head().unwrap().status, 200);
-    assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"begin"[..]));
-    stage.revoke();
-    let mut client = stage.proxy.connect();
-    let failed = client.send("GET", "/api/x", &[], b"");
-    let problem = assert_problem(&failed, 500);
-    assert_eq!((&problem["type"], &problem["fault"]), (&"urn:attache:problem:internal_error".into(), &"proxy".into()));
-    for token in stage.endpoint.grants().tokens() {
-        assert!(!format!("{failed:?}").contains(&token), "{failed:?}");
-    }
-    assert_eq!(client.send("GET", "/api/x", &[], b"").status, 200);
-    stage.end.update(|end| *end = true);
-    assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"!!!"[..]));
-    assert_eq!(streaming.read_chunk().unwrap(), None);
-    stage.assert_one_panic();
+    with_a_log_that_panics("panics::a_panic_over_http_1_ends_its_own_request_only", || {
+        let stage = Stage::set();
+        let mut streaming = stage.proxy.connect();
+        streaming.write_request("GET", "/api/stream", &[], b"");
+        assert_eq!(streaming.read_answer_head().unwrap().status, 200);
+        assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"begin"[..]));
+        stage.revoke();
+        let mut client = stage.proxy.connect();
+        let failed = client.send("GET", "/api/x", &[], b"");
+        let problem = assert_problem(&failed, 500);
+        assert_eq!(
+            (&problem["type"], &problem["fault"]),
+            (&"urn:attache:problem:internal_error".into(), &"proxy".into())
+        );
+        for token in stage.endpoint.grants().tokens() {
+            assert!(!format!("{failed:?}").contains(&token), "{failed:?}");
+        }
+        assert_eq!(client.send("GET", "/api/x", &[], b"").status, 200);
+        stage.end.update(|end| *end = true);
+        assert_eq!(streaming.read_chunk().unwrap().as_deref(), Some(&b"!!!"[..]));
+        assert_eq!(streaming.read_chunk().unwrap(), None);
+        stage.assert_one_panic();
+    });
 }
 
 /// SEC-42: and so do the other streams of its HTTP/2 connection.
 #[test]
 fn a_panic_over_http_2_ends_its_own_request_only() {
-    let stage = Stage::set();
-    let request =
-        |path: &str| http::Request::get(format!("http://localhost{path}")).body(Empty::<Bytes>::new()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(stage.proxy.address()).await.unwrap();
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let streaming = sender.send_request(request("/api/stream")).await.unwrap();
-        assert_eq!(streaming.status(), 200);
-        stage.revoke();
-        assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 500);
-        assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 200);
-        stage.end.update(|end| *end = true);
-        assert_eq!(streaming.into_body().collect().await.unwrap().to_bytes(), "begin!!!");
-        drop(sender);
-        connection.await.unwrap().expect("a graceful end");
+    with_a_log_that_panics("panics::a_panic_over_http_2_ends_its_own_request_only", || {
+        let stage = Stage::set();
+        let request =
+            |path: &str| http::Request::get(format!("http://localhost{path}")).body(Empty::<Bytes>::new()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let tcp = tokio::net::TcpStream::connect(stage.proxy.address()).await.unwrap();
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let streaming = sender.send_request(request("/api/stream")).await.unwrap();
+            assert_eq!(streaming.status(), 200);
+            stage.revoke();
+            assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 500);
+            assert_eq!(sender.send_request(request("/api/x")).await.unwrap().status(), 200);
+            stage.end.update(|end| *end = true);
+            assert_eq!(streaming.into_body().collect().await.unwrap().to_bytes(), "begin!!!");
+            drop(sender);
+            connection.await.unwrap().expect("a graceful end");
+        });
+        stage.assert_one_panic();
     });
-    stage.assert_one_panic();
 }
