@@ -10,8 +10,9 @@ use attache::clock::{Clock as _, SystemClock};
 
 use rustls::RootCertStore;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
-use crate::support::{Client, HyperClient, Speaks, Watched};
+use crate::support::{Client, DEADLINE, HyperClient, Speaks, Watched};
 
 pub const CONNECTIONS: u32 = 64;
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -76,7 +77,7 @@ impl Application {
         Application::Tls(runtime, client)
     }
 
-    /// The status of an answer that was read to its end; 0: none came.
+    /// The status of an answer that was read to its end; 0: none came in time.
     fn ask(&mut self) -> u16 {
         match self {
             Application::Cleartext(client) => {
@@ -84,7 +85,8 @@ impl Application {
                 client.read_answer("GET").map_or(0, |answer| answer.status)
             }
             Application::Tls(runtime, client) => {
-                runtime.block_on(client.get(PATH)).map_or(0, |(status, _)| status.as_u16())
+                let asked = runtime.block_on(async { timeout(DEADLINE, client.get(PATH)).await });
+                asked.ok().and_then(Result::ok).map_or(0, |(status, _)| status.as_u16())
             }
         }
     }

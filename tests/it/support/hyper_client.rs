@@ -13,7 +13,10 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use super::DEADLINE;
 
 /// Whom it asks, whatever the address: what certificates are to be for.
 pub const SERVER: &str = "proxy.test";
@@ -35,8 +38,12 @@ pub enum HyperClient {
 
 impl HyperClient {
     /// # Panics
-    /// If there is no connection to be had.
+    /// If there is no connection to be had within [`DEADLINE`].
     pub async fn connect(address: SocketAddr, speaks: Speaks, roots: &Arc<RootCertStore>) -> HyperClient {
+        timeout(DEADLINE, HyperClient::connected(address, speaks, roots)).await.expect("a connection in time")
+    }
+
+    async fn connected(address: SocketAddr, speaks: Speaks, roots: &Arc<RootCertStore>) -> HyperClient {
         let tcp = TcpStream::connect(address).await.expect("it accepts");
         tcp.set_nodelay(true).expect("a socket takes options");
         let alpn: &[u8] = match speaks {
