@@ -18,20 +18,29 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 /// How the textual types begin that have relatives: AWS, for one, speaks `application/x-amz-json-1.1`.
-const SCANNED_BEGINNINGS: [&str; 5] =
-    ["text/", "application/json", "application/x-json", "application/x-amz-json", "application/xml"];
+const SCANNED_BEGINNINGS: [&str; 6] =
+    ["text/", "multipart/", "application/json", "application/x-json", "application/x-amz-json", "application/xml"];
 
-/// How they end. RFC 8091 has `+json-seq`.
-const SCANNED_ENDINGS: [&str; 3] = ["+json", "+xml", "+json-seq"];
+/// How they end. RFC 8091 has `+json-seq`, RFC 9512 `+yaml`.
+const SCANNED_ENDINGS: [&str; 4] = ["+json", "+xml", "+json-seq", "+yaml"];
 
 /// The other ones.
-const SCANNED: [&str; 6] = [
+const SCANNED: [&str; 15] = [
     "application/x-www-form-urlencoded",
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
     "application/x-jsonlines",
-    "multipart/form-data",
+    "application/http",
+    "application/graphql",
+    "application/sql",
+    "application/toml",
+    "application/yaml",
+    "application/x-yaml",
+    "application/javascript",
+    "application/x-javascript",
+    "application/ecmascript",
+    "message/http",
 ];
 
 /// How the names of charsets begin in which ASCII is not spelled as ASCII, so that a secret would not be recognised.
@@ -258,6 +267,18 @@ mod tests {
             "application/x-amz-json-1.1",
             "Application/Geo+JSON-Seq",
             "application/xml-dtd",
+            "multipart/mixed; boundary=x",
+            "multipart/related; type=\"application/dicom\"",
+            "multipart/form-data",
+            "application/http",
+            "message/http",
+            "application/yaml",
+            "application/x-yaml",
+            "application/openapi+yaml",
+            "application/javascript",
+            "application/toml",
+            "application/sql",
+            "application/graphql",
             "garbage",
             "",
             // What cannot be read may mean anything.
@@ -268,7 +289,7 @@ mod tests {
             "/png",
             "image/",
         ];
-        assert_eq!(scanned.len(), 21);
+        assert_eq!(scanned.len(), 33);
         for media_type in scanned {
             assert_eq!(judged(200, &[("content-type", media_type)]), Judgement::Scan, "{media_type}");
         }
