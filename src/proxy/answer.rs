@@ -1,8 +1,6 @@
 //! Cleaning an upstream's answer (SEC-12).
 
-use http::header::{
-    ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 
 use super::present::{Present, has_repeated};
@@ -17,15 +15,16 @@ pub(super) fn clean(status: StatusCode, headers: &mut HeaderMap, present: Presen
     }
     // With both, the coding frames the body, and the length is a lie (RFC 9112 section 6.3).
     let lengthless = present.has(Present::TRANSFER_ENCODING) || has_no_content(status);
+    let mut dooms = Present::BETWEEN;
+    if !cookies {
+        dooms = dooms.and(Present::SET_COOKIE);
+    }
+    if lengthless {
+        dooms = dooms.and(Present::CONTENT_LENGTH);
+    }
     // Most answers have nothing of the kind.
-    let any = present.has(Present::BETWEEN)
-        || (present.has(Present::SET_COOKIE) && !cookies)
-        || (present.has(Present::CONTENT_LENGTH) && lengthless);
-    if any {
-        let is_doomed = |name: &&HeaderName| {
-            is_between(name) || (**name == SET_COOKIE && !cookies) || (**name == CONTENT_LENGTH && lengthless)
-        };
-        doomed.extend(headers.keys().filter(is_doomed).cloned());
+    if present.has(dooms) {
+        doomed.extend(headers.keys().filter(|name| dooms.has(Present::of(name))).cloned());
     }
     for name in &doomed {
         headers.remove(name);
@@ -47,17 +46,6 @@ fn has_no_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Whether a field is about the connection to the upstream, or would lead the client around us.
-fn is_between(name: &HeaderName) -> bool {
-    match *name {
-        CONNECTION | TRANSFER_ENCODING | UPGRADE | TE | PROXY_AUTHENTICATE | ALT_SVC => true,
-        _ => {
-            let name = name.as_str();
-            name == "keep-alive" || name.starts_with("proxy-")
-        }
-    }
-}
-
 /// Equal lengths twice are one length (the codec refuses different ones).
 fn single_length(headers: &mut HeaderMap) {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -69,7 +57,7 @@ fn single_length(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -122,7 +110,6 @@ mod tests {
             "keep-alive",
         ];
         for name in names {
-            assert!(is_between(&HeaderName::from_static(name)), "{name}");
             assert_eq!(left(200, &[(name, "x"), ("Server", "s")], false), ["server: s"], "{name}");
         }
     }

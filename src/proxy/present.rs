@@ -30,7 +30,8 @@ impl Present {
     pub(super) const VIA: Present = Present(1 << 10);
     pub(super) const WWW_AUTHENTICATE: Present = Present(1 << 11);
     pub(super) const SET_COOKIE: Present = Present(1 << 13);
-    /// What an answer has for us and not for the client: all that `answer::is_between` names.
+    /// What an answer has for us and not for the client: it is about the connection to the upstream, or would lead the
+    /// client around us.
     pub(super) const BETWEEN: Present =
         Present(Present::BETWEEN_ONLY.0 | Present::CONNECTION.0 | Present::TE.0 | Present::TRANSFER_ENCODING.0);
     const BETWEEN_ONLY: Present = Present(1 << 14);
@@ -42,14 +43,21 @@ impl Present {
 
     /// The set with one more field.
     pub(super) fn with(self, name: &HeaderName) -> Present {
-        Present(self.0 | Present::of(name).0)
+        self.and(Present::of(name))
     }
 
+    /// Both sets.
+    pub(super) fn and(self, more: Present) -> Present {
+        Present(self.0 | more.0)
+    }
+
+    /// Whether any of these fields is in it.
     pub(super) fn has(self, field: Present) -> bool {
         self.0 & field.0 != 0
     }
 
-    fn of(name: &HeaderName) -> Present {
+    /// The set of this field alone; empty for one that decides nothing.
+    pub(super) fn of(name: &HeaderName) -> Present {
         match *name {
             CONNECTION => Present::CONNECTION,
             CONTENT_ENCODING => Present::CONTENT_ENCODING,
