@@ -4,7 +4,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 
 use super::present::{Present, has_repeated};
-use super::{challenge, clean, trailers};
+use super::{announcement, challenge, clean};
 
 /// Removes all that is between the upstream and us, and what the client must not take for ours. Masking, rewriting of
 /// URLs and the route's own edits come after it.
@@ -33,7 +33,7 @@ pub(super) fn clean(status: StatusCode, headers: &mut HeaderMap, present: Presen
         single_length(headers);
     }
     if present.has(Present::TRAILER) {
-        trailers::clean_announcement(headers);
+        announcement::clean(headers);
     }
     if status == StatusCode::UNAUTHORIZED || present.has(Present::WWW_AUTHENTICATE) {
         challenge::clean(status, headers);

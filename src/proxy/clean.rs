@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Version};
 use super::failure::Failure;
 use super::present::Present;
 use super::target::Authority;
-use super::{Client, trailers};
+use super::{Client, announcement};
 
 /// Checks what hyper lets pass although it contradicts the framing that it chose.
 ///
@@ -65,7 +65,7 @@ pub(super) fn clean(headers: &mut HeaderMap, present: Present, cookies: bool, cr
         join_cookies(headers);
     }
     if present.has(Present::TRAILER) {
-        trailers::clean_announcement(headers);
+        announcement::clean(headers);
     }
     wants_trailers
 }

@@ -1,6 +1,7 @@
 //! The request path. `handle` reads top to bottom as one request's life.
 
 mod access_log;
+mod announcement;
 mod answer;
 mod body;
 mod challenge;
@@ -17,7 +18,6 @@ mod rejection;
 mod source;
 mod survey;
 mod target;
-mod trailers;
 mod worker;
 
 pub use body::{Aborted, ClientBody};

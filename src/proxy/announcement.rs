@@ -1,5 +1,5 @@
-//! What of an answer's or a request's trailers is announced in its head. The trailers themselves are cleaned where they are
-//! read, in [`crate::upstream`].
+//! `Trailer`: what of an answer's or a request's trailers is announced in its head. The trailers themselves are cleaned where
+//! they are read, in [`crate::upstream`].
 
 use http::header::{HeaderName, TRAILER};
 use http::{HeaderMap, HeaderValue};
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::upstream::is_trailer_allowed;
 
 /// Leaves in `Trailer` only what may come. hyper sends to HTTP/1 clients exactly the trailers that it names.
-pub(super) fn clean_announcement(headers: &mut HeaderMap) {
+pub(super) fn clean(headers: &mut HeaderMap) {
     let mut names: Vec<&str> = Vec::new();
     for value in headers.get_all(TRAILER) {
         let tokens = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -31,10 +31,10 @@ mod tests {
     #[test]
     fn only_what_may_come_is_announced() {
         let mut headers = map(&[("trailer", "Authorization, Host ,X-Ok"), ("trailer", "Content-Length,X-Too")]);
-        clean_announcement(&mut headers);
+        clean(&mut headers);
         assert_eq!(headers["trailer"], "X-Ok, X-Too");
         let mut headers = map(&[("trailer", "Authorization")]);
-        clean_announcement(&mut headers);
+        clean(&mut headers);
         assert!(headers.is_empty());
     }
 }
