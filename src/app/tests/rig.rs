@@ -185,6 +185,12 @@ impl Client {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
+    /// Whether the connection is still there to answer.
+    pub(super) fn is_answered(&mut self, path: &str) -> bool {
+        let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.reader.get_mut().write_all(request.as_bytes()).is_ok() && read_head(&mut self.reader).is_some()
+    }
+
     pub(super) fn ask(&mut self, request: &str) -> Answer {
         self.send(request);
         let mut answer = self.head();
