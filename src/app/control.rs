@@ -166,7 +166,7 @@ impl Control {
             addresses: Arc::new(Mutex::new(Vec::new())),
             admin: admin_state(&config, &living),
             listeners: Listeners::default(),
-            watcher: Watcher::new(&options, watched),
+            watcher: Watcher::new(&options, watched).await,
             living,
             config,
             text,

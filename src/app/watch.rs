@@ -4,7 +4,9 @@
 //! was put in place by a rename, as careful editors and Kubernetes do, is complete at once. One that is written in place
 //! is taken when it has not changed for two seconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod directories;
+
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::directories::{Directories, deciding};
 use super::Options;
 use crate::clock::timer_now;
 
@@ -54,15 +57,17 @@ pub(super) struct Watcher {
     latest: Seen,
     since: Instant,
     events: mpsc::Receiver<()>,
+    occasions: mpsc::Sender<()>,
     /// A rename was among the events since the last look.
     renamed: Arc<AtomicBool>,
     /// `None` where the system has no such events: looking now and then must do.
     notify: Option<RecommendedWatcher>,
-    directories: BTreeSet<PathBuf>,
+    /// Those that are watched.
+    directories: Directories,
 }
 
 impl Watcher {
-    pub(super) fn new(options: &Options, files: Vec<PathBuf>) -> Self {
+    pub(super) async fn new(options: &Options, files: Vec<PathBuf>) -> Self {
         let (occasions, events) = mpsc::channel(1);
         let renamed = Arc::new(AtomicBool::new(false));
         let mut watcher = Watcher {
@@ -71,13 +76,14 @@ impl Watcher {
             latest: Seen::new(),
             since: timer_now(),
             events,
+            occasions: occasions.clone(),
             renamed: renamed.clone(),
             notify: notifier(occasions, renamed),
-            directories: BTreeSet::new(),
+            directories: Directories::new(),
         };
-        watcher.applied = look(watcher.paths(files));
+        watcher.applied = look_away(watcher.paths(files)).await;
         watcher.latest = watcher.applied.clone();
-        watcher.watch_directories();
+        watcher.watch_directories().await;
         watcher
     }
 
@@ -94,7 +100,7 @@ impl Watcher {
         self.applied.retain(|path, _| paths.contains(path));
         self.applied.extend(look_away(new).await);
         self.latest = self.applied.clone();
-        self.watch_directories();
+        self.watch_directories().await;
     }
 
     /// Waits until a reload is due. May be dropped and called again at any time.
@@ -105,6 +111,8 @@ impl Watcher {
             if tokio::time::timeout(wait, self.events.recv()).await.is_ok() {
                 tokio::time::sleep(GATHER).await;
             }
+            // A link may lead elsewhere now.
+            self.watch_directories().await;
             let now = self.look().await;
             let renamed = self.renamed.swap(false, Ordering::Relaxed);
             if now != self.latest {
@@ -129,24 +137,28 @@ impl Watcher {
         look_away(self.applied.keys().cloned().collect()).await
     }
 
-    /// Watches the directories, not the files: a file that is replaced is another one.
-    fn watch_directories(&mut self) {
+    /// Watches directories, not files: a file that is replaced is another one.
+    async fn watch_directories(&mut self) {
+        let paths: Vec<_> = self.applied.keys().cloned().collect();
+        // As slow as a look may be.
+        let finding = tokio::task::spawn_blocking(move || deciding(&paths)).await;
         let Some(notify) = &mut self.notify else { return };
-        let parent = |path: &PathBuf| match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let wanted: BTreeSet<_> = self.applied.keys().map(parent).collect();
-        for gone in self.directories.difference(&wanted) {
+        let wanted = finding.unwrap_or_default();
+        if wanted == self.directories {
+            return;
+        }
+        for (_, gone) in self.directories.iter().filter(|(identity, path)| wanted.get(identity) != Some(path)) {
             // The directory may have been removed, and the watch with it.
             let _ = notify.unwatch(gone);
         }
-        for new in wanted.difference(&self.directories) {
+        for (_, new) in wanted.iter().filter(|(identity, path)| self.directories.get(identity) != Some(path)) {
             if let Err(error) = notify.watch(new, RecursiveMode::NonRecursive) {
                 tracing::warn!(directory = %new.display(), %error, "cannot be watched: it is looked at every 10 s");
             }
         }
         self.directories = wanted;
+        // What happened there before was told by no event: one more look.
+        let _ = self.occasions.try_send(());
     }
 }
 
@@ -198,3 +210,6 @@ fn print(path: &Path) -> Option<Print> {
         changed: (metadata.ctime(), metadata.ctime_nsec()),
     })
 }
+
+#[cfg(test)]
+mod tests;
