@@ -50,7 +50,7 @@ struct Seen {
     uri: Uri,
     matched: Duration,
     problem: Option<&'static str>,
-    upstream_request_id: Option<HeaderValue>,
+    upstream_request_id: Option<String>,
 }
 
 /// A request's id, and its route.
@@ -126,7 +126,11 @@ impl Record {
     }
 
     pub(super) fn upstream_request_id(&mut self, headers: &HeaderMap) {
-        self.log(|seen| seen.upstream_request_id = headers.get(X_REQUEST_ID).cloned());
+        self.log(|seen| {
+            // All that the client got, legible or not: it is what the upstream's support will be asked about.
+            let ids = headers.get_all(X_REQUEST_ID).iter().map(|id| String::from_utf8_lossy(id.as_bytes()));
+            seen.upstream_request_id = Some(ids.collect::<Vec<_>>().join(", "));
+        });
     }
 
     /// The answer's head is on its way to the client.
@@ -246,7 +250,7 @@ impl Record {
             aborted = self.aborted,
             fault = outcome.fault.map(fault_word),
             problem = seen.problem,
-            upstream_request_id = seen.upstream_request_id.as_ref().and_then(|id| id.to_str().ok()),
+            upstream_request_id = seen.upstream_request_id,
             "request"
         );
     }

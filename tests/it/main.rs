@@ -1,5 +1,6 @@
 //! The integration tests: one binary, the real proxy, scripted peers and real ones.
 
+mod access_log;
 mod attacks;
 mod commands;
 mod demo;
