@@ -1,10 +1,19 @@
-//! Cleaning an upstream's answer (SEC-12).
+//! Checking an upstream's status, and cleaning its answer (SEC-12).
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 
 use super::present::{Present, has_repeated};
 use super::{announcement, challenge, clean};
+
+/// An interim status ends nothing, and beyond 599 there is no status (RFC 9110 section 15), though three digits may say so.
+pub(super) fn check_status(status: StatusCode) -> Result<(), String> {
+    match status.as_u16() {
+        ..200 => Err(format!("the upstream answered {} as if it were final", status.as_u16())),
+        200..600 => Ok(()),
+        600.. => Err(format!("the upstream answered {}, which is no status", status.as_u16())),
+    }
+}
 
 /// Removes all that is between the upstream and us, and what the client must not take for ours. Masking, rewriting of
 /// URLs and the route's own edits come after it.

@@ -274,11 +274,10 @@ fn relay(
     record: &Record,
 ) -> Result<Response<Content>, Failure> {
     let Received { status, mut headers, present, body, masks } = received;
-    if status.is_informational() {
-        let text = format!("the upstream answered {status} as if it were final");
+    answer::check_status(status).map_err(|text| {
         let kind = ExchangeErrorKind::BadAnswer;
-        return Err(Failure::Exchange(ExchangeError { kind, text, nothing_sent: false, reused_closed: false }));
-    }
+        Failure::Exchange(ExchangeError { kind, text, nothing_sent: false, reused_closed: false })
+    })?;
     let judgement = match route.config.redact_bodies && masks.is_some() {
         true => redact::judge(status, &headers, present),
         false => Judgement::Pass,

@@ -197,6 +197,21 @@ fn a_key_opens_a_route_in_each_of_its_three_spellings() {
     }
 }
 
+/// RFC 9110 section 15: three digits beyond 599 are no status, and fewer than 200 end nothing.
+#[test]
+fn what_is_no_final_status_is_an_invalid_answer() {
+    let (_endpoint, upstream, proxy) = setup("");
+    for status in ["000", "099", "101", "600", "999"] {
+        upstream.script([Reply::Raw(format!("HTTP/1.1 {status} Odd\r\nContent-Length: 2\r\n\r\nok").into_bytes())]);
+        assert_problem(&proxy.get("/api/x"), 502);
+    }
+    assert_eq!(upstream.asked(), 5, "none is asked twice");
+    for status in [200, 299, 418, 599] {
+        upstream.script([Reply::answer(status, &[], b"ok")]);
+        assert_eq!(proxy.get("/api/x").status, status);
+    }
+}
+
 /// SEC-32: two requests in one packet get two answers, in order.
 #[test]
 fn pipelined_requests_are_answered_in_order() {
