@@ -14,11 +14,10 @@ use crate::client_auth::{ClientAuth, KeyDigest};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::credential::{self, Credential, DiscoveryCache};
-use crate::descriptors::Places;
 use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
 use crate::token::{Identity, TokenCache};
-use crate::upstream::{Connector, ReplayBudget, Upstream};
+use crate::upstream::{Bulkhead, Connector, ReplayBudget, Upstream};
 
 /// State that outlives every snapshot: made once in `app`, shared into each.
 #[derive(Clone, Debug)]
@@ -29,8 +28,8 @@ pub struct Living {
     pub discoveries: Arc<DiscoveryCache>,
     pub metrics: Arc<Metrics>,
     pub replay_budget: Arc<ReplayBudget>,
-    /// For connections to upstreams; without a bound until `app` sets one.
-    pub upstream_places: Arc<Places>,
+    /// Bounds the connections to upstreams, once `app` has said how many there may be.
+    pub upstream_connections: Arc<Bulkhead>,
 }
 
 /// Everything that requests need, compiled from one version of proxy.toml.
@@ -81,7 +80,7 @@ impl Living {
             discoveries: Arc::default(),
             metrics: Metrics::new(config.server.workers.get()),
             replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
-            upstream_places: Places::new(usize::MAX),
+            upstream_connections: Bulkhead::new(usize::MAX),
             clock,
         }
     }

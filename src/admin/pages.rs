@@ -13,10 +13,9 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::{State, page, text};
-use crate::descriptors::Places;
 use crate::metrics::{counter, counters, gauge, gauges};
 use crate::token::CellStatus;
-use crate::upstream::ReplayBudget;
+use crate::upstream::{Bulkhead, ReplayBudget};
 
 pub(super) fn readiness(state: &State) -> Response<Full<Bytes>> {
     match state.health.why_not_ready(state.living.clock.now(), || state.living.tokens.statuses()) {
@@ -76,7 +75,7 @@ pub(super) fn metrics(state: &State) -> Response<Full<Bytes>> {
     registry.register_collector(Box::new(state.living.metrics.clone()));
     registry.register_collector(Box::new(Tokens(state.living.tokens.statuses())));
     registry.register_collector(Box::new(ReplayCopies(state.living.replay_budget.clone())));
-    registry.register_collector(Box::new(UpstreamPlaces(state.living.upstream_places.clone())));
+    registry.register_collector(Box::new(UpstreamConnections(state.living.upstream_connections.clone())));
     let mut scraped = String::with_capacity(16 << 10);
     match openmetrics::encode(&mut scraped, &registry) {
         Ok(()) => page(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", scraped),
@@ -98,9 +97,9 @@ impl Collector for ReplayCopies {
 
 /// The connections to upstreams, as far as they share the process's file descriptors.
 #[derive(Debug)]
-struct UpstreamPlaces(Arc<Places>);
+struct UpstreamConnections(Arc<Bulkhead>);
 
-impl Collector for UpstreamPlaces {
+impl Collector for UpstreamConnections {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (open, refused) = (self.0.taken(), self.0.refused());
         gauge(

@@ -17,7 +17,7 @@ use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, CredentialKind, Loaded, Problem, Warm};
-use crate::descriptors::{Places, Shares};
+use crate::descriptors::{Permits, Shares};
 use crate::listener::{ReceiveMemory, Tickets, bind_alone};
 use crate::metrics::Metrics;
 use crate::snapshot::{Living, Snapshot};
@@ -135,7 +135,7 @@ pub(super) struct Control {
     /// What it was warned of.
     pub(super) warnings: Vec<Problem>,
     pub(super) listeners: Listeners,
-    pub(super) client_places: Arc<Places>,
+    pub(super) client_permits: Arc<Permits>,
     pub(super) receive_memory: Arc<ReceiveMemory>,
     pub(super) tickets: Tickets,
     /// File descriptors of the process.
@@ -156,10 +156,10 @@ impl Control {
         }
         let living = Living::new(&config, Arc::new(SystemClock), Handle::current());
         let shares = Shares::of(descriptors, connections_max);
-        living.upstream_places.set_max(shares.upstreams);
+        living.upstream_connections.set_max(shares.upstreams);
         let mut control = Control {
             workers: Vec::new(),
-            client_places: Places::new(shares.clients),
+            client_permits: Permits::new(shares.clients),
             receive_memory: ReceiveMemory::new(config.server.limits.h2_receive_memory_bytes_max),
             tickets: Tickets::new()?,
             descriptors,
@@ -204,7 +204,7 @@ impl Control {
             let (worker, started) = Worker::spawn(Setup {
                 index,
                 living: self.living.clone(),
-                client_places: self.client_places.clone(),
+                client_permits: self.client_permits.clone(),
                 receive_memory: self.receive_memory.clone(),
                 update,
             })

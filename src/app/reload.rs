@@ -66,8 +66,8 @@ impl Control {
         let (updates, listeners) = prepared.into_updates(workers, &snapshot, &self.settings(&config));
         let limits = &config.server.limits;
         let shares = Shares::of(self.descriptors, limits.connections_max);
-        self.client_places.set_max(shares.clients);
-        self.living.upstream_places.set_max(shares.upstreams);
+        self.client_permits.set_max(shares.clients);
+        self.living.upstream_connections.set_max(shares.upstreams);
         self.receive_memory.set_bytes_max(limits.h2_receive_memory_bytes_max);
         for (worker, update) in self.workers.iter().zip(updates) {
             worker.apply(update).await;

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::essential::{essential, or_abort};
 use crate::clock::Ticker;
-use crate::descriptors::Places;
+use crate::descriptors::Permits;
 use crate::listener::{self, Endpoint, ReceiveMemory, Removal, Settings, Shared, Site};
 use crate::metrics::WorkerMetrics;
 use crate::proxy;
@@ -36,7 +36,7 @@ pub(super) type ListenerKey = (SocketAddr, usize);
 pub(super) struct Setup {
     pub(super) index: usize,
     pub(super) living: Living,
-    pub(super) client_places: Arc<Places>,
+    pub(super) client_permits: Arc<Permits>,
     pub(super) receive_memory: Arc<ReceiveMemory>,
     pub(super) update: Update,
 }
@@ -118,7 +118,7 @@ fn serve(runtime: &LocalRuntime, setup: Setup, mut orders: mpsc::Receiver<Order>
         let metrics = setup.living.metrics.worker(setup.index);
         let counted = metrics.clone();
         let Update { snapshot, settings, listeners } = setup.update;
-        let shared = Shared::new(ticker.clone(), setup.client_places, setup.receive_memory, metrics, settings);
+        let shared = Shared::new(ticker.clone(), setup.client_permits, setup.receive_memory, metrics, settings);
         let proxy = proxy::Worker::new(setup.index, setup.living, ticker, snapshot);
         tokio::task::spawn_local(essential("counting connections", count_connections(proxy.pool.clone(), counted)));
         let mut listening = Listening { proxy, shared, endpoints: BTreeMap::new() };

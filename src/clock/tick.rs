@@ -134,6 +134,11 @@ impl Deadline {
         self.entry.expired.set(false);
     }
 
+    /// When it expires; at once if it has.
+    pub fn at(&self) -> Tick {
+        if self.is_expired() { Tick::AT_ONCE } else { Tick(self.entry.at.get()) }
+    }
+
     /// Whether it is set and has not expired yet.
     pub fn is_set(&self) -> bool {
         self.entry.at.get() != OFF

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::serve::{self, AnswerBody};
 use super::{Peer, Removal, Shared};
 use crate::clock::Deadline;
-use crate::descriptors::Place;
+use crate::descriptors::Permit;
 use crate::metrics::WorkerMetrics;
 
 /// How long a worker does not accept when it is out of descriptors or has reached its bound.
@@ -82,7 +82,7 @@ fn into_async(tcp: std::net::TcpStream) -> io::Result<TcpStream> {
     TcpStream::from_std(tcp)
 }
 
-/// Waits for a free place, with the connection in hand, and serves it as a task of its own.
+/// Waits for a permit, with the connection in hand, and serves it as a task of its own.
 async fn admit_and_spawn<M, S, F, B>(
     (tcp, address): (TcpStream, SocketAddr),
     site: &Site,
@@ -95,9 +95,9 @@ async fn admit_and_spawn<M, S, F, B>(
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: AnswerBody,
 {
-    let place = loop {
-        match shared.places.take() {
-            Some(place) => break place,
+    let permit = loop {
+        match shared.permits.take() {
+            Some(permit) => break permit,
             None => pause.take(shared, site, "as many connections are open as may be").await,
         }
     };
@@ -107,7 +107,7 @@ async fn admit_and_spawn<M, S, F, B>(
     let tls = site.tls.borrow().clone();
     let removal = site.removal.clone();
     let answer = answerer(Peer { address, local: site.address, tls: tls.is_some() });
-    let connection = Counted::new(shared, place);
+    let connection = Counted::new(shared, permit);
     let shared = shared.clone();
     tokio::task::spawn_local(async move {
         serve::serve(tcp, tls, removal, shared, answer).await;
@@ -118,14 +118,14 @@ async fn admit_and_spawn<M, S, F, B>(
 /// A connection as metrics see it, until this is dropped.
 struct Counted {
     metrics: Arc<WorkerMetrics>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Counted {
-    fn new(shared: &Shared, place: Place) -> Self {
+    fn new(shared: &Shared, permit: Permit) -> Self {
         shared.metrics.connections_accepted.add(1);
         shared.metrics.connections_open.fetch_add(1, Ordering::Relaxed);
-        Counted { metrics: shared.metrics.clone(), _place: place }
+        Counted { metrics: shared.metrics.clone(), _permit: permit }
     }
 }
 

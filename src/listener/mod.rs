@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::clock::Ticker;
 use crate::config;
-use crate::descriptors::Places;
+use crate::descriptors::Permits;
 use crate::metrics::WorkerMetrics;
 
 /// What is known of a connection when it is accepted.
@@ -52,7 +52,7 @@ pub struct Shared {
     pub ticker: Ticker,
     pub connections: Connections,
     /// For the connections of all workers.
-    pub places: Arc<Places>,
+    pub permits: Arc<Permits>,
     pub receive_memory: Arc<ReceiveMemory>,
     pub metrics: Arc<WorkerMetrics>,
     settings: RefCell<Rc<Settings>>,
@@ -70,13 +70,13 @@ pub struct Settings {
 impl Shared {
     pub fn new(
         ticker: Ticker,
-        places: Arc<Places>,
+        permits: Arc<Permits>,
         receive_memory: Arc<ReceiveMemory>,
         metrics: Arc<WorkerMetrics>,
         settings: Settings,
     ) -> Rc<Self> {
         let settings = RefCell::new(Rc::new(settings));
-        Rc::new(Shared { ticker, connections: Connections::default(), places, receive_memory, metrics, settings })
+        Rc::new(Shared { ticker, connections: Connections::default(), permits, receive_memory, metrics, settings })
     }
 
     /// Replaces the settings for connections to come.

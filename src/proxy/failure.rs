@@ -196,7 +196,7 @@ impl Failure {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
         }
         if matches!(self, Failure::Exchange(error) if error.kind == ExchangeErrorKind::NoDescriptor) {
-            // Idle connections make way within a second.
+            // What was idle has made way, and what is in use may end any time.
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         let allowed = match self {
@@ -251,7 +251,8 @@ fn exchange_meaning(kind: ExchangeErrorKind) -> Meaning {
         ExchangeErrorKind::Resolve => meaning(S::BAD_GATEWAY, "upstream_unresolved", "The upstream's name does not resolve", "dns_error", W, Upstream),
         ExchangeErrorKind::AddressRefused => meaning(S::BAD_GATEWAY, "upstream_address_refused", "The upstream's address is not allowed", "destination_ip_prohibited", E, Proxy),
         ExchangeErrorKind::Connect => meaning(S::BAD_GATEWAY, "upstream_unreachable", "The upstream cannot be reached", "connection_refused", W, Upstream),
-        ExchangeErrorKind::NoDescriptor => meaning(S::SERVICE_UNAVAILABLE, "no_descriptor", "This proxy has no room for another connection to an upstream", "connection_limit_reached", W, Proxy),
+        // The pool says it, once: here it would flood the log.
+        ExchangeErrorKind::NoDescriptor => meaning(S::SERVICE_UNAVAILABLE, "no_descriptor", "This proxy has no room for another connection to an upstream", "connection_limit_reached", D, Proxy),
         ExchangeErrorKind::EgressRefused => meaning(S::BAD_GATEWAY, "egress_refused", "The egress proxy refuses the connection", "proxy_configuration_error", E, Proxy),
         ExchangeErrorKind::ConnectTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Connecting to the upstream took too long", "connection_timeout", W, Upstream),
         ExchangeErrorKind::TlsTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_tls_timeout", "The upstream did not answer the TLS handshake in time", "connection_timeout", W, Upstream),
@@ -279,7 +280,8 @@ fn exchange_detail(kind: ExchangeErrorKind) -> &'static str {
              private ones."
         }
         ExchangeErrorKind::NoDescriptor => {
-            "It may have so many file descriptors, and others are kept for tokens; raise its limit (RLIMIT_NOFILE)."
+            "It may have so many file descriptors, of which others are kept for tokens and, where there are several upstreams, \
+             one has three quarters at most; raise its limit (RLIMIT_NOFILE)."
         }
         ExchangeErrorKind::ConnectTimeout => "timeouts.connect of the upstream is the limit.",
         ExchangeErrorKind::TlsTimeout => {

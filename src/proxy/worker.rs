@@ -53,7 +53,7 @@ pub(super) struct Installed {
 impl Worker {
     pub fn new(index: usize, living: Living, ticker: Ticker, snapshot: Arc<Snapshot>) -> Rc<Self> {
         let installed = RefCell::new(Rc::new(Installed::new(index, &living, snapshot)));
-        let pool = Pool::new(ticker.clone(), living.upstream_places.clone());
+        let pool = Pool::new(ticker.clone(), living.upstream_connections.clone());
         let metrics = living.metrics.worker(index);
         let (ended, earlier, spare_targets) = (Cell::new(false), RefCell::default(), RefCell::default());
         Rc::new(Worker { index, living, pool, ticker, metrics, ended, installed, spare_targets, earlier })

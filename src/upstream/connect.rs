@@ -4,11 +4,12 @@ mod race;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::{Future, ready};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +19,12 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use super::ExchangeErrorKind;
+use super::bulkhead::Permit;
 use super::egress::Egress;
 use super::resolve::{Name, Names, Resolver, is_allowed};
 use super::tls::TlsConfigs;
 use crate::clock::Clock;
 use crate::config::{self, CertificateAndKey, HttpUrl, HttpVersion};
-use crate::descriptors::Place;
 use crate::tcp;
 use race::Raced;
 
@@ -81,7 +82,7 @@ pub struct Target {
 pub struct Connection {
     pub(super) transport: Transport,
     /// Given back when it is closed.
-    _place: Place,
+    _permit: Permit,
 }
 
 #[derive(Debug)]
@@ -153,14 +154,19 @@ impl Connector {
     /// Opens a connection within `timeout`, TLS included; its file descriptor is of the reserve. Works on any runtime;
     /// resolves on the control thread.
     pub async fn connect(&self, target: &Target, timeout: Duration) -> Result<Connection, ConnectError> {
-        Ok(self.open(target, timeout, Place::of_the_reserve()).await?.connection)
+        Ok(self.open(target, timeout, ready(Ok(Permit::of_the_reserve()))).await?.connection)
     }
 
-    /// The same in a place that the caller has taken.
-    pub(super) async fn open(&self, target: &Target, timeout: Duration, place: Place) -> Result<Opened, ConnectError> {
+    /// The same with a permit of the caller's, who is asked for it once there is an address to connect to.
+    pub(super) async fn open(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        permit: impl Future<Output = Result<Permit, ConnectError>>,
+    ) -> Result<Opened, ConnectError> {
         let begin = self.shared.clock.now();
         let in_handshake = AtomicBool::new(false);
-        let opened = tokio::time::timeout(timeout, self.open_in_time(target, place, &in_handshake)).await;
+        let opened = tokio::time::timeout(timeout, self.open_in_time(target, permit, &in_handshake)).await;
         let mut opened =
             opened.unwrap_or_else(|_| Err(not_in_time(&target.url, timeout, in_handshake.load(Ordering::Relaxed))))?;
         opened.took = self.shared.clock.now().since(begin);
@@ -170,21 +176,21 @@ impl Connector {
     async fn open_in_time(
         &self,
         target: &Target,
-        place: Place,
+        permit: impl Future<Output = Result<Permit, ConnectError>>,
         in_handshake: &AtomicBool,
     ) -> Result<Opened, ConnectError> {
-        let (Raced { stream, place, .. }, address, generation) = match self.egress.proxy_for(&target.url) {
+        let (Raced { stream, permit, .. }, address, generation) = match self.egress.proxy_for(&target.url) {
             Some(proxy) => {
                 let (host, ip) = (proxy.host.as_str(), proxy.host.parse().ok());
                 // Where the proxy is, its configuration says; what a name resolves to is the proxy's to check.
-                let (mut raced, _) = self.open_tcp(host, ip, proxy.port, None, place).await?;
+                let (mut raced, _) = self.open_tcp(host, ip, proxy.port, None, permit).await?;
                 proxy.tunnel(&mut raced.stream, &target.url).await?;
                 (raced, None, 0)
             }
             None => {
                 let url = &target.url;
                 let check = Some(target.private);
-                let (raced, generation) = self.open_tcp(&url.host, url.ip, url.port, check, place).await?;
+                let (raced, generation) = self.open_tcp(&url.host, url.ip, url.port, check, permit).await?;
                 let address = raced.address;
                 (raced, Some(address), generation)
             }
@@ -195,7 +201,7 @@ impl Connector {
         } else {
             Transport::Plain(stream)
         };
-        let connection = Connection { transport, _place: place };
+        let connection = Connection { transport, _permit: permit };
         Ok(Opened { connection, address, generation, took: Duration::ZERO })
     }
 
@@ -206,10 +212,10 @@ impl Connector {
         ip: Option<IpAddr>,
         port: u16,
         check: Option<bool>,
-        place: Place,
+        permit: impl Future<Output = Result<Permit, ConnectError>>,
     ) -> Result<(Raced, u64), ConnectError> {
         let (addresses, generation, name) = self.addresses(host, ip, check).await?;
-        let raced = race::race(&addresses, port, place).await.map_err(|lost| {
+        let raced = race::race(&addresses, port, permit.await?).await.map_err(|lost| {
             if let Some(name) = &name {
                 self.shared.resolver.again(name);
             }
@@ -264,6 +270,11 @@ impl Connector {
         has_name.then(|| self.shared.resolver.name(&url.host))
     }
 
+    /// Whether connections go to more than one place, or have.
+    pub(super) fn has_several(&self) -> bool {
+        self.slots().len() > 1
+    }
+
     /// The slot of pools for connections to this target.
     pub(super) fn slot_of(&self, target: &Target, http: HttpVersion) -> usize {
         let key = PoolKey {
@@ -276,9 +287,13 @@ impl Connector {
             client_certificate: target.client_certificate.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
             egress_number: self.egress_number,
         };
-        let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots();
         let next = slots.len();
         *slots.entry(key).or_insert(next)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<PoolKey, usize>> {
+        self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@
 //! channels cost more than the whole forwarding. HTTP/2 towards the upstream is hyper's.
 
 mod body;
+mod bulkhead;
 mod connect;
 mod egress;
 pub mod h1;
@@ -21,6 +22,7 @@ mod waiting;
 mod tests;
 
 pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, OutgoingBody, ReplayBudget};
+pub use bulkhead::Bulkhead;
 pub use connect::{ConnectError, Connection, Connector, Target};
 pub use pool::{Pool, PoolStats};
 pub use probe::Probed;

@@ -1,12 +1,13 @@
 //! Opening connections for requests. One that will speak HTTP/2 is opened once for all requests that want it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::bulkhead::{MakesWay, Permit};
 use super::connect::{ConnectError, Connection, Connector, Opened, Target, Transport};
 use super::pool::{Pool, Taken};
 use super::resolve::Name;
@@ -79,10 +80,16 @@ impl Opener {
         timeout: Duration,
     ) -> Result<(Taken, Option<Duration>), ConnectError> {
         let opened = tokio::time::timeout(timeout, self.open_in_time(pool, name, timeout)).await;
-        opened.unwrap_or_else(|_| {
+        let opened = opened.unwrap_or_else(|_| {
             let text = format!("connecting to {}: no connection within {timeout:?}", self.authority);
             Err(ConnectError::new(ExchangeErrorKind::ConnectTimeout, text))
-        })
+        });
+        match opened {
+            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => {
+                pool.queue(self.slot, name).map(|taken| (taken, None)).ok_or(error)
+            }
+            opened => opened,
+        }
     }
 
     async fn open_in_time(
@@ -126,10 +133,13 @@ impl Opener {
     }
 
     async fn open_own(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
-        let opened = self.open_in_place(pool, timeout).await;
+        let opened = self.open_permitted(pool, timeout).await;
         match &opened {
             Ok(_) => pool.count_opened(),
-            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => pool.count_refused(),
+            // Else requests queue, and none is refused.
+            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor && !pool.has_link(self.slot) => {
+                pool.refuse(&error.text);
+            }
             Err(_) => {}
         }
         let opened = opened?;
@@ -144,12 +154,28 @@ impl Opener {
         Ok((taken, opened.took))
     }
 
-    async fn open_in_place(&self, pool: &Pool, timeout: Duration) -> Result<Opened, ConnectError> {
-        let place = pool.place().ok_or_else(|| {
-            let text = format!("connecting to {}: as many connections to upstreams are open as may be", self.authority);
+    async fn open_permitted(&self, pool: &Pool, timeout: Duration) -> Result<Opened, ConnectError> {
+        let permitted = Cell::new(false);
+        let permit = async {
+            let permit = self.permit(pool, timeout).await?;
+            permitted.set(true);
+            Ok(permit)
+        };
+        let opened = self.connector.open(&self.target, timeout, permit).await;
+        if permitted.get() && opened.as_ref().is_err_and(|error| error.kind == ExchangeErrorKind::NoDescriptor) {
+            // The process has fewer than it counts on.
+            pool.close_idle_wire(self.slot, MakesWay::Anyone);
+        }
+        opened
+    }
+
+    async fn permit(&self, pool: &Pool, timeout: Duration) -> Result<Permit, ConnectError> {
+        let permit = pool.permit(self.slot, self.connector.has_several(), timeout).await;
+        permit.ok_or_else(|| {
+            let text =
+                format!("connecting to {}: as many connections are open, in all or to it, as may be", self.authority);
             ConnectError::new(ExchangeErrorKind::NoDescriptor, text)
-        })?;
-        self.connector.open(&self.target, timeout, place).await
+        })
     }
 
     /// By ALPN; by prior knowledge in cleartext (RFC 9113 section 3.3).

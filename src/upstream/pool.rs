@@ -3,18 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::bulkhead::{Bulkhead, MakesWay, Permit};
 use super::h1::{Origin, Wire};
 use super::h2::{Link, LinkSlot};
 use super::open::Share;
 use super::resolve::Name;
 use crate::clock::Ticker;
-use crate::descriptors::{Place, Places};
 
 /// The most idle connections of one key.
 const IDLE_PER_KEY_MAX: usize = 512;
@@ -37,10 +38,13 @@ const SPARE_MAP_FIELDS_MAX: usize = 128;
 /// One worker's connections to all upstreams. Bounded; outlives reloads.
 pub struct Pool {
     ticker: Ticker,
-    /// What all workers' connections take.
-    places: Arc<Places>,
-    /// How many connections had been refused for want of a place when it was last looked.
+    /// What bounds the connections of all workers.
+    bulkhead: Arc<Bulkhead>,
+    /// How many connections had been refused for want of a descriptor at the last beat.
     refused: Cell<u64>,
+    /// Somebody may wait for what gets idle here. A cell of its own, so that whoever keeps a connection need not ask the
+    /// bulkhead, which all workers share.
+    wanted: Cell<bool>,
     /// By the key's index, see `Connector`: no name is hashed or compared per request.
     slots: RefCell<Vec<Slot>>,
     /// Idle connections that speak HTTP/1.
@@ -84,12 +88,13 @@ pub struct PoolStats {
 }
 
 impl Pool {
-    /// `places`: for the connections of all workers.
-    pub fn new(ticker: Ticker, places: Arc<Places>) -> Rc<Self> {
+    /// `bulkhead`: that of all workers.
+    pub fn new(ticker: Ticker, bulkhead: Arc<Bulkhead>) -> Rc<Self> {
         Rc::new_cyclic(|this| Pool {
             ticker,
-            refused: Cell::new(places.refused()),
-            places,
+            refused: Cell::new(bulkhead.refused()),
+            bulkhead,
+            wanted: Cell::new(false),
             slots: RefCell::default(),
             idle: Cell::new(0),
             opened: Cell::new(0),
@@ -107,33 +112,96 @@ impl Pool {
         PoolStats { opened: self.opened.get(), reused: self.reused.get(), idle: self.idle.get() + links }
     }
 
-    /// Closes all idle connections.
-    pub(super) fn close_idle(&self) {
-        self.idle.set(0);
-        for slot in self.slots.borrow_mut().iter_mut() {
-            slot.wires.clear();
-            slot.http2.links.retain(|link| !link.is_idle());
+    /// A permit for another connection (SEC-41), within part of `timeout`. Where none is free, idle connections that can
+    /// make way are closed: this worker's HTTP/1 ones at once, the others as soon as their workers hear of it.
+    /// Without waiting for those if the key has an HTTP/2 connection that requests can queue on.
+    pub(super) async fn permit(&self, slot: usize, several: bool, timeout: Duration) -> Option<Permit> {
+        loop {
+            match self.bulkhead.take(slot, several) {
+                Ok(permit) => return Some(permit),
+                Err(makes_way) if self.close_idle_wire(slot, makes_way) => {}
+                Err(_) => break,
+            }
+        }
+        match self.has_link(slot) {
+            true => None,
+            false => self.bulkhead.wait(slot, timeout).await,
         }
     }
 
-    /// A place for another connection (SEC-41). Where none is free, this worker's idle connections that speak HTTP/1
-    /// make way at once; those that speak HTTP/2, which say GOAWAY first, and those of other workers within a second.
-    pub(super) fn place(&self) -> Option<Place> {
-        loop {
-            match self.places.take() {
-                None if self.close_one_idle() => {}
-                place => return place,
+    /// Counts a connection that was not opened for want of a descriptor. Says so once, until none was for a second
+    /// (SEC-43): each request that fails for it would fill the log.
+    pub(super) fn refuse(&self, why: &str) {
+        if self.bulkhead.refuse() {
+            tracing::warn!("requests fail until there are file descriptors for connections to upstreams: {why}");
+        }
+    }
+
+    /// Closes as many idle connections as requests wait for, of all workers.
+    fn make_way(&self) {
+        let wants = self.bulkhead.wants();
+        self.wanted.set(!wants.is_empty());
+        for want in wants {
+            for _ in 0..want.count {
+                if !self.close_idle_wire(want.slot, want.makes_way) && !self.close_idle_link(want.slot, want.makes_way)
+                {
+                    break;
+                }
             }
         }
     }
 
-    /// Closes the connection that is idle for longest, of the key that has most of them. Tells whether there was one.
-    fn close_one_idle(&self) -> bool {
+    /// Closes an idle HTTP/1 connection: one of this key, else the one that has least time left. Tells whether there was
+    /// one.
+    pub(super) fn close_idle_wire(&self, slot: usize, makes_way: MakesWay) -> bool {
         let mut slots = self.slots.borrow_mut();
-        let fullest = slots.iter_mut().max_by_key(|slot| slot.wires.len());
-        let closed = fullest.is_some_and(|slot| slot.wires.pop_front().is_some());
-        self.idle.set(self.idle.get() - usize::from(closed));
-        closed
+        let own = slots.get(slot).is_some_and(|slot| !slot.wires.is_empty()).then_some(slot);
+        let oldest = || {
+            let fronts = slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.wires.front()?)));
+            fronts.min_by_key(|(_, wire)| wire.deadline.at()).map(|(index, _)| index)
+        };
+        let index = match makes_way {
+            MakesWay::ItsOwn => own,
+            MakesWay::Anyone => own.or_else(oldest),
+        };
+        let Some(index) = index else { return false };
+        let closed = slots[index].wires.pop_front();
+        self.idle.set(self.idle.get() - usize::from(closed.is_some()));
+        closed.is_some()
+    }
+
+    /// The same for HTTP/2. It says GOAWAY first, and gives its permit back a moment later.
+    fn close_idle_link(&self, slot: usize, makes_way: MakesWay) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let idle = slots.iter().enumerate().flat_map(|(index, slot)| {
+            slot.http2
+                .links
+                .iter()
+                .enumerate()
+                .filter(|(_, link)| link.is_idle())
+                .map(move |(at, link)| (index, at, link))
+        });
+        let may = idle.filter(|(index, ..)| makes_way == MakesWay::Anyone || *index == slot);
+        let age = |link: &Link| self.beat.get().wrapping_sub(link.used.get());
+        let oldest = may.max_by_key(|(index, _, link)| (*index == slot, age(link))).map(|(index, at, _)| (index, at));
+        let Some((index, at)) = oldest else { return false };
+        slots[index].http2.links.swap_remove(at);
+        true
+    }
+
+    pub(super) fn has_link(&self, slot: usize) -> bool {
+        let slots = self.slots.borrow();
+        slots.get(slot).is_some_and(|slot| slot.http2.links.iter().any(|link| !link.is_closed()))
+    }
+
+    /// The HTTP/2 connection of this key with the fewest requests, for one more that queues there.
+    pub(super) fn queue(&self, slot: usize, name: Option<&Name>) -> Option<Taken> {
+        let mut slots = self.slots.borrow_mut();
+        let links = &mut slots.get_mut(slot)?.http2.links;
+        links.retain(|link| self.may_begin_on(link, name));
+        let least = links.iter().min_by_key(|link| link.active())?.clone();
+        self.count_reused();
+        Some(Taken::Link(least))
     }
 
     /// Gives back a header map that is no longer needed, for the headers of a later answer: that saves allocating one
@@ -167,11 +235,6 @@ impl Pool {
     pub(super) fn count_opened(&self) {
         self.opened.set(self.opened.get() + 1);
         self.begin_to_beat();
-    }
-
-    /// Counts a connection that was not opened for want of a file descriptor.
-    pub(super) fn count_refused(&self) {
-        self.places.refuse();
     }
 
     pub(super) fn count_reused(&self) {
@@ -288,21 +351,37 @@ impl Pool {
             drop(slots[index].wires.pop_front());
             self.idle.set(self.idle.get() - 1);
         }
+        drop(slots);
+        if self.wanted.get() {
+            self.make_way();
+        }
     }
 
-    /// Counts seconds and closes what is no longer fit, so that it does not wait for a request to be noticed.
+    /// Counts seconds and closes what is no longer fit, so that it does not wait for a request to be noticed; and what is
+    /// idle as soon as a worker lacks it.
     fn begin_to_beat(&self) {
         if self.beating.replace(true) {
             return;
         }
-        let (this, deadline) = (self.this.clone(), self.ticker.deadline());
+        let (this, deadline, bulkhead) = (self.this.clone(), self.ticker.deadline(), self.bulkhead.clone());
         tokio::task::spawn_local(async move {
+            deadline.set(BEAT);
+            let mut wanted = pin!(bulkhead.wanted());
             loop {
-                deadline.set(BEAT);
-                deadline.expired().await;
+                let is_wanted = tokio::select! {
+                    () = deadline.expired() => false,
+                    () = wanted.as_mut() => true,
+                };
                 let Some(pool) = this.upgrade() else { return };
-                pool.beat.set(pool.beat.get().wrapping_add(1));
-                pool.sweep();
+                if is_wanted {
+                    // Before anybody is looked for, so that nobody is missed.
+                    wanted.set(bulkhead.wanted());
+                    pool.make_way();
+                } else {
+                    deadline.set(BEAT);
+                    pool.beat.set(pool.beat.get().wrapping_add(1));
+                    pool.sweep();
+                }
             }
         });
     }
@@ -312,10 +391,12 @@ impl Pool {
     }
 
     fn sweep(&self) {
-        let refused = self.places.refused();
-        if self.refused.replace(refused) != refused {
-            // Some worker lacks what lies idle here.
-            self.close_idle();
+        let refused = self.bulkhead.refused();
+        if self.refused.replace(refused) == refused {
+            self.bulkhead.calm();
+        }
+        if self.wanted.get() {
+            self.make_way();
         }
         for slot in self.slots.borrow_mut().iter_mut() {
             let before = slot.wires.len();

@@ -1,5 +1,6 @@
 //! Connects to an upstream and asks it for nothing: `attache check --live`.
 
+use std::future::ready;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use rustls::ProtocolVersion;
 use tokio::io::AsyncReadExt;
 
+use super::bulkhead::Permit;
 use super::connect::Transport;
 use super::{ConnectError, Connection, ExchangeErrorKind, Upstream, tls};
-use crate::descriptors::Place;
 
 /// How long a server has to take back what it agreed to. In TLS 1.3 a client certificate is refused only after the
 /// client's side of the handshake is done (RFC 8446 section 4.4.2.4), so that it shows in the first read.
@@ -33,7 +34,8 @@ impl Upstream {
     /// # Errors
     /// As [`super::Connector::connect`] has, and where the server closes at once or does not speak what is configured.
     pub async fn probe(&self, timeout: Duration) -> Result<Probed, ConnectError> {
-        let mut opened = self.opener.connector.open(&self.opener.target, timeout, Place::of_the_reserve()).await?;
+        let mut opened =
+            self.opener.connector.open(&self.opener.target, timeout, ready(Ok(Permit::of_the_reserve()))).await?;
         let http2 = self.opener.speaks_http2(&opened.connection)?;
         let read = tokio::time::timeout(SECOND_THOUGHTS, opened.connection.read_u8()).await;
         if let Ok(Err(error)) = read {

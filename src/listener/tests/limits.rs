@@ -55,8 +55,8 @@ fn connections_beyond_the_bound_wait_for_a_place() {
         let mut third = server.connect().await;
         third.send(GET).await;
         let early = tokio::time::timeout(Duration::from_secs(30), third.answer()).await;
-        assert!(early.is_err(), "no place is free");
-        assert_eq!(server.shared.places.taken(), 2);
+        assert!(early.is_err(), "none is free");
+        assert_eq!(server.shared.permits.taken(), 2);
         let pauses = server.shared.metrics.accept_pauses.get();
         assert!((100..=300).contains(&pauses), "it looks once a tick or two, and does not spin: {pauses}");
         drop(clients.pop());

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::clock::Ticker;
-use crate::descriptors::Places;
+use crate::descriptors::Permits;
 
 type TestBody = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
 
@@ -89,9 +89,9 @@ fn shared(settings: Settings) -> Rc<Shared> {
     let ticker = Ticker::default();
     let ticking = ticker.clone();
     tokio::task::spawn_local(async move { ticking.run().await });
-    let places = Places::new(settings.limits.connections_max);
+    let permits = Permits::new(settings.limits.connections_max);
     let receive_memory = ReceiveMemory::new(settings.limits.h2_receive_memory_bytes_max);
-    Shared::new(ticker, places, receive_memory, Arc::default(), settings)
+    Shared::new(ticker, permits, receive_memory, Arc::default(), settings)
 }
 
 impl Server {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::clock::timer_now;
-use crate::descriptors::Place;
+use crate::upstream::bulkhead::Permit;
 
 /// How long an attempt is alone before the next one joins it, RFC 8305 section 5.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -20,9 +20,9 @@ const TRIED_MAX: usize = 8;
 
 struct Attempt {
     address: IpAddr,
-    /// What its socket takes.
-    place: Place,
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+    /// What its socket takes. Below the socket, so that it is given back after the socket was closed.
+    permit: Permit,
 }
 
 /// The attempt that came first.
@@ -30,7 +30,7 @@ struct Attempt {
 pub(super) struct Raced {
     pub(super) stream: TcpStream,
     pub(super) address: IpAddr,
-    pub(super) place: Place,
+    pub(super) permit: Permit,
 }
 
 /// Why none came.
@@ -43,10 +43,10 @@ pub(super) struct Lost {
 }
 
 /// Connects to one of the addresses. The families take turns, beginning with that of the first address. An attempt beside
-/// others needs a place of its own, and waits where there is none.
-pub(super) async fn race(addresses: &[IpAddr], port: u16, place: Place) -> Result<Raced, Lost> {
-    // That of the attempt that failed last, if no other has it.
-    let mut free = Some(place);
+/// others needs a permit of its own, and waits where there is none.
+pub(super) async fn race(addresses: &[IpAddr], port: u16, permit: Permit) -> Result<Raced, Lost> {
+    // That of the attempt that failed last, while there is an address for another.
+    let mut free = Some(permit);
     let mut no_descriptor = false;
     let mut waiting = interleave(addresses);
     let mut running: Vec<Attempt> = Vec::new();
@@ -56,12 +56,12 @@ pub(super) async fn race(addresses: &[IpAddr], port: u16, place: Place) -> Resul
     loop {
         // Each event, be it a failure or the end of a head start, lets the next one begin.
         if !waiting.is_empty() {
-            let place = free.take().or_else(|| running.first()?.place.another());
-            if let Some(place) = place
+            let permit = free.take().or_else(|| running.first()?.permit.another());
+            if let Some(permit) = permit
                 && let Some(address) = waiting.pop_front()
             {
                 let connecting = Box::pin(TcpStream::connect(SocketAddr::new(address, port)));
-                running.push(Attempt { address, place, connecting });
+                running.push(Attempt { address, connecting, permit });
             }
             head_start.as_mut().reset(timer_now() + HEAD_START);
         }
@@ -78,11 +78,11 @@ pub(super) async fn race(addresses: &[IpAddr], port: u16, place: Place) -> Resul
             if waiting.is_empty() { Poll::Pending } else { head_start.as_mut().poll(cx).map(|()| None) }
         });
         if let Some((index, result)) = event.await {
-            let Attempt { address, place, .. } = running.swap_remove(index);
+            let Attempt { address, permit, .. } = running.swap_remove(index);
             match result {
-                Ok(stream) => return Ok(Raced { stream, address, place }),
+                Ok(stream) => return Ok(Raced { stream, address, permit }),
                 Err(error) => {
-                    free = Some(place);
+                    free = (!waiting.is_empty()).then_some(permit);
                     no_descriptor |= is_of_descriptors(&error);
                     failures.push(format!("{address}: {error}"));
                 }
@@ -121,11 +121,13 @@ fn interleave(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::net::{TcpListener, TcpSocket};
     use tokio::time::Instant;
 
     use super::*;
-    use crate::descriptors::Places;
+    use crate::upstream::bulkhead::Bulkhead;
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -145,7 +147,7 @@ mod tests {
         let begin = Instant::now();
         let port = listener.local_addr().unwrap().port();
         let raced =
-            race(&addresses(&["127.0.0.3", "127.0.0.2", "127.0.0.1"]), port, Place::of_the_reserve()).await.unwrap();
+            race(&addresses(&["127.0.0.3", "127.0.0.2", "127.0.0.1"]), port, Permit::of_the_reserve()).await.unwrap();
         assert_eq!((raced.address.to_string().as_str(), begin.elapsed()), ("127.0.0.1", Duration::ZERO));
     }
 
@@ -156,9 +158,9 @@ mod tests {
             listener.local_addr().unwrap().port()
         };
         let error =
-            race(&addresses(&["127.0.0.1", "127.0.0.2"]), port, Place::of_the_reserve()).await.unwrap_err().text;
+            race(&addresses(&["127.0.0.1", "127.0.0.2"]), port, Permit::of_the_reserve()).await.unwrap_err().text;
         assert!(error.contains("127.0.0.1: ") && error.contains("127.0.0.2: "), "{error}");
-        assert_eq!(race(&[], port, Place::of_the_reserve()).await.unwrap_err().text, "there is no address");
+        assert_eq!(race(&[], port, Permit::of_the_reserve()).await.unwrap_err().text, "there is no address");
     }
 
     /// A port that answers at 127.0.0.1 and is silent at 127.0.0.2, for as long as the rest is kept.
@@ -178,21 +180,53 @@ mod tests {
     async fn a_silent_address_has_a_head_start_of_250_ms() {
         let (port, _peers) = half_silent().await;
         let begin = Instant::now();
-        let raced = race(&addresses(&["127.0.0.2", "127.0.0.1"]), port, Place::of_the_reserve()).await.unwrap();
+        let raced = race(&addresses(&["127.0.0.2", "127.0.0.1"]), port, Permit::of_the_reserve()).await.unwrap();
         assert_eq!((raced.address.to_string().as_str(), begin.elapsed()), ("127.0.0.1", HEAD_START));
     }
 
-    /// SEC-41: an attempt beside another takes a place of its own, and waits for it; whoever loses gives his back.
+    /// SEC-41: an attempt beside another takes a permit of its own, and waits for it; whoever loses gives his back.
     #[tokio::test(start_paused = true)]
-    async fn each_attempt_takes_a_place() {
+    async fn each_attempt_takes_a_permit() {
         let (port, _peers) = half_silent().await;
-        let places = Places::new(1);
+        let bulkhead = Bulkhead::new(1);
         let addresses = addresses(&["127.0.0.2", "127.0.0.1"]);
-        let racing = race(&addresses, port, places.take().unwrap());
+        let racing = race(&addresses, port, bulkhead.take(0, false).unwrap());
         tokio::pin!(racing);
-        assert!(tokio::time::timeout(10 * HEAD_START, &mut racing).await.is_err(), "one place, one attempt");
-        places.set_max(2);
+        assert!(tokio::time::timeout(10 * HEAD_START, &mut racing).await.is_err(), "one permit, one attempt");
+        bulkhead.set_max(2);
         let raced = racing.await.unwrap();
-        assert_eq!((raced.address.to_string().as_str(), places.taken()), ("127.0.0.1", 1));
+        assert_eq!((raced.address.to_string().as_str(), bulkhead.taken()), ("127.0.0.1", 1));
+    }
+
+    /// SEC-41: while the last attempts run, those that failed hold nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_attempt_gives_its_permit_back_at_once() {
+        let (port, _peers) = half_silent().await;
+        let bulkhead = Bulkhead::new(2);
+        let addresses = addresses(&["127.0.0.2", "127.0.0.9"]);
+        let racing = race(&addresses, port, bulkhead.take(0, false).unwrap());
+        tokio::pin!(racing);
+        assert!(tokio::time::timeout(10 * HEAD_START, &mut racing).await.is_err(), "the first one is silent");
+        assert_eq!(bulkhead.taken(), 1, "the second one was refused");
+    }
+
+    /// SEC-41: whoever gets the permit of an attempt that has lost finds its descriptor free.
+    #[test]
+    fn a_socket_is_closed_before_its_permit_is_free() {
+        struct Socket(std::sync::Arc<Bulkhead>);
+        impl Drop for Socket {
+            fn drop(&mut self) {
+                assert_eq!(self.0.taken(), 1, "closed too late");
+            }
+        }
+        let bulkhead = Bulkhead::new(1);
+        let socket = Socket(bulkhead.clone());
+        let connecting = Box::pin(async move {
+            let _socket = socket;
+            std::future::pending().await
+        });
+        let permit = bulkhead.take(0, false).unwrap();
+        drop(Attempt { address: Ipv4Addr::LOCALHOST.into(), connecting, permit });
+        assert_eq!(bulkhead.taken(), 0);
     }
 }

@@ -157,7 +157,7 @@ fn large_bodies_pass_whole_in_both_directions() {
                 assert_eq!(collect(answer.unwrap().body).await.unwrap().0, piece.repeat(PIECES));
             };
             tokio::join!(client, peer);
-            rig.pool.close_idle();
+            rig.close_idle();
         }
     });
 }

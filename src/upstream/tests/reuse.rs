@@ -146,7 +146,7 @@ fn old_connections_are_retired() {
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await;
             peer
         };
-        rig.pool.close_idle();
+        rig.close_idle();
         let (answer, mut peer) = tokio::join!(rig.get(), peer);
         rig.pool.age(300);
         peer.write("k").await;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::{ManualClock, Ticker};
 use crate::config::{self, HttpUrl, HttpVersion, Replay, UpstreamTimeouts};
-use crate::descriptors::Places;
+
 use crate::upstream::*;
 
 /// What a peer reads before it answers "hello".
@@ -35,8 +35,8 @@ pub(super) struct Rig {
     pub(super) ticker: Ticker,
     pub(super) listener: TcpListener,
     pub(super) budget: Arc<ReplayBudget>,
-    /// As many as the test likes; at first without a bound.
-    pub(super) places: Arc<Places>,
+    /// Of the pool; at first without a bound.
+    pub(super) bulkhead: Arc<Bulkhead>,
 }
 
 /// Runs a test on a worker's kind of runtime, with a ticker.
@@ -91,7 +91,7 @@ pub(super) fn connector() -> Arc<Connector> {
 
 /// A pool that may open any number of connections.
 pub(super) fn pool(ticker: &Ticker) -> Rc<Pool> {
-    Pool::new(ticker.clone(), Places::new(usize::MAX))
+    Pool::new(ticker.clone(), Bulkhead::new(usize::MAX))
 }
 
 pub(super) fn url(https: bool, host: &str, port: u16) -> HttpUrl {
@@ -119,9 +119,9 @@ impl Rig {
         let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.unwrap();
         let config = upstream_config(url(false, "127.0.0.1", listener.local_addr().unwrap().port()));
         let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
-        let places = Places::new(usize::MAX);
-        let (pool, budget) = (Pool::new(ticker.clone(), places.clone()), ReplayBudget::new(1 << 20));
-        Rc::new(Rig { upstream, pool, ticker, listener, budget, places })
+        let bulkhead = Bulkhead::new(usize::MAX);
+        let (pool, budget) = (Pool::new(ticker.clone(), bulkhead.clone()), ReplayBudget::new(1 << 20));
+        Rc::new(Rig { upstream, pool, ticker, listener, budget, bulkhead })
     }
 
     pub(super) async fn accept(&self) -> Peer {
@@ -163,6 +163,18 @@ impl Rig {
         answer
     }
 
+    /// An exchange on a new connection whose answer lacks its last byte, "k".
+    pub(super) async fn held(&self) -> (Answer, Peer) {
+        let peer = async {
+            let mut peer = self.accept().await;
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await;
+            peer
+        };
+        let (answer, peer) = tokio::join!(self.get(), peer);
+        (answer.unwrap(), peer)
+    }
+
     /// Answers every request with "hello", for as long as it is polled.
     pub(super) async fn serve(&self) {
         loop {
@@ -173,6 +185,10 @@ impl Rig {
                 }
             });
         }
+    }
+
+    pub(super) fn close_idle(&self) {
+        while self.pool.close_idle_wire(self.upstream.opener.slot, bulkhead::MakesWay::ItsOwn) {}
     }
 
     pub(super) fn idle(&self) -> usize {
@@ -230,6 +246,14 @@ impl Peer {
         let mut sink = vec![0; 1 << 16];
         while !matches!(self.stream.read(&mut sink).await, Ok(0) | Err(_)) {}
     }
+}
+
+/// A request without a body.
+pub(super) async fn get(upstream: &Upstream, pool: &Rc<Pool>) -> Result<Answer, ExchangeError> {
+    let headers = HeaderMap::new();
+    let head =
+        OutgoingHead { method: &Method::GET, target: "/a", headers: &headers, over: [None; 3], wants_trailers: false };
+    upstream.exchange(pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
 }
 
 /// Reads a body to its end.
