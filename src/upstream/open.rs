@@ -12,7 +12,11 @@ use super::connect::{ConnectError, Connection, Connector, Opened, Target, Transp
 use super::pool::{Pool, Taken};
 use super::resolve::Name;
 use super::{ExchangeErrorKind, h1, h2};
+use crate::clock::timer_now;
 use crate::config::HttpVersion;
+
+/// How much longer whoever waits for a shared opening waits than that may take: it tells why it was not done in time.
+const SLACK: Duration = Duration::from_millis(250);
 
 /// What it takes to open a connection to an upstream.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Opener {
         name: Option<&Name>,
         timeout: Duration,
     ) -> Result<(Taken, Option<Duration>), ConnectError> {
-        let opened = tokio::time::timeout(timeout, self.open_in_time(pool, name, timeout)).await;
+        let opened = tokio::time::timeout(timeout + SLACK, self.open_in_time(pool, name, timeout)).await;
         let opened = opened.unwrap_or_else(|_| {
             let text = format!("connecting to {}: no connection within {timeout:?}", self.authority);
             Err(ConnectError::new(ExchangeErrorKind::ConnectTimeout, text))
@@ -98,7 +102,9 @@ impl Opener {
         name: Option<&Name>,
         timeout: Duration,
     ) -> Result<(Taken, Option<Duration>), ConnectError> {
+        let end = timer_now() + timeout;
         loop {
+            let timeout = end - timer_now();
             let (opening, began) = match pool.share_opening(self.slot, self.http == HttpVersion::Http2) {
                 Share::Nothing => return self.open_own(pool, timeout).await.map(|(taken, took)| (taken, Some(took))),
                 Share::Joined(opening) => (opening, false),

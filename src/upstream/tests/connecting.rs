@@ -75,6 +75,26 @@ fn connecting_has_a_deadline_that_includes_tls() {
     });
 }
 
+/// A silent handshake is told from a silent address in every request, also where several wait for one connection.
+#[test]
+fn requests_are_told_that_tls_was_not_answered() {
+    in_paused_time(|ticker| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = upstream_config(url(true, "127.0.0.1", listener.local_addr().unwrap().port()));
+        config.ca = vec![super::tls::Authority::new().certificate()];
+        let pool = pool(&ticker);
+        for http in [config::HttpVersion::Auto, config::HttpVersion::Http2] {
+            config.http = http;
+            let upstream = Upstream::new(&config, &connector());
+            for _ in 0..20 {
+                let begin = tokio::time::Instant::now();
+                let error = get(&upstream, &pool).await.unwrap_err();
+                assert_eq!((error.kind, begin.elapsed().as_secs()), (ExchangeErrorKind::TlsTimeout, 5), "{http:?}");
+            }
+        }
+    });
+}
+
 fn proxied(port: u16) -> config::Egress {
     let authorization = Some(Secret::new("Basic dTpw"));
     let proxy = config::EgressProxy { host: "proxy.example".to_owned(), port, authorization };
