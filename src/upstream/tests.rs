@@ -5,6 +5,7 @@ mod connecting;
 mod flags;
 mod framing;
 mod http2;
+mod http2_limits;
 mod http2_links;
 mod limits;
 

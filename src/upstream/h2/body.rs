@@ -30,10 +30,25 @@ pub(super) struct Upload {
     pub(super) done: Cell<bool>,
     pub(super) failure: RefCell<Option<ClientBodyError>>,
     cancelled: Cell<bool>,
+    /// Of hyper's task, which waits for the client.
     waker: RefCell<Option<Waker>>,
+    /// Of the exchange, which has a deadline to set with each change.
+    watcher: RefCell<Option<Waker>>,
 }
 
 impl Upload {
+    /// Has this task woken, once, when something changes.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        *self.watcher.borrow_mut() = Some(cx.waker().clone());
+    }
+
+    fn tell(&self) {
+        let watcher = self.watcher.borrow_mut().take();
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
+    }
+
     /// Nobody wants it any more: the stream is reset, unless the upload is complete.
     pub(super) fn cancel(&self) {
         self.cancelled.set(true);
@@ -66,7 +81,10 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(ClientBodyError::Abandoned)));
         }
         let polled = body.poll_frame(cx);
-        upload.awaits_client.set(polled.is_pending());
+        let awaited = upload.awaits_client.replace(polled.is_pending());
+        if !awaited || polled.is_ready() {
+            upload.tell();
+        }
         let failed = |error| {
             *upload.failure.borrow_mut() = Some(error);
             // The exchange says why; hyper needs to know that.

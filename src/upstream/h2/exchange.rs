@@ -46,16 +46,13 @@ pub(in crate::upstream) async fn exchange(
             if let Poll::Ready(response) = response.as_mut().poll(cx) {
                 return Poll::Ready(Ok(response));
             }
-            loop {
-                if let Some(patience) = patience.renewed() {
-                    deadline.set(patience);
-                }
-                std::task::ready!(deadline.poll_expired(cx));
-                // Progress wakes nobody here; it is looked for when the time is over.
-                if !patience.has_news() {
-                    return Poll::Ready(Err(patience.expired()));
-                }
+            if let Some(upload) = &upload {
+                upload.watch(cx);
             }
+            if let Some(patience) = patience.renewed() {
+                deadline.set(patience);
+            }
+            deadline.poll_expired(cx).map(|()| Err(patience.expired()))
         })
         .await?
     };
@@ -133,10 +130,6 @@ impl Patience<'_> {
             }
             _ => (Waiting::FirstByte, 0),
         }
-    }
-
-    fn has_news(&self) -> bool {
-        self.seen != Some(self.now())
     }
 
     /// The time that begins now, if something has changed.

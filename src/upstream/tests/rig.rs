@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::clock::{ManualClock, Ticker};
 use crate::config::{self, HttpUrl, HttpVersion, Replay, UpstreamTimeouts};
@@ -265,6 +266,12 @@ pub(super) async fn collect(body: AnswerBody) -> Result<(Bytes, Option<HeaderMap
 
 pub(super) fn data(text: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(text.as_bytes()))
+}
+
+/// In paused time.
+pub(super) fn assert_about(begin: Instant, expected: Duration) {
+    let took = begin.elapsed();
+    assert!(took >= expected && took < expected + Duration::from_secs(1), "took {took:?}, expected {expected:?}");
 }
 
 /// Lets the reactor see what has happened on sockets.
