@@ -17,11 +17,11 @@ use crate::upstream::{ConnectError, Connection, ExchangeErrorKind};
 
 /// Requests at a time on one connection, whatever the upstream allows.
 const STREAMS_MAX: usize = 100;
-/// What an upstream may send ahead of clients that read slowly. With the 16 connections that an upstream has at
-/// most for new requests of a worker, that is 32 MiB; `h2_receive_memory_bytes_max` does not count it. The price: 16 clients of one connection
-/// that do not read at all hold its others up, until their time to write is over.
+/// What an upstream may send ahead of a client that reads slowly; `h2_receive_memory_bytes_max` does not count it.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// As much as all streams may have, so that clients that do not read hold up nobody else. Only they fill it: what was
+/// read is given back at once.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
 /// What is taken from a client ahead of the upstream, for each stream.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// While requests wait, a connection that does not answer a ping is given up.

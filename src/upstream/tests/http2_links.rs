@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -83,6 +84,42 @@ fn after_the_end_of_a_connection_the_next_request_opens_another() {
             assert_eq!(rig.pool.stats().opened, 2, "after {end:?}");
         });
     }
+}
+
+/// As many answers as a connection carries, all but one of them unread: clients that do not read hold up no others.
+#[test]
+fn answers_that_nobody_reads_do_not_hold_up_the_others_of_their_connection() {
+    const STREAMS: usize = 100;
+    with_http2(|rig| async move {
+        let peer = async {
+            let mut peer = rig.accept(1000).await;
+            let mut sending = Vec::new();
+            for _ in 1..STREAMS {
+                let (_, mut respond) = peer.asked().await;
+                let mut send = respond.send_response(Response::new(()), false).unwrap();
+                // More than its window, all of which it takes before the next one has its turn.
+                send.send_data(vec![0; 1 << 20].into(), true).unwrap();
+                sending.push(send);
+            }
+            let (_, mut respond) = peer.asked().await;
+            let mut send = respond.send_response(Response::new(()), false).unwrap();
+            send.send_data("read".into(), true).unwrap();
+            peer.keep_silent().await;
+        };
+        let client = async {
+            let mut unread = Vec::new();
+            for _ in 1..STREAMS {
+                unread.push(rig.get().await.unwrap());
+            }
+            let read = collect(rig.get().await.unwrap().body).await;
+            assert_eq!(read.expect("the others hold it up").0, "read");
+            assert_eq!(rig.pool.stats().opened, 1);
+        };
+        tokio::select! {
+            () = client => {}
+            () = peer => unreachable!("the pool holds the connection"),
+        }
+    });
 }
 
 /// An upstream that speaks HTTP/2 over TLS, which takes as long as the test likes.
