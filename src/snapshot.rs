@@ -30,6 +30,7 @@ pub struct Living {
     pub replay_budget: Arc<ReplayBudget>,
     /// Bounds the connections to upstreams, once `app` has said how many there may be.
     pub upstream_connections: Arc<Bulkhead>,
+    pub via: Arc<Via>,
 }
 
 /// Everything that requests need, compiled from one version of proxy.toml.
@@ -47,11 +48,11 @@ pub struct Snapshot {
     pub drain_timeout: Duration,
     /// Whether requests are logged.
     pub access_log: bool,
-    pub via: Via,
+    pub via: Arc<Via>,
 }
 
 /// How this proxy calls itself in `Via` (RFC 9110 section 7.6.3): a pseudonym that tells nothing about the host, and by
-/// which a request that comes back is recognised. Drawn anew for each snapshot: a loop meets it again all the same.
+/// which a request that comes back is recognised. Drawn once, so that one which was on its way during a reload is, too.
 #[derive(Debug)]
 pub struct Via {
     pub pseudonym: String,
@@ -81,6 +82,7 @@ impl Living {
             metrics: Metrics::new(config.server.workers.get()),
             replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
             upstream_connections: Bulkhead::new(usize::MAX),
+            via: Arc::new(Via::new(fastrand::u64(..))),
             clock,
         }
     }
@@ -117,7 +119,7 @@ impl Snapshot {
             timeouts: config.server.timeouts.clone(),
             drain_timeout: config.server.drain_timeout,
             access_log: config.log.access,
-            via: Via::new(fastrand::u64(..)),
+            via: living.via.clone(),
         })
     }
 
