@@ -126,7 +126,7 @@ static LIMITS: Table = table(
         optional(
             "h2_receive_memory_bytes_max",
             count(64 * KIB, TIB),
-            "HTTP/2 receive windows, in bytes over the whole process. Default 268435456.",
+            "Receive windows of clients' HTTP/2 connections, in bytes over the whole process; upstreams' are not counted. Default 268435456.",
         ),
     ],
 );
