@@ -77,6 +77,9 @@ cargo clippy --locked --all-targets -- -D warnings
 step "licenses, bans and sources (deny.toml, offline)"
 python3 tests/deny.py
 
+step "the judgement on instruction counts"
+python3 -B tests/test_instructions.py
+
 step "unit tests, and integration tests: real peers, scripted peers, attacks, the demo's lines"
 cargo test --locked
 
