@@ -32,6 +32,7 @@ echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null || miss
 need curl curl
 need openssl openssl
 need h2load nghttp2-client
+need systemd-analyze systemd
 need python3 python3
 need node nodejs
 need npm npm

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::sources::file;
+use crate::support::{Tool, program};
 
 /// What keeps a broken attache from the rest of the machine: a line that is lost is missed by nobody who only runs it.
 #[test]
@@ -48,6 +49,30 @@ fn the_unit_takes_away_what_is_not_needed() {
     }
     assert_eq!(named("User") + named("Group"), 0, "the user is made for it");
     assert!(settings.contains(&"ExecStart=/usr/bin/attache run --config /etc/attache/proxy.toml"));
+}
+
+/// What systemd does not understand it ignores, and the service then has the right that was to be taken away.
+#[test]
+fn systemd_understands_the_unit() {
+    // It also looks whether the program is there.
+    let unit = file("attache.service").text.replace("/usr/bin/attache", &program());
+    assert_eq!(complaints(&unit), "");
+    let slips =
+        [("ProtectClock=yes", "ProtectClocks=yes"), ("=invisible", "=invisble"), ("~@privileged", "~@privilegd")];
+    for (right, wrong) in slips {
+        assert!(unit.contains(right), "{right}");
+        assert!(!complaints(&unit.replace(right, wrong)).is_empty(), "{wrong} is not noticed");
+    }
+}
+
+/// What systemd says of a unit. Not its exit status: that also tells of units that came with the machine.
+fn complaints(unit: &str) -> String {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let path = folder.path().join("attache.service");
+    std::fs::write(&path, unit).expect("there is room for a file");
+    let output = Tool::SYSTEMD_ANALYZE.output(&["verify", "--man=no", path.to_str().expect("it is text")]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().filter(|line| line.contains("attache.service")).collect()
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub struct Tool {
 impl Tool {
     pub const CURL: Tool = Tool { program: "curl", install: "apt-get install curl" };
     pub const H2LOAD: Tool = Tool { program: "h2load", install: "apt-get install nghttp2-client" };
+    pub const SYSTEMD_ANALYZE: Tool = Tool { program: "systemd-analyze", install: "apt-get install systemd" };
     pub const SH: Tool = Tool { program: "sh", install: "apt-get install dash" };
 
     /// Runs it to its end, whatever that is.
