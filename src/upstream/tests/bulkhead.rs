@@ -214,6 +214,7 @@ fn a_request_queues_where_it_cannot_open_a_connection() {
             let (_, mut held) = connection.accept().await.unwrap().unwrap();
             let answering = async {
                 while rig.pool.stats().reused < 4 {
+                    assert!(rig.bulkhead.wants().is_empty(), "nobody waits for a permit");
                     tokio::task::yield_now().await;
                 }
                 held.send_response(http::Response::new(()), true).unwrap();
