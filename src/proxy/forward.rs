@@ -96,7 +96,7 @@ impl Outbound<'_> {
         }
     }
 
-    /// Sends with this attachment; once more if the connection failed and that is safe (SEC-31, SEC-32).
+    /// Sends with this attachment; again if the connection failed and that is safe (SEC-31, SEC-32).
     async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
         let credential = attachment.and_then(Attachment::header);
         let [via, accept_encoding] = self.own.fields();
@@ -109,19 +109,26 @@ impl Outbound<'_> {
             wants_trailers: self.wants_trailers,
         };
         let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
-        let mut retried = false;
+        let mut attempts = Attempts::One;
         let answer = loop {
-            let exchanged = self.route.upstream.exchange(pool, &head, &mut self.body, timeouts).await;
+            let exchanged = match attempts {
+                Attempts::One | Attempts::Two => {
+                    self.route.upstream.exchange(pool, &head, &mut self.body, timeouts).await
+                }
+                Attempts::Three => {
+                    Box::pin(self.route.upstream.exchange_alone(pool, &head, &mut self.body, timeouts)).await
+                }
+            };
             self.record.bytes_in = self.body.bytes();
             match exchanged {
                 Ok(answer) => break answer,
-                Err(error) if !retried && is_safe_to_retry(&error, self.method) && is_kept(&self.body) => {
-                    retried = true;
-                    self.record.retries += 1;
-                    rewind(&mut self.body);
-                }
-                Err(error) => return Err(Failure::Exchange(error)),
+                Err(error) => match attempts.after(&error, self.method) {
+                    Some(next) if is_kept(&self.body) => attempts = next,
+                    _ => return Err(Failure::Exchange(error)),
+                },
             }
+            self.record.retries += 1;
+            rewind(&mut self.body);
         };
         self.record.connect += answer.connect;
         Ok(Received {
@@ -222,6 +229,27 @@ pub(super) fn with_parameter<'t>(target: &'t str, parameter: Option<&str>) -> Co
     Cow::Owned([target, separator, parameter].concat())
 }
 
+/// How often a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempts {
+    One,
+    Two,
+    /// Where the upstream renews its HTTP/2 connections, the second one may meet another that ends. The third has a
+    /// connection of its own.
+    Three,
+}
+
+impl Attempts {
+    /// What follows a failure, if something does.
+    fn after(self, error: &ExchangeError, method: &Method) -> Option<Attempts> {
+        match self {
+            Attempts::One => is_safe_to_retry(error, method).then_some(Attempts::Two),
+            Attempts::Two => error.connection_ends.then_some(Attempts::Three),
+            Attempts::Three => None,
+        }
+    }
+}
+
 /// Whether a failed attempt may be made again: nothing was sent (SEC-31), or the connection had gone stale and doing it
 /// twice is as good as once (SEC-32; RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
 fn is_safe_to_retry(error: &ExchangeError, method: &Method) -> bool {
@@ -260,7 +288,7 @@ mod tests {
     use super::*;
 
     fn error(kind: ExchangeErrorKind, nothing_sent: bool, reused_closed: bool) -> ExchangeError {
-        ExchangeError { kind, text: String::new(), nothing_sent, reused_closed }
+        ExchangeError { kind, text: String::new(), nothing_sent, reused_closed, connection_ends: false }
     }
 
     /// SEC-31, SEC-32: what was not sent is sent again, whatever it is; a stale connection only excuses what is
@@ -284,6 +312,21 @@ mod tests {
         assert!(!is_safe_to_retry(&error(ExchangeErrorKind::EgressRefused, true, false), &Method::GET));
         assert!(!is_safe_to_retry(&error(ExchangeErrorKind::ConnectTimeout, true, false), &Method::GET));
         assert!(!is_safe_to_retry(&error(ExchangeErrorKind::FirstByteTimeout, false, true), &Method::GET));
+    }
+
+    /// SEC-32: only a connection that the upstream ends without having seen the request is worth a third attempt.
+    #[test]
+    fn the_third_attempt_is_the_last_and_for_connections_that_end() {
+        let refused = error(ExchangeErrorKind::Closed, true, false);
+        let ends = ExchangeError { connection_ends: true, ..error(ExchangeErrorKind::Closed, true, false) };
+        for (attempts, after_refused, after_ends) in [
+            (Attempts::One, Some(Attempts::Two), Some(Attempts::Two)),
+            (Attempts::Two, None, Some(Attempts::Three)),
+            (Attempts::Three, None, None),
+        ] {
+            let after = [&refused, &ends].map(|error| attempts.after(error, &Method::POST));
+            assert_eq!(after, [after_refused, after_ends], "{attempts:?}");
+        }
     }
 
     #[test]

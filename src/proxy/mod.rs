@@ -276,7 +276,13 @@ fn relay(
     let Received { status, mut headers, present, body, masks } = received;
     answer::check_status(status).map_err(|text| {
         let kind = ExchangeErrorKind::BadAnswer;
-        Failure::Exchange(ExchangeError { kind, text, nothing_sent: false, reused_closed: false })
+        Failure::Exchange(ExchangeError {
+            kind,
+            text,
+            nothing_sent: false,
+            reused_closed: false,
+            connection_ends: false,
+        })
     })?;
     let judgement = match route.config.redact_bodies && masks.is_some() {
         true => redact::judge(status, &headers, present),

@@ -50,6 +50,13 @@ pub struct Upstream {
     name: Option<Arc<Name>>,
 }
 
+/// Which connection a request goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Any,
+    ItsOwn,
+}
+
 /// The head of a request as it goes out. `Host`, framing and connection headers are the codec's to write.
 #[derive(Debug)]
 pub struct OutgoingHead<'a> {
@@ -103,6 +110,8 @@ pub struct ExchangeError {
     pub nothing_sent: bool,
     /// It was a reused connection that closed or reset before a byte of the answer (SEC-32).
     pub reused_closed: bool,
+    /// Nothing was sent because the upstream ends the connection (HTTP/2): others may be about to end, too.
+    pub connection_ends: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,18 +170,42 @@ impl Upstream {
 
     /// Sends a request over the worker's pool and returns when the answer's head is complete. Cancelled by dropping
     /// it: the connection is closed. Makes one attempt; whether to try again is the caller's to decide.
-    pub async fn exchange(
+    pub fn exchange(
         &self,
+        pool: &Rc<Pool>,
+        head: &OutgoingHead<'_>,
+        body: &mut OutgoingBody,
+        timeouts: &config::UpstreamTimeouts,
+    ) -> impl Future<Output = Result<Answer, ExchangeError>> {
+        self.exchange_over(Over::Any, pool, head, body, timeouts)
+    }
+
+    /// The same over a connection of its own, which no other request can have used up.
+    pub fn exchange_alone(
+        &self,
+        pool: &Rc<Pool>,
+        head: &OutgoingHead<'_>,
+        body: &mut OutgoingBody,
+        timeouts: &config::UpstreamTimeouts,
+    ) -> impl Future<Output = Result<Answer, ExchangeError>> {
+        self.exchange_over(Over::ItsOwn, pool, head, body, timeouts)
+    }
+
+    async fn exchange_over(
+        &self,
+        over: Over,
         pool: &Rc<Pool>,
         head: &OutgoingHead<'_>,
         body: &mut OutgoingBody,
         timeouts: &config::UpstreamTimeouts,
     ) -> Result<Answer, ExchangeError> {
         let (opener, name) = (&self.opener, self.name.as_deref());
-        let (taken, connect) = match pool.take(opener.slot, name) {
-            Some(taken) => (taken, None),
+        let pooled = if over == Over::Any { pool.take(opener.slot, name) } else { None };
+        let (taken, connect) = match (pooled, over) {
+            (Some(taken), _) => (taken, None),
             // Boxed, because it is large and rare: a future is as large as its largest branch.
-            None => Box::pin(opener.open(pool, name, timeouts.connect)).await?,
+            (None, Over::Any) => Box::pin(opener.open(pool, name, timeouts.connect)).await?,
+            (None, Over::ItsOwn) => Box::pin(opener.open_alone(pool, name, timeouts.connect)).await?,
         };
         let reused = connect.is_none();
         let request = h1::Outgoing { head, authority: &opener.authority };
@@ -194,6 +227,7 @@ impl Upstream {
                 text: format!("{}: {}", opener.authority, failure.text),
                 nothing_sent: failure.nothing_sent,
                 reused_closed: reused && failure.closed_before_answer,
+                connection_ends: failure.connection_ends,
             }),
         }
     }
@@ -201,6 +235,12 @@ impl Upstream {
 
 impl From<ConnectError> for ExchangeError {
     fn from(error: ConnectError) -> Self {
-        ExchangeError { kind: error.kind, text: error.text, nothing_sent: true, reused_closed: false }
+        ExchangeError {
+            kind: error.kind,
+            text: error.text,
+            nothing_sent: true,
+            reused_closed: false,
+            connection_ends: false,
+        }
     }
 }

@@ -139,6 +139,34 @@ impl Opener {
     }
 
     async fn open_own(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
+        let (taken, took) = self.open_new(pool, timeout).await?;
+        let taken = if let Taken::Link(link) = taken { Taken::Link(pool.put_link(link)) } else { taken };
+        Ok((taken, took))
+    }
+
+    /// A new connection within `timeout`, which other requests may join only when its own has been sent. Where no more
+    /// may be opened, one that is there.
+    pub(super) async fn open_alone(
+        &self,
+        pool: &Rc<Pool>,
+        name: Option<&Name>,
+        timeout: Duration,
+    ) -> Result<(Taken, Option<Duration>), ConnectError> {
+        match self.open_new(pool, timeout).await {
+            Ok((taken, took)) => {
+                if let Taken::Link(link) = &taken {
+                    pool.add_link(link);
+                }
+                Ok((taken, Some(took)))
+            }
+            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => {
+                pool.queue(self.slot, name).map(|taken| (taken, None)).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open_new(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
         let opened = self.open_permitted(pool, timeout).await;
         match &opened {
             Ok(_) => pool.count_opened(),
@@ -152,7 +180,7 @@ impl Opener {
         let origin =
             h1::Origin { slot: self.slot, address: opened.address, generation: opened.generation, born: pool.beat() };
         let taken = if self.speaks_http2(&opened.connection)? {
-            Taken::Link(pool.put_link(h2::Link::begin(opened.connection, origin).await?))
+            Taken::Link(h2::Link::begin(opened.connection, origin).await?)
         } else {
             pool.speaks_http1(self.slot);
             Taken::Wire(Box::new(h1::Wire::new(opened.connection, pool.ticker().deadline(), origin)))

@@ -242,6 +242,16 @@ impl Pool {
         link
     }
 
+    /// Takes in an HTTP/2 connection that was opened for one request, unless there are enough without it.
+    pub(super) fn add_link(&self, link: &Rc<Link>) {
+        let mut slots = self.slots.borrow_mut();
+        let links = &mut slot_at(&mut slots, link.origin.get().slot).http2.links;
+        links.retain(|link| !link.is_closed());
+        if links.len() < LINKS_PER_KEY_MAX {
+            links.push(link.clone());
+        }
+    }
+
     fn is_fit(&self, wire: &mut Wire, name: Option<&Name>) -> bool {
         let young = !wire.deadline.is_expired() && self.is_young(&wire.origin);
         young && is_at_home(&mut wire.origin, name) && wire.is_quiet()

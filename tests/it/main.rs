@@ -11,6 +11,7 @@ mod forwarding;
 mod grpc;
 mod h2;
 mod h2_attacks;
+mod h2_renewal;
 mod house;
 mod metrics;
 mod oidc;

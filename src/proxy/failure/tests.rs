@@ -16,7 +16,7 @@ fn no_token(cause: TokenUnavailable) -> Failure {
 
 fn exchange(kind: ExchangeErrorKind) -> Failure {
     let text = "connecting to 10.1.2.3:443 (api.crm.example): refused".to_owned();
-    Failure::Exchange(ExchangeError { kind, text, nothing_sent: true, reused_closed: false })
+    Failure::Exchange(ExchangeError { kind, text, nothing_sent: true, reused_closed: false, connection_ends: false })
 }
 
 /// Every failure with the status, problem name, error type and fault that it must have.

@@ -37,6 +37,8 @@ pub(in crate::upstream) struct Failure {
     pub(in crate::upstream) nothing_sent: bool,
     /// Closed or reset before a byte of the answer.
     pub(in crate::upstream) closed_before_answer: bool,
+    /// See `ExchangeError`.
+    pub(in crate::upstream) connection_ends: bool,
 }
 
 /// An answer's head, and whether the whole request was sent before it came.
@@ -79,7 +81,7 @@ pub(in crate::upstream) async fn exchange(
         Ok(head) => Ok(Answered { head, headers: attempt.headers, request_complete, wire }),
         Err(Trouble { kind, text }) => {
             let closed_before_answer = kind == ExchangeErrorKind::Closed && !attempt.answer_began;
-            Err(Failure { kind, text, nothing_sent: wire.sent == 0, closed_before_answer })
+            Err(Failure { kind, text, nothing_sent: wire.sent == 0, closed_before_answer, connection_ends: false })
         }
     }
 }

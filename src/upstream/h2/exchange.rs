@@ -61,7 +61,11 @@ pub(in crate::upstream) async fn exchange(
         Err(mut error) => {
             let unsent = error.take_message().is_some();
             let client = upload.as_ref().and_then(|upload| upload.failure.borrow_mut().take());
-            return Err(failure(&error.into_error(), unsent, client));
+            let failure = failure(&error.into_error(), unsent, client);
+            if failure.connection_ends {
+                link.retire();
+            }
+            return Err(failure);
         }
     };
     let (head, incoming) = response.into_parts();
@@ -150,7 +154,7 @@ impl Patience<'_> {
 }
 
 fn plain(kind: ExchangeErrorKind, text: String) -> Failure {
-    Failure { kind, text, nothing_sent: false, closed_before_answer: false }
+    Failure { kind, text, nothing_sent: false, closed_before_answer: false, connection_ends: false }
 }
 
 /// In our words: h2's own quote what the upstream says with its GOAWAY, in which it may repeat what it was sent.
@@ -169,16 +173,16 @@ fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) 
         return plain(ExchangeErrorKind::ClientBody, format!("reading the request's body from the client: {client}"));
     }
     let cause = error.source().and_then(|source| source.downcast_ref::<::h2::Error>());
-    let refused = cause.is_some_and(|cause| {
-        cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(::h2::Reason::REFUSED_STREAM))
-    });
+    let ends = unsent || cause.is_some_and(|cause| cause.is_remote() && cause.is_go_away());
+    let refused = cause.is_some_and(|cause| cause.is_remote() && cause.reason() == Some(::h2::Reason::REFUSED_STREAM));
     let bad = cause.is_some_and(|cause| !cause.is_remote() && !cause.is_io() && cause.reason().is_some());
     let kind = if bad && !unsent { ExchangeErrorKind::BadAnswer } else { ExchangeErrorKind::Closed };
     let why = cause.map_or_else(|| error.to_string(), describe);
     Failure {
         kind,
         text: format!("the HTTP/2 stream broke before the answer: {why}"),
-        nothing_sent: unsent || refused,
+        nothing_sent: ends || refused,
         closed_before_answer: kind == ExchangeErrorKind::Closed,
+        connection_ends: ends,
     }
 }

@@ -35,6 +35,7 @@ pub(in crate::upstream) struct Link {
     /// once an ended connection has been dropped.
     connection: Weak<RefCell<Http2>>,
     active: Cell<usize>,
+    retired: Cell<bool>,
     pub(in crate::upstream) origin: Cell<Origin>,
     /// The pool's beat when it was used last.
     pub(in crate::upstream) used: Cell<u32>,
@@ -82,14 +83,21 @@ impl Link {
         Ok(Rc::new(Link {
             sender: RefCell::new(sender),
             active: Cell::new(0),
+            retired: Cell::new(false),
             connection: seen,
             used: Cell::new(origin.born),
             origin: Cell::new(origin),
         }))
     }
 
+    /// Whether it takes no more requests. Those that are on it go on.
     pub(in crate::upstream) fn is_closed(&self) -> bool {
-        self.sender.borrow().is_closed()
+        self.retired.get() || self.sender.borrow().is_closed()
+    }
+
+    /// It has turned out to be ending, which its sender may learn only later.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
     }
 
     pub(in crate::upstream) fn is_idle(&self) -> bool {

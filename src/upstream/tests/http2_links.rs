@@ -86,6 +86,45 @@ fn after_the_end_of_a_connection_the_next_request_opens_another() {
     }
 }
 
+/// SEC-32: a connection that ends, but still has a request to answer, is left with the first request that it fails.
+#[test]
+fn what_a_closing_upstream_did_not_see_goes_over_another_connection_at_once() {
+    /// The last stream is 3, the reason `NO_ERROR`.
+    const GO_AWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x03\0\0\0\0";
+    /// `:status: 200` on stream 3, which it ends.
+    const ANSWER_3: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x03\x88";
+    with_http2(|rig| async move {
+        let peer = async {
+            let (mut first, _) = rig.listener.accept().await.unwrap();
+            answer_one(&mut first, &[ANSWER]).await;
+            let mut input = Vec::new();
+            while memchr::memmem::find(&input, b"\x01\x05\0\0\0\x05").is_none() {
+                assert_ne!(first.read_buf(&mut input).await.unwrap(), 0, "closed before the requests");
+            }
+            first.write_all(GO_AWAY).await.unwrap();
+            let (mut second, _) = rig.listener.accept().await.unwrap();
+            answer_one(&mut second, &[ANSWER]).await;
+            first.write_all(ANSWER_3).await.unwrap();
+            until_closed(&mut second).await;
+        };
+        let client = async {
+            rig.get().await.unwrap();
+            let unseen = async {
+                let error = rig.get().await.unwrap_err();
+                assert!(error.nothing_sent && error.connection_ends, "{error:?}");
+                rig.get().await
+            };
+            let (seen, again) = tokio::join!(rig.get(), unseen);
+            assert_eq!((seen.unwrap().status.as_u16(), again.unwrap().status.as_u16()), (200, 200));
+            assert_eq!(rig.pool.stats().opened, 2);
+        };
+        tokio::select! {
+            () = client => {}
+            () = peer => unreachable!("the pool holds the second connection"),
+        }
+    });
+}
+
 /// As many answers as a connection carries, all but one of them unread: clients that do not read hold up no others.
 #[test]
 fn answers_that_nobody_reads_do_not_hold_up_the_others_of_their_connection() {
