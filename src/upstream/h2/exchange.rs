@@ -167,7 +167,8 @@ fn describe(cause: &::h2::Error) -> String {
 }
 
 /// What an error means. A request that was refused, or came after the last one that a closing upstream says it has
-/// seen, was not processed (RFC 9113 sections 6.8 and 8.7): it can be sent again, whatever it is.
+/// seen, was not processed (RFC 9113 sections 6.8 and 8.7): it can be sent again, whatever it is. Any other reset is the
+/// upstream's word about this request, and no sign of a connection that had gone stale.
 fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) -> Failure {
     if let Some(client) = client {
         return plain(ExchangeErrorKind::ClientBody, format!("reading the request's body from the client: {client}"));
@@ -182,7 +183,7 @@ fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) 
         kind,
         text: format!("the HTTP/2 stream broke before the answer: {why}"),
         nothing_sent: ends || refused,
-        closed_before_answer: kind == ExchangeErrorKind::Closed,
+        closed_before_answer: cause.is_none_or(::h2::Error::is_io),
         connection_ends: ends,
     }
 }

@@ -30,12 +30,16 @@ enum End {
 
 /// Answers the first request of a connection.
 async fn answer_one(stream: &mut TcpStream, frames: &[&[u8]]) {
+    until_asked(stream, 1).await;
+    stream.write_all(&[&[SETTINGS], frames].concat().concat()).await.unwrap();
+}
+
+/// Reads up to the HEADERS frame of this stream.
+async fn until_asked(stream: &mut TcpStream, id: u8) {
     let mut input = Vec::new();
-    // A HEADERS frame of stream 1.
-    while memchr::memmem::find(&input, b"\x01\x05\0\0\0\x01").is_none() {
+    while memchr::memmem::find(&input, &[1, 5, 0, 0, 0, id]).is_none() {
         assert_ne!(stream.read_buf(&mut input).await.unwrap(), 0, "closed before the request");
     }
-    stream.write_all(&[&[SETTINGS], frames].concat().concat()).await.unwrap();
 }
 
 async fn until_closed(stream: &mut TcpStream) {
@@ -86,6 +90,42 @@ fn after_the_end_of_a_connection_the_next_request_opens_another() {
     }
 }
 
+/// SEC-32: a reused connection that closes under a request may have gone stale before; where the upstream resets the
+/// stream alone, it has seen the request, which is then not sent a second time.
+#[test]
+fn a_reset_stream_is_no_stale_connection() {
+    /// RST_STREAM of stream 3.
+    const RESET_3: &[u8] = b"\0\0\x04\x03\0\0\0\0\x03\0\0\0";
+    const INTERNAL_ERROR: u8 = 2;
+    const CANCEL: u8 = 8;
+    const ENHANCE_YOUR_CALM: u8 = 11;
+    for (reset, stale) in
+        [(None, true), (Some(INTERNAL_ERROR), false), (Some(CANCEL), false), (Some(ENHANCE_YOUR_CALM), false)]
+    {
+        with_http2(|rig| async move {
+            let peer = async {
+                let (mut stream, _) = rig.listener.accept().await.unwrap();
+                answer_one(&mut stream, &[ANSWER]).await;
+                until_asked(&mut stream, 3).await;
+                if let Some(reason) = reset {
+                    stream.write_all(&[RESET_3, &[reason]].concat()).await.unwrap();
+                    until_closed(&mut stream).await;
+                }
+            };
+            let client = async {
+                rig.get().await.unwrap();
+                let error = rig.get().await.unwrap_err();
+                assert_eq!(error.kind, ExchangeErrorKind::Closed);
+                assert_eq!((error.reused_closed, error.nothing_sent), (stale, false), "{reset:?}: {error:?}");
+            };
+            tokio::select! {
+                () = client => {}
+                () = async { peer.await; std::future::pending().await } => unreachable!(),
+            }
+        });
+    }
+}
+
 /// SEC-32: a connection that ends, but still has a request to answer, is left with the first request that it fails.
 #[test]
 fn what_a_closing_upstream_did_not_see_goes_over_another_connection_at_once() {
@@ -97,10 +137,7 @@ fn what_a_closing_upstream_did_not_see_goes_over_another_connection_at_once() {
         let peer = async {
             let (mut first, _) = rig.listener.accept().await.unwrap();
             answer_one(&mut first, &[ANSWER]).await;
-            let mut input = Vec::new();
-            while memchr::memmem::find(&input, b"\x01\x05\0\0\0\x05").is_none() {
-                assert_ne!(first.read_buf(&mut input).await.unwrap(), 0, "closed before the requests");
-            }
+            until_asked(&mut first, 5).await;
             first.write_all(GO_AWAY).await.unwrap();
             let (mut second, _) = rig.listener.accept().await.unwrap();
             answer_one(&mut second, &[ANSWER]).await;
