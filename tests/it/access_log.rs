@@ -101,7 +101,9 @@ fn a_line_says_what_took_how_long() {
     assert!(!matched.is_zero() && !connect.is_zero(), "{line}");
     assert!(token >= TOKEN, "{line}");
     assert!(first_byte >= matched + token + connect + HEAD, "{line}");
-    assert!((first_byte + BODY..=took).contains(&total), "{line} after {took:?}");
+    // The pauses are the upstream's: a head that is read late shortens what is seen of the second one.
+    let least = (matched + token + connect + HEAD + BODY).max(first_byte);
+    assert!((least..=took).contains(&total), "{line} after {took:?}");
     // Now there is a token, and a connection.
     let (_, line) = rig.ask("GET", "/api/quick", b"");
     assert_eq!((time(&line, "token_ms"), time(&line, "connect_ms")), (Duration::ZERO, Duration::ZERO), "{line}");
