@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::bulkhead::{MakesWay, Permit};
+use super::bulkhead::MakesWay;
 use super::connect::{ConnectError, Connection, Connector, Opened, Target, Transport};
-use super::pool::{Pool, Taken};
+use super::pool::{Pool, Room, Taken};
 use super::resolve::Name;
 use super::{ExchangeErrorKind, h1, h2};
 use crate::clock::timer_now;
@@ -41,10 +41,10 @@ pub(super) struct Opening {
 enum Outcome {
     Link {
         link: Rc<h2::Link>,
-        took: Duration,
+        took: Option<Duration>,
     },
     /// It speaks HTTP/1 after all: the first one takes it, the others open their own.
-    Wire(Option<(Box<h1::Wire>, Duration)>),
+    Wire(Option<(Box<h1::Wire>, Option<Duration>)>),
     Failed(ConnectError),
 }
 
@@ -70,6 +70,12 @@ impl Drop for Announced {
     }
 }
 
+/// What came of asking for a new connection.
+enum Permitted {
+    Opened(Opened),
+    Freed(Box<h1::Wire>),
+}
+
 impl Opener {
     /// A connection for a request within `timeout`: a new one, or one that came to be in the meantime. With how long
     /// it took to open if it was opened for this request.
@@ -88,12 +94,23 @@ impl Opener {
             let text = format!("connecting to {}: no connection within {timeout:?}", self.authority);
             Err(ConnectError::new(ExchangeErrorKind::ConnectTimeout, text))
         });
-        match opened {
-            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => {
-                pool.queue(self.slot, name).map(|taken| (taken, None)).ok_or(error)
-            }
-            opened => opened,
+        opened.or_else(|error| self.or_queue(pool, name, error))
+    }
+
+    /// Where no more connections may be opened, a request queues on one that is there.
+    fn or_queue(
+        &self,
+        pool: &Pool,
+        name: Option<&Name>,
+        error: ConnectError,
+    ) -> Result<(Taken, Option<Duration>), ConnectError> {
+        if error.kind != ExchangeErrorKind::NoDescriptor {
+            return Err(error);
         }
+        pool.queue(self.slot, name).map(|taken| (taken, None)).ok_or_else(|| {
+            pool.refuse(&error.text);
+            error
+        })
     }
 
     async fn open_in_time(
@@ -104,11 +121,13 @@ impl Opener {
     ) -> Result<(Taken, Option<Duration>), ConnectError> {
         let end = timer_now() + timeout;
         loop {
-            let timeout = end - timer_now();
             let (opening, began) = match pool.share_opening(self.slot, self.http == HttpVersion::Http2) {
-                Share::Nothing => return self.open_own(pool, timeout).await.map(|(taken, took)| (taken, Some(took))),
+                Share::Nothing => {
+                    return self.open_own(pool, end - timer_now()).await;
+                }
                 Share::Joined(opening) => (opening, false),
                 Share::Began(opening) => {
+                    // Others will wait for it who have more time left than this request.
                     self.begin(pool, &opening, timeout);
                     (opening, true)
                 }
@@ -138,7 +157,7 @@ impl Opener {
         });
     }
 
-    async fn open_own(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
+    async fn open_own(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Option<Duration>), ConnectError> {
         let (taken, took) = self.open_new(pool, timeout).await?;
         let taken = if let Taken::Link(link) = taken { Taken::Link(pool.put_link(link)) } else { taken };
         Ok((taken, took))
@@ -157,26 +176,21 @@ impl Opener {
                 if let Taken::Link(link) = &taken {
                     pool.add_link(link);
                 }
-                Ok((taken, Some(took)))
+                Ok((taken, took))
             }
-            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor => {
-                pool.queue(self.slot, name).map(|taken| (taken, None)).ok_or(error)
-            }
-            Err(error) => Err(error),
+            Err(error) => self.or_queue(pool, name, error),
         }
     }
 
-    async fn open_new(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Duration), ConnectError> {
-        let opened = self.open_permitted(pool, timeout).await;
-        match &opened {
-            Ok(_) => pool.count_opened(),
-            // Else requests queue, and none is refused.
-            Err(error) if error.kind == ExchangeErrorKind::NoDescriptor && !pool.has_link(self.slot) => {
-                pool.refuse(&error.text);
+    async fn open_new(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Option<Duration>), ConnectError> {
+        let opened = match self.open_permitted(pool, timeout).await? {
+            Permitted::Opened(opened) => opened,
+            Permitted::Freed(wire) => {
+                pool.count_reused();
+                return Ok((Taken::Wire(wire), None));
             }
-            Err(_) => {}
-        }
-        let opened = opened?;
+        };
+        pool.count_opened();
         let origin =
             h1::Origin { slot: self.slot, address: opened.address, generation: opened.generation, born: pool.beat() };
         let taken = if self.speaks_http2(&opened.connection)? {
@@ -185,31 +199,41 @@ impl Opener {
             pool.speaks_http1(self.slot);
             Taken::Wire(Box::new(h1::Wire::new(opened.connection, pool.ticker().deadline(), origin)))
         };
-        Ok((taken, opened.took))
+        Ok((taken, Some(opened.took)))
     }
 
-    async fn open_permitted(&self, pool: &Pool, timeout: Duration) -> Result<Opened, ConnectError> {
+    /// A new connection, or one that another request was done with while this one waited for leave to open one.
+    async fn open_permitted(&self, pool: &Pool, timeout: Duration) -> Result<Permitted, ConnectError> {
         let permitted = Cell::new(false);
+        let freed = Cell::new(None);
         let permit = async {
-            let permit = self.permit(pool, timeout).await?;
-            permitted.set(true);
-            Ok(permit)
+            match pool.room(self.slot, self.connector.has_several(), timeout).await {
+                Some(Room::Permit(permit)) => {
+                    permitted.set(true);
+                    Ok(permit)
+                }
+                Some(Room::Wire(wire)) => {
+                    freed.set(Some(wire));
+                    Err(self.no_room())
+                }
+                None => Err(self.no_room()),
+            }
         };
         let opened = self.connector.open(&self.target, timeout, permit).await;
+        if let Some(wire) = freed.take() {
+            return Ok(Permitted::Freed(wire));
+        }
         if permitted.get() && opened.as_ref().is_err_and(|error| error.kind == ExchangeErrorKind::NoDescriptor) {
             // The process has fewer than it counts on.
             pool.close_idle_wire(self.slot, MakesWay::Anyone);
         }
-        opened
+        opened.map(Permitted::Opened)
     }
 
-    async fn permit(&self, pool: &Pool, timeout: Duration) -> Result<Permit, ConnectError> {
-        let permit = pool.permit(self.slot, self.connector.has_several(), timeout).await;
-        permit.ok_or_else(|| {
-            let text =
-                format!("connecting to {}: as many connections are open, in all or to it, as may be", self.authority);
-            ConnectError::new(ExchangeErrorKind::NoDescriptor, text)
-        })
+    fn no_room(&self) -> ConnectError {
+        let text =
+            format!("connecting to {}: as many connections are open, in all or to it, as may be", self.authority);
+        ConnectError::new(ExchangeErrorKind::NoDescriptor, text)
     }
 
     /// By ALPN; by prior knowledge in cleartext (RFC 9113 section 3.3).
@@ -231,14 +255,14 @@ impl Opening {
     fn result(&self, pool: &Pool, began: bool) -> Result<Option<(Taken, Option<Duration>)>, ConnectError> {
         match self.outcome.borrow_mut().as_mut() {
             Some(Outcome::Failed(error)) => Err(error.clone()),
-            Some(Outcome::Link { link, took }) if began => Ok(Some((Taken::Link(link.clone()), Some(*took)))),
+            Some(Outcome::Link { link, took }) if began => Ok(Some((Taken::Link(link.clone()), *took))),
             // Not by way of the pool, which no longer has it if it was closed at once: its request then tells why,
             // where opening another for each who waits would go on without end.
             Some(Outcome::Link { link, .. }) if link.has_room() => {
                 pool.count_reused();
                 Ok(Some((Taken::Link(link.clone()), None)))
             }
-            Some(Outcome::Wire(wire)) => Ok(wire.take().map(|(wire, took)| (Taken::Wire(wire), Some(took)))),
+            Some(Outcome::Wire(wire)) => Ok(wire.take().map(|(wire, took)| (Taken::Wire(wire), took))),
             Some(Outcome::Link { .. }) | None => Ok(None),
         }
     }

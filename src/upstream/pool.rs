@@ -2,6 +2,8 @@
 
 mod room;
 
+pub(super) use room::Room;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::sync::oneshot;
 
-use super::bulkhead::Bulkhead;
+use super::bulkhead::{Bulkhead, Want};
 use super::h1::{Origin, Wire};
 use super::h2::{Link, LinkSlot};
 use super::open::Share;
@@ -44,9 +47,9 @@ pub struct Pool {
     bulkhead: Arc<Bulkhead>,
     /// How many connections had been refused for want of a descriptor at the last beat.
     refused: Cell<u64>,
-    /// Somebody may wait for what gets idle here. A cell of its own, so that whoever keeps a connection need not ask the
-    /// bulkhead, which all workers share.
-    wanted: Cell<bool>,
+    /// Who was waiting for what gets idle here when this worker last asked, so that whoever keeps a connection need not ask
+    /// the bulkhead, which all workers share.
+    wanted: RefCell<Vec<Want>>,
     /// By the key's index, see `Connector`: no name is hashed or compared per request.
     slots: RefCell<Vec<Slot>>,
     /// Idle connections that speak HTTP/1.
@@ -65,6 +68,8 @@ pub struct Pool {
 struct Slot {
     /// Idle ones that speak HTTP/1, oldest first.
     wires: VecDeque<Box<Wire>>,
+    /// Requests of this worker that may not open a connection at present, and take one that another is done with.
+    waiting: VecDeque<oneshot::Sender<Box<Wire>>>,
     http2: LinkSlot,
 }
 
@@ -96,7 +101,7 @@ impl Pool {
             ticker,
             refused: Cell::new(bulkhead.refused()),
             bulkhead,
-            wanted: Cell::new(false),
+            wanted: RefCell::default(),
             slots: RefCell::default(),
             idle: Cell::new(0),
             opened: Cell::new(0),
@@ -274,20 +279,28 @@ impl Pool {
         wire.deadline.set(idle);
         let mut slots = self.slots.borrow_mut();
         let index = wire.origin.slot;
+        let slot = slot_at(&mut slots, index);
+        if !slot.waiting.is_empty() && wire.is_quiet() {
+            wire.deadline.clear();
+            match Pool::hand_over(&mut slot.waiting, wire) {
+                None => return,
+                Some(back) => wire = back,
+            }
+            wire.deadline.set(idle);
+        }
         self.idle.set(self.idle.get() + 1);
-        let wires = &mut slot_at(&mut slots, index).wires;
-        wires.push_back(wire);
-        let count = wires.len();
+        slot.wires.push_back(wire);
+        let count = slot.wires.len();
         let overfull = match self.idle.get() {
             idle if idle > IDLE_MAX => (0..slots.len()).max_by_key(|&index| slots[index].wires.len()),
             _ => (count > IDLE_PER_KEY_MAX).then_some(index),
         };
-        if let Some(index) = overfull {
-            drop(slots[index].wires.pop_front());
+        if let Some(overfull) = overfull {
+            drop(slots[overfull].wires.pop_front());
             self.idle.set(self.idle.get() - 1);
         }
         drop(slots);
-        if self.wanted.get() {
+        if self.is_wanted(index) {
             self.make_way();
         }
     }
@@ -302,6 +315,8 @@ impl Pool {
         tokio::task::spawn_local(async move {
             deadline.set(BEAT);
             let mut wanted = pin!(bulkhead.wanted());
+            // Somebody may have begun to wait before this worker had anything to give, and to listen for.
+            this.upgrade().inspect(|pool| pool.make_way());
             loop {
                 let is_wanted = tokio::select! {
                     () = deadline.expired() => false,
@@ -330,7 +345,7 @@ impl Pool {
         if self.refused.replace(refused) == refused {
             self.bulkhead.calm();
         }
-        if self.wanted.get() {
+        if !self.wanted.borrow().is_empty() {
             self.make_way();
         }
         for slot in self.slots.borrow_mut().iter_mut() {

@@ -1,27 +1,66 @@
 //! Room for another connection, and what makes way for it (SEC-41).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Pool;
+use tokio::sync::oneshot;
+
+use super::{Pool, slot_at};
 use crate::upstream::bulkhead::{MakesWay, Permit};
+use crate::upstream::h1::Wire;
 use crate::upstream::h2::Link;
 
+/// Where a request that needs a connection may have one.
+pub(in crate::upstream) enum Room {
+    /// It may open another.
+    Permit(Permit),
+    /// Another request of this worker is done with this one.
+    Wire(Box<Wire>),
+}
+
 impl Pool {
-    /// A permit for another connection (SEC-41), within part of `timeout`. Where none is free, idle connections that can
-    /// make way are closed: this worker's HTTP/1 ones at once, the others as soon as their workers hear of it.
+    /// Room for another connection (SEC-41), within part of `timeout`. Where there is none, idle connections that can make
+    /// way are closed: this worker's HTTP/1 ones at once, the others as soon as their workers hear of it. Meanwhile what
+    /// another request to the same upstream is done with serves as well, and better: nothing has to be opened.
     /// Without waiting for those if the key has an HTTP/2 connection that requests can queue on.
-    pub(in crate::upstream) async fn permit(&self, slot: usize, several: bool, timeout: Duration) -> Option<Permit> {
+    pub(in crate::upstream) async fn room(&self, slot: usize, several: bool, timeout: Duration) -> Option<Room> {
         loop {
             match self.bulkhead.take(slot, several) {
-                Ok(permit) => return Some(permit),
+                Ok(permit) => return Some(Room::Permit(permit)),
                 Err(makes_way) if self.close_idle_wire(slot, makes_way) => {}
                 Err(_) => break,
             }
         }
-        match self.has_link(slot) {
-            true => None,
-            false => self.bulkhead.wait(slot, timeout).await,
+        if self.has_link(slot) {
+            return None;
         }
+        let freed = self.wait_for_wire(slot);
+        tokio::select! {
+            biased;
+            Ok(wire) = freed => Some(Room::Wire(wire)),
+            permit = self.bulkhead.wait(slot, timeout) => permit.map(Room::Permit),
+        }
+    }
+
+    fn wait_for_wire(&self, slot: usize) -> oneshot::Receiver<Box<Wire>> {
+        let (sender, freed) = oneshot::channel();
+        let mut slots = self.slots.borrow_mut();
+        let waiting = &mut slot_at(&mut slots, slot).waiting;
+        waiting.retain(|waiting| !waiting.is_closed());
+        waiting.push_back(sender);
+        freed
+    }
+
+    /// Gives a connection to the request of its key that has waited longest; back, if none waits.
+    pub(super) fn hand_over(waiting: &mut VecDeque<oneshot::Sender<Box<Wire>>>, wire: Box<Wire>) -> Option<Box<Wire>> {
+        let mut wire = wire;
+        while let Some(first) = waiting.pop_front() {
+            match first.send(wire) {
+                Ok(()) => return None,
+                Err(back) => wire = back,
+            }
+        }
+        Some(wire)
     }
 
     /// Counts a connection that was not opened for want of a descriptor. Says so once, until none was for a second
@@ -35,8 +74,7 @@ impl Pool {
     /// Closes as many idle connections as requests wait for, of all workers.
     pub(super) fn make_way(&self) {
         let wants = self.bulkhead.wants();
-        self.wanted.set(!wants.is_empty());
-        for want in wants {
+        for want in &wants {
             for _ in 0..want.count {
                 if !self.close_idle_wire(want.slot, want.makes_way) && !self.close_idle_link(want.slot, want.makes_way)
                 {
@@ -44,6 +82,12 @@ impl Pool {
                 }
             }
         }
+        self.wanted.replace(wants);
+    }
+
+    /// Whether somebody was waiting, when this worker last heard of it, for whom an idle connection of this key can make way.
+    pub(super) fn is_wanted(&self, slot: usize) -> bool {
+        self.wanted.borrow().iter().any(|want| want.slot == slot || want.makes_way == MakesWay::Anyone)
     }
 
     /// Closes an idle HTTP/1 connection: one of this key, else the one that has least time left. Tells whether there was

@@ -39,7 +39,7 @@ fn no_more_connections_are_opened_than_are_permitted() {
     });
 }
 
-/// SEC-41: a request that waits gets the permit of one that ends, be its connection closed or kept.
+/// SEC-41: a request that waits gets the permit of one that ends, or the connection itself if that is kept.
 #[test]
 fn whoever_waits_gets_what_others_no_longer_need() {
     for kept in [false, true] {
@@ -50,19 +50,72 @@ fn whoever_waits_gets_what_others_no_longer_need() {
                 while rig.bulkhead.wants().is_empty() {
                     tokio::task::yield_now().await;
                 }
-                match kept {
-                    true => {
-                        peer.write("k").await;
-                        collect(first.body).await.unwrap();
-                    }
-                    false => drop(first),
+                if kept {
+                    peer.write("k").await;
+                    collect(first.body).await.unwrap();
+                } else {
+                    drop(first);
+                    peer = rig.accept().await;
                 }
+                peer.head().await;
+                peer.write(HELLO).await;
             };
-            let (second, ()) = tokio::join!(rig.answered(Method::GET, HELLO, false), end);
-            assert!(!second.unwrap().reused);
+            let (second, ()) = tokio::join!(rig.get(), end);
+            assert_eq!(second.unwrap().reused, kept);
             assert_eq!((rig.bulkhead.taken(), rig.bulkhead.refused()), (1, 0));
         });
     }
+}
+
+/// SEC-41: a connection whose last answer was followed by more than it announced goes to nobody who waits.
+#[test]
+fn whoever_waits_gets_no_connection_that_is_not_quiet() {
+    with_rig(|rig| async move {
+        rig.bulkhead.set_max(1);
+        let (first, mut peer) = rig.held().await;
+        let end = async {
+            while rig.bulkhead.wants().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            peer.write("kHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            collect(first.body).await.unwrap();
+            let mut peer = rig.accept().await;
+            peer.head().await;
+            peer.write(HELLO).await;
+            peer
+        };
+        let (second, _peer) = tokio::join!(rig.get(), end);
+        let second = second.unwrap();
+        assert!(!second.reused);
+        assert_eq!(collect(second.body).await.unwrap().0, "hello");
+    });
+}
+
+/// SEC-41: who began to wait before a worker had opened anything is heard by it all the same.
+#[test]
+fn who_waited_before_a_worker_had_anything_is_heard() {
+    with_rig(|rig| async move {
+        rig.bulkhead.set_max(0);
+        let another_worker = Pool::new(rig.ticker.clone(), rig.bulkhead.clone());
+        let all_wait = async {
+            while rig.bulkhead.wants().iter().map(|want| want.count).sum::<usize>() < 2 {
+                tokio::task::yield_now().await;
+            }
+            rig.bulkhead.set_max(1);
+            rig.serve().await;
+        };
+        let both = async {
+            tokio::join!(async { collect(rig.get().await.unwrap().body).await.unwrap() }, async {
+                collect(get(&rig.upstream, &another_worker).await.unwrap().body).await.unwrap()
+            },)
+        };
+        tokio::select! {
+            biased;
+            _ = both => {}
+            () = all_wait => unreachable!("it serves for ever"),
+        }
+        assert_eq!(rig.bulkhead.refused(), 0);
+    });
 }
 
 /// SEC-41: a request whose upstream's name is being resolved takes nothing yet from those who could connect.
