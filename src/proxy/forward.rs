@@ -19,7 +19,7 @@ use crate::credential::{Attachment, Credential};
 use crate::secret::Masks;
 use crate::snapshot::Route;
 use crate::token::Generation;
-use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead};
+use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead, Over};
 
 /// A request that is clean and ready to go out, but for its credential.
 pub(super) struct Outbound<'a> {
@@ -111,14 +111,11 @@ impl Outbound<'_> {
         let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
         let mut attempts = Attempts::One;
         let answer = loop {
-            let exchanged = match attempts {
-                Attempts::One | Attempts::Two => {
-                    self.route.upstream.exchange(pool, &head, &mut self.body, timeouts).await
-                }
-                Attempts::Three => {
-                    Box::pin(self.route.upstream.exchange_alone(pool, &head, &mut self.body, timeouts)).await
-                }
+            let over = match attempts {
+                Attempts::One | Attempts::Two => Over::Any,
+                Attempts::Three => Over::ItsOwn,
             };
+            let exchanged = self.route.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
             self.record.bytes_in = self.body.bytes();
             match exchanged {
                 Ok(answer) => break answer,

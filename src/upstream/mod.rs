@@ -52,8 +52,9 @@ pub struct Upstream {
 
 /// Which connection a request goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub enum Over {
     Any,
+    /// One that is opened for it, so that no other request can have used it up.
     ItsOwn,
 }
 
@@ -170,28 +171,7 @@ impl Upstream {
 
     /// Sends a request over the worker's pool and returns when the answer's head is complete. Cancelled by dropping
     /// it: the connection is closed. Makes one attempt; whether to try again is the caller's to decide.
-    pub fn exchange(
-        &self,
-        pool: &Rc<Pool>,
-        head: &OutgoingHead<'_>,
-        body: &mut OutgoingBody,
-        timeouts: &config::UpstreamTimeouts,
-    ) -> impl Future<Output = Result<Answer, ExchangeError>> {
-        self.exchange_over(Over::Any, pool, head, body, timeouts)
-    }
-
-    /// The same over a connection of its own, which no other request can have used up.
-    pub fn exchange_alone(
-        &self,
-        pool: &Rc<Pool>,
-        head: &OutgoingHead<'_>,
-        body: &mut OutgoingBody,
-        timeouts: &config::UpstreamTimeouts,
-    ) -> impl Future<Output = Result<Answer, ExchangeError>> {
-        self.exchange_over(Over::ItsOwn, pool, head, body, timeouts)
-    }
-
-    async fn exchange_over(
+    pub async fn exchange(
         &self,
         over: Over,
         pool: &Rc<Pool>,

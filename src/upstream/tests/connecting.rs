@@ -132,7 +132,7 @@ fn connections_go_through_the_egress_proxy() {
         };
         let mut body = OutgoingBody::empty();
         let pool = pool(&ticker);
-        let (answer, _stream) = tokio::join!(upstream.exchange(&pool, &head, &mut body, &TIMEOUTS), proxy);
+        let (answer, _stream) = tokio::join!(upstream.exchange(Over::Any, &pool, &head, &mut body, &TIMEOUTS), proxy);
         assert_eq!(collect(answer.unwrap().body).await.unwrap().0, "hello");
     });
 }

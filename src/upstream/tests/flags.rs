@@ -23,7 +23,7 @@ fn a_refused_connection_has_sent_nothing() {
             wants_trailers: false,
         };
         let mut body = OutgoingBody::empty();
-        let error = upstream.exchange(&pool(&ticker), &head, &mut body, &TIMEOUTS).await.unwrap_err();
+        let error = upstream.exchange(Over::Any, &pool(&ticker), &head, &mut body, &TIMEOUTS).await.unwrap_err();
         assert_eq!((error.kind, error.nothing_sent, error.reused_closed), (ExchangeErrorKind::Connect, true, false));
         assert!(error.text.contains("connecting to 127.0.0.1:"), "{}", error.text);
     });

@@ -61,7 +61,7 @@ impl Http2Rig {
     async fn send(&self, headers: &HeaderMap, body: &mut OutgoingBody) -> Result<Answer, ExchangeError> {
         let head =
             OutgoingHead { method: &Method::POST, target: "/a?b", headers, over: [None; 3], wants_trailers: true };
-        self.upstream.exchange(&self.pool, &head, body, &TIMEOUTS).await
+        self.upstream.exchange(Over::Any, &self.pool, &head, body, &TIMEOUTS).await
     }
 
     pub(super) fn body(&self, length: Option<u64>) -> (mpsc::Sender<Frame<Bytes>>, OutgoingBody) {
@@ -368,7 +368,7 @@ fn tls_agrees_on_the_version_unless_it_is_configured() {
                     wants_trailers: false,
                 };
                 let mut body = OutgoingBody::empty();
-                let answer = upstream.exchange(&pool(&ticker), &head, &mut body, &TIMEOUTS).await;
+                let answer = upstream.exchange(Over::Any, &pool(&ticker), &head, &mut body, &TIMEOUTS).await;
                 let version = answer.map(|answer| answer.status.as_u16() == 202).map_err(|error| error.kind);
                 assert_eq!(version, expected, "{http:?}");
             };

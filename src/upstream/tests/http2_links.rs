@@ -226,7 +226,7 @@ impl TlsRig {
             over: [None; 3],
             wants_trailers: false,
         };
-        self.upstream.exchange(&self.pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
+        self.upstream.exchange(Over::Any, &self.pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
     }
 }
 

@@ -137,7 +137,7 @@ impl Rig {
         let headers = HeaderMap::new();
         let head =
             OutgoingHead { method: &method, target: "/a", headers: &headers, over: [None; 3], wants_trailers: false };
-        self.upstream.exchange(&self.pool, &head, body, &TIMEOUTS).await
+        self.upstream.exchange(Over::Any, &self.pool, &head, body, &TIMEOUTS).await
     }
 
     /// A request's body that the test feeds.
@@ -254,7 +254,7 @@ pub(super) async fn get(upstream: &Upstream, pool: &Rc<Pool>) -> Result<Answer, 
     let headers = HeaderMap::new();
     let head =
         OutgoingHead { method: &Method::GET, target: "/a", headers: &headers, over: [None; 3], wants_trailers: false };
-    upstream.exchange(pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
+    upstream.exchange(Over::Any, pool, &head, &mut OutgoingBody::empty(), &TIMEOUTS).await
 }
 
 /// Reads a body to its end.

@@ -179,7 +179,7 @@ fn a_body_that_ends_with_its_connection_needs_the_end_of_tls() {
                     wants_trailers: false,
                 };
                 let mut body = OutgoingBody::empty();
-                let answer = upstream.exchange(&pool(&ticker), &head, &mut body, &TIMEOUTS).await;
+                let answer = upstream.exchange(Over::Any, &pool(&ticker), &head, &mut body, &TIMEOUTS).await;
                 collect(answer.unwrap().body).await.map(|(body, _)| body)
             };
             let (body, _stream) = tokio::join!(client, server);
