@@ -122,9 +122,7 @@ impl Opener {
         let end = timer_now() + timeout;
         loop {
             let (opening, began) = match pool.share_opening(self.slot, self.http == HttpVersion::Http2) {
-                Share::Nothing => {
-                    return self.open_own(pool, end - timer_now()).await;
-                }
+                Share::Nothing => return self.open_own(pool, end - timer_now()).await,
                 Share::Joined(opening) => (opening, false),
                 Share::Began(opening) => {
                     // Others will wait for it who have more time left than this request.
@@ -171,15 +169,11 @@ impl Opener {
         name: Option<&Name>,
         timeout: Duration,
     ) -> Result<(Taken, Option<Duration>), ConnectError> {
-        match self.open_new(pool, timeout).await {
-            Ok((taken, took)) => {
-                if let Taken::Link(link) = &taken {
-                    pool.add_link(link);
-                }
-                Ok((taken, took))
-            }
-            Err(error) => self.or_queue(pool, name, error),
+        let opened = self.open_new(pool, timeout).await;
+        if let Ok((Taken::Link(link), _)) = &opened {
+            pool.add_link(link);
         }
+        opened.or_else(|error| self.or_queue(pool, name, error))
     }
 
     async fn open_new(&self, pool: &Rc<Pool>, timeout: Duration) -> Result<(Taken, Option<Duration>), ConnectError> {

@@ -49,52 +49,42 @@ fn silence_is_a_timeout() {
     });
 }
 
+/// How an exchange ends, and after how long, whose client sends "hello" after `pause` of a body of `length`, to an upstream that
+/// keeps silent.
+fn ends(length: u64, pause: Duration, kind: ExchangeErrorKind, after: Duration) {
+    in_paused_time_with_http2(|rig| async move {
+        let (sender, body) = rig.body(Some(length));
+        let begin = Instant::now();
+        let feed = async {
+            tokio::time::sleep(pause).await;
+            sender.send(data("hello")).await.unwrap();
+            // That is the end of a body of five bytes; of a longer one more would have to come.
+            let _stalled = (length > 5).then_some(sender);
+            std::future::pending::<()>().await;
+        };
+        let error = tokio::select! {
+            error = failure_alone(&rig, body) => error,
+            () = feed => unreachable!(),
+            () = async { rig.accept(100).await.keep_silent().await } => unreachable!(),
+        };
+        assert_eq!(error.kind, kind);
+        assert_about(begin, after);
+    });
+}
+
 /// SEC-34: the head's time begins when the body is complete, at once or later.
 #[test]
 fn no_head_in_time_after_a_body_is_a_timeout() {
-    for pause in [0, 5] {
-        in_paused_time_with_http2(|rig| async move {
-            let pause = Duration::from_secs(pause);
-            let (sender, body) = rig.body(Some(5));
-            let begin = Instant::now();
-            let feed = async {
-                tokio::time::sleep(pause).await;
-                sender.send(data("hello")).await.unwrap();
-                drop(sender);
-                std::future::pending::<()>().await;
-            };
-            let error = tokio::select! {
-                error = failure_alone(&rig, body) => error,
-                () = feed => unreachable!(),
-                () = async { rig.accept(100).await.keep_silent().await } => unreachable!(),
-            };
-            assert_eq!(error.kind, ExchangeErrorKind::FirstByteTimeout);
-            assert_about(begin, pause + TIMEOUTS.first_byte);
-        });
+    for pause in [0, 5].map(Duration::from_secs) {
+        ends(5, pause, ExchangeErrorKind::FirstByteTimeout, pause + TIMEOUTS.first_byte);
     }
 }
 
 /// SEC-34: a client that stalls has its own time, from the last piece that it brought.
 #[test]
 fn a_client_that_stalls_within_its_body_is_a_timeout_of_its_own() {
-    for pause in [0, 5] {
-        in_paused_time_with_http2(|rig| async move {
-            let pause = Duration::from_secs(pause);
-            let (sender, body) = rig.body(Some(10));
-            let begin = Instant::now();
-            let feed = async {
-                tokio::time::sleep(pause).await;
-                sender.send(data("hello")).await.unwrap();
-                std::future::pending::<()>().await;
-            };
-            let error = tokio::select! {
-                error = failure_alone(&rig, body) => error,
-                () = feed => unreachable!(),
-                () = async { rig.accept(100).await.keep_silent().await } => unreachable!(),
-            };
-            assert_eq!(error.kind, ExchangeErrorKind::ClientBodyTimeout);
-            assert_about(begin, pause + CLIENT_IDLE);
-        });
+    for pause in [0, 5].map(Duration::from_secs) {
+        ends(10, pause, ExchangeErrorKind::ClientBodyTimeout, pause + CLIENT_IDLE);
     }
 }
 

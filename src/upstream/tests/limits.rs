@@ -23,11 +23,11 @@ fn no_head_in_time_is_a_timeout() {
     }
 }
 
-/// SEC-34: once the body is complete, the head has its own time, however long the body took.
-#[test]
-fn no_head_in_time_after_a_body_is_a_timeout() {
+/// How an exchange ends, and after how long, whose client sends "hello" after 5 s of a body of `length`, to an upstream that keeps
+/// silent.
+fn ends(length: u64, kind: ExchangeErrorKind, after: Duration) {
     with_rig_in_paused_time(|rig| async move {
-        let (sender, mut body) = rig.body(Some(5));
+        let (sender, mut body) = rig.body(Some(length));
         let begin = Instant::now();
         let feed = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -35,9 +35,15 @@ fn no_head_in_time_after_a_body_is_a_timeout() {
         };
         let peer = async { rig.accept().await.closed().await };
         let (answer, (), ()) = tokio::join!(rig.send(Method::POST, &mut body), feed, peer);
-        assert_eq!(answer.unwrap_err().kind, ExchangeErrorKind::FirstByteTimeout);
-        assert_about(begin, Duration::from_secs(5) + TIMEOUTS.first_byte);
+        assert_eq!(answer.unwrap_err().kind, kind);
+        assert_about(begin, after);
     });
+}
+
+/// SEC-34: once the body is complete, the head has its own time, however long the body took.
+#[test]
+fn no_head_in_time_after_a_body_is_a_timeout() {
+    ends(5, ExchangeErrorKind::FirstByteTimeout, Duration::from_secs(5) + TIMEOUTS.first_byte);
 }
 
 /// SEC-34: an upstream that stalls within its answer; progress begins the time anew.
@@ -65,18 +71,7 @@ fn a_stalled_answer_is_a_timeout() {
 
 #[test]
 fn a_client_that_stalls_within_its_body_is_a_timeout_of_its_own() {
-    with_rig_in_paused_time(|rig| async move {
-        let (sender, mut body) = rig.body(Some(10));
-        let begin = Instant::now();
-        let feed = async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            sender.send(data("hello")).await.unwrap();
-        };
-        let peer = async { rig.accept().await.closed().await };
-        let (answer, (), ()) = tokio::join!(rig.send(Method::POST, &mut body), feed, peer);
-        assert_eq!(answer.unwrap_err().kind, ExchangeErrorKind::ClientBodyTimeout);
-        assert_about(begin, Duration::from_secs(5) + CLIENT_IDLE);
-    });
+    ends(10, ExchangeErrorKind::ClientBodyTimeout, Duration::from_secs(5) + CLIENT_IDLE);
 }
 
 #[test]
