@@ -51,8 +51,6 @@ pub(super) fn clean(headers: &mut HeaderMap, present: Present, cookies: bool, cr
     if present.has(Present::CONNECTION) {
         connection_names(headers, &mut doomed);
     }
-    // Nearly every request has it, and many have nothing else to remove: then no list is allocated.
-    headers.remove(HOST);
     for name in headers.keys() {
         if is_ours(name, cookies) || credential_sets.contains(name) {
             doomed.push(name.clone());
@@ -101,8 +99,10 @@ fn names_trailers(value: &[u8]) -> bool {
 /// Whether a field is between the client and us, whatever the route.
 fn is_ours(name: &HeaderName, cookies: bool) -> bool {
     match *name {
-        // The codec towards the upstream writes these itself.
-        HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION => true,
+        // The codec towards the upstream writes these itself, and copies none. `Host`, which nearly every request has, may
+        // stay until then: many have nothing else to remove.
+        HOST => false,
+        CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION => true,
         TE | UPGRADE | EXPECT => true,
         AUTHORIZATION | PROXY_AUTHORIZATION | PROXY_AUTHENTICATE | FORWARDED => true,
         COOKIE => !cookies,

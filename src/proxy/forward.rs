@@ -10,7 +10,7 @@ use super::access_log::Record;
 use super::failure::Failure;
 use super::own::Own;
 use super::present::Present;
-use super::redact::{self, Judgement};
+use super::redact::Judgement;
 use super::rejection::{self, Rejection};
 use super::source::Source;
 use super::worker::Worker;
@@ -183,7 +183,7 @@ impl Outbound<'_> {
             && *self.method != Method::HEAD
             && self.headers.contains_key(RANGE)
             && self.route.config.redact_bodies
-            && redact::judge(received.status, &received.headers, received.present) == Judgement::Partial
+            && self.worker.body_judge.judge(received.status, &received.headers, received.present) == Judgement::Partial
             && received.masks.as_ref().is_some_and(|masks| masks.concern_bodies())
     }
 

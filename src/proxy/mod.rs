@@ -167,7 +167,7 @@ async fn serve(
         drop(body);
         let_hyper_drain_or_close().await;
     }
-    let relayed = relay(route, client, &authority, &target, method, received, record);
+    let relayed = relay(worker, route, method, received, record, || place(route, client, &authority, &target));
     worker.recycle_target(target);
     relayed
 }
@@ -264,14 +264,13 @@ fn outgoing_body(worker: &Worker, snapshot: &Snapshot, route: &Route, incoming: 
 }
 
 /// Cleans the answer and hands it over (SEC-12, SEC-13).
-fn relay(
+fn relay<'a>(
+    worker: &Worker,
     route: &Route,
-    client: &Client,
-    authority: &Authority,
-    target: &str,
     method: &Method,
     received: Received,
     record: &Record,
+    place: impl FnOnce() -> Place<'a>,
 ) -> Result<Response<Content>, Failure> {
     let Received { status, mut headers, present, body, masks } = received;
     answer::check_status(status).map_err(|text| {
@@ -285,7 +284,7 @@ fn relay(
         })
     })?;
     let judgement = match route.config.redact_bodies && masks.is_some() {
-        true => redact::judge(status, &headers, present),
+        true => worker.body_judge.judge(status, &headers, present),
         false => Judgement::Pass,
     };
     let scanner = match judgement {
@@ -305,7 +304,7 @@ fn relay(
         redact::remove_digests(&mut headers);
     }
     if present.has(Present::REFERENCE) {
-        location::rewrite(&mut headers, &place(route, client, authority, target), |path| route.paths.route_path(path));
+        location::rewrite(&mut headers, &place(), |path| route.paths.route_path(path));
     }
     clean::edit(&mut headers, &route.config.response_headers.set, &route.config.response_headers.remove);
     if let Some(masks) = &masks {

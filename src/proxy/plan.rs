@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use http::header::HOST;
 use http::{HeaderMap, Request};
 
 use super::failure::Failure;
@@ -50,5 +51,7 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
     prepare(&mut headers, &mut own, route, client, &authority);
     own.settle(&mut headers);
+    // The client's own, which the codec leaves out.
+    headers.remove(HOST);
     Ok(Plan { route, target: upstream_target(String::new(), route, uri, &matched), headers })
 }

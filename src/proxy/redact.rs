@@ -1,5 +1,7 @@
 //! Masking secrets in bodies as they stream (SEC-13): which bodies are scanned, and the scanning itself.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -79,30 +81,63 @@ pub(super) enum Judgement {
     Encoded,
 }
 
-/// Judges an answer by its head as received.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, present: Present) -> Judgement {
-    // Where it has none at all, several, or one that cannot be read, anything may be in it.
-    let content_type = only(headers, CONTENT_TYPE);
-    let media_type = content_type.and_then(media_type);
-    let partial = status == StatusCode::PARTIAL_CONTENT;
-    if partial && media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(b"multipart/byteranges")) {
-        return Judgement::Partial;
+/// What may be in a body, as its `Content-Type` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Not of a scanned type.
+    Opaque,
+    Text,
+    /// In a charset that hides ASCII.
+    HiddenText,
+}
+
+/// Judges answers. An API's answers are of one type nearly always, so the last type is remembered with what it means.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    last: RefCell<Option<(Box<[u8]>, Kind)>>,
+}
+
+impl Judge {
+    /// Judges an answer by its head as received.
+    pub(super) fn judge(&self, status: StatusCode, headers: &HeaderMap, present: Present) -> Judgement {
+        let kind = match only(headers, CONTENT_TYPE) {
+            Some(one) => self.kind(one),
+            // Where it has none at all, or several, anything may be in it.
+            None if headers.get_all(CONTENT_TYPE).iter().any(hides_ascii) => Kind::HiddenText,
+            None => Kind::Text,
+        };
+        let encoded = |value: &HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+        match kind {
+            Kind::Opaque => Judgement::Pass,
+            _ if status == StatusCode::PARTIAL_CONTENT => Judgement::Partial,
+            Kind::HiddenText => Judgement::Encoded,
+            Kind::Text if !present.has(Present::CONTENT_ENCODING) => Judgement::Scan,
+            Kind::Text if headers.get_all(CONTENT_ENCODING).iter().any(encoded) => Judgement::Encoded,
+            Kind::Text => Judgement::Scan,
+        }
     }
-    if !media_type.is_none_or(is_scanned) {
-        return Judgement::Pass;
+
+    fn kind(&self, content_type: &HeaderValue) -> Kind {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((bytes, kind)) if **bytes == *content_type.as_bytes() => *kind,
+            _ => {
+                let kind = Kind::of(content_type);
+                *last = Some((content_type.as_bytes().into(), kind));
+                kind
+            }
+        }
     }
-    if partial {
-        return Judgement::Partial;
-    }
-    let encoded = |value: &HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    let encoded = present.has(Present::CONTENT_ENCODING) && headers.get_all(CONTENT_ENCODING).iter().any(encoded);
-    let hidden = match content_type {
-        Some(one) => hides_ascii(one),
-        None => headers.get_all(CONTENT_TYPE).iter().any(hides_ascii),
-    };
-    match encoded || hidden {
-        true => Judgement::Encoded,
-        false => Judgement::Scan,
+}
+
+impl Kind {
+    fn of(content_type: &HeaderValue) -> Kind {
+        // In what cannot be read, anything may be.
+        match media_type(content_type).is_none_or(is_scanned) {
+            false => Kind::Opaque,
+            true if hides_ascii(content_type) => Kind::HiddenText,
+            true => Kind::Text,
+        }
     }
 }
 
@@ -247,7 +282,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
         }
-        judge(StatusCode::from_u16(status).unwrap(), &headers, Present::among(headers.keys()))
+        Judge::default().judge(StatusCode::from_u16(status).unwrap(), &headers, Present::among(headers.keys()))
     }
 
     /// SEC-13: textual types are scanned, and what does not say its type.

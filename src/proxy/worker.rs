@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::redact::Judge;
 use crate::client_auth::KeyDigest;
 use crate::clock::Ticker;
 use crate::metrics::{RouteCells, WorkerMetrics};
@@ -28,6 +29,7 @@ pub struct Worker {
     pub pool: Rc<Pool>,
     pub ticker: Ticker,
     pub metrics: Arc<WorkerMetrics>,
+    pub(super) body_judge: Judge,
     /// What is in progress now is cut off by us, not left by its client.
     ended: Cell<bool>,
     installed: RefCell<Rc<Installed>>,
@@ -55,8 +57,18 @@ impl Worker {
         let installed = RefCell::new(Rc::new(Installed::new(index, &living, snapshot)));
         let pool = Pool::new(ticker.clone(), living.upstream_connections.clone());
         let metrics = living.metrics.worker(index);
-        let (ended, earlier, spare_targets) = (Cell::new(false), RefCell::default(), RefCell::default());
-        Rc::new(Worker { index, living, pool, ticker, metrics, ended, installed, spare_targets, earlier })
+        Rc::new(Worker {
+            index,
+            living,
+            pool,
+            ticker,
+            metrics,
+            body_judge: Judge::default(),
+            ended: Cell::new(false),
+            installed,
+            spare_targets: RefCell::default(),
+            earlier: RefCell::default(),
+        })
     }
 
     /// Says that the worker ends now: requests that are still in progress are dropped by it (SEC-40).
