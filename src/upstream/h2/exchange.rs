@@ -174,6 +174,8 @@ fn failure(error: &hyper::Error, unsent: bool, client: Option<ClientBodyError>) 
         return plain(ExchangeErrorKind::ClientBody, format!("reading the request's body from the client: {client}"));
     }
     let cause = error.source().and_then(|source| source.downcast_ref::<::h2::Error>());
+    // What hyper calls a fault of its user here is that it dropped a request that waited for a stream as the connection ended.
+    let unsent = unsent || (cause.is_none() && error.is_user());
     let ends = unsent || cause.is_some_and(|cause| cause.is_remote() && cause.is_go_away());
     let refused = cause.is_some_and(|cause| cause.is_remote() && cause.reason() == Some(::h2::Reason::REFUSED_STREAM));
     let bad = cause.is_some_and(|cause| !cause.is_remote() && !cause.is_io() && cause.reason().is_some());

@@ -296,6 +296,40 @@ fn a_request_queues_where_it_cannot_open_a_connection() {
     });
 }
 
+/// SEC-31: of the requests that wait for a stream when the upstream closes the connection, none was sent.
+#[test]
+fn requests_that_wait_for_a_stream_of_a_closing_connection_have_sent_nothing() {
+    with_rig(|rig| async move {
+        rig.bulkhead.set_max(1);
+        let upstream = http2_upstream(&rig);
+        let peer = async {
+            let (stream, _) = rig.listener.accept().await.unwrap();
+            let mut connection =
+                ::h2::server::Builder::new().max_concurrent_streams(1).handshake::<_, Bytes>(stream).await.unwrap();
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            respond.send_response(http::Response::new(()), true).unwrap();
+            let (_, mut held) = connection.accept().await.unwrap().unwrap();
+            while rig.pool.stats().reused < 3 {
+                tokio::task::yield_now().await;
+            }
+            connection.graceful_shutdown();
+            held.send_response(http::Response::new(()), true).unwrap();
+            while let Some(Ok((_, _unanswered))) = connection.accept().await {}
+        };
+        let client = async {
+            get(&upstream, &rig.pool).await.unwrap();
+            let ask = || get(&upstream, &rig.pool);
+            let (held, one, other) = tokio::join!(ask(), ask(), ask());
+            held.unwrap();
+            [one.unwrap_err(), other.unwrap_err()]
+        };
+        let ((), errors) = tokio::join!(peer, client);
+        for error in errors {
+            assert!(error.nothing_sent && error.connection_ends, "{error:?}");
+        }
+    });
+}
+
 /// SEC-43: of the requests that are refused the first one is told from the others, and again after it had been over.
 #[test]
 fn refusals_are_news_once_an_episode() {
