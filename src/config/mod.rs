@@ -26,6 +26,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::jws::SigningKey;
 use crate::secret::Secret;
 
 /// Everything that one version of proxy.toml says, with defaults filled in and secrets read.
@@ -177,7 +178,7 @@ pub enum ApiKeyPlace {
 pub struct ClientCredentials {
     pub endpoint: TokenEndpoint,
     pub client_id: String,
-    pub client_secret: Secret,
+    pub proof: ClientProof,
     /// As configured; `None`: what discovery says, else basic (TL-38).
     pub auth_method: Option<TokenEndpointAuthMethod>,
     pub scope: Vec<String>,
@@ -201,6 +202,27 @@ pub struct ClientCredentials {
     pub timeouts: TokenTimeouts,
     /// Where token and lifetime are in an answer that says it in words of its own (TL-10).
     pub answer: AnswerShape,
+}
+
+/// What a client has to prove itself with at a token endpoint.
+#[derive(Debug, Clone)]
+pub enum ClientProof {
+    /// `none`: its id is all.
+    Nothing,
+    /// Sent as it is, in the header or the form.
+    Secret(Secret),
+    /// Signs, and is never sent.
+    Assertion(ClientAssertion),
+}
+
+/// How a client's assertions are made, RFC 7523 section 2.2.
+#[derive(Debug, Clone)]
+pub struct ClientAssertion {
+    pub key: Arc<SigningKey>,
+    /// `kid` of the header.
+    pub key_id: Option<String>,
+    /// `aud`. `None`: the token endpoint's URL.
+    pub audience: Option<String>,
 }
 
 /// Declared places in a token answer. Paths are dotted member names (`credentials.token`).
@@ -238,13 +260,22 @@ pub enum TokenEndpointAuthMethod {
     /// Id and secret as they are.
     ClientSecretBasicRaw,
     ClientSecretPost,
+    /// An assertion signed with the client's secret.
+    ClientSecretJwt,
+    /// An assertion signed with the client's private key.
+    PrivateKeyJwt,
+    /// `none`: the client's id alone.
+    Public,
 }
 
 impl TokenEndpointAuthMethod {
-    pub const ALL: [TokenEndpointAuthMethod; 3] = [
+    pub const ALL: [TokenEndpointAuthMethod; 6] = [
         TokenEndpointAuthMethod::ClientSecretBasic,
         TokenEndpointAuthMethod::ClientSecretBasicRaw,
         TokenEndpointAuthMethod::ClientSecretPost,
+        TokenEndpointAuthMethod::ClientSecretJwt,
+        TokenEndpointAuthMethod::PrivateKeyJwt,
+        TokenEndpointAuthMethod::Public,
     ];
 
     /// As proxy.toml and the IANA registry write it.
@@ -253,6 +284,9 @@ impl TokenEndpointAuthMethod {
             TokenEndpointAuthMethod::ClientSecretBasic => "client_secret_basic",
             TokenEndpointAuthMethod::ClientSecretBasicRaw => "client_secret_basic_raw",
             TokenEndpointAuthMethod::ClientSecretPost => "client_secret_post",
+            TokenEndpointAuthMethod::ClientSecretJwt => "client_secret_jwt",
+            TokenEndpointAuthMethod::PrivateKeyJwt => "private_key_jwt",
+            TokenEndpointAuthMethod::Public => "none",
         }
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct Asked<'a> {
     /// The endpoint's host, and port unless it is the scheme's own, for the error's text.
     pub host: &'a str,
     pub method: TokenEndpointAuthMethod,
-    /// What must not be repeated in an error's text.
-    pub secret: &'a Secret,
+    /// What must not be repeated in an error's text: the client's secret, and the assertion that was sent.
+    pub secrets: Vec<&'a Secret>,
     pub shape: &'a AnswerShape,
     /// The local clock.
     pub wall: SystemTime,
@@ -42,7 +42,7 @@ pub(super) struct Asked<'a> {
 
 /// Reads any answer of a token endpoint, whatever its content type claims.
 pub(super) fn read(reply: &Reply, asked: &Asked<'_>) -> Result<Granted, Failure> {
-    let reader = Reader { reply, asked, reflections: Reflections::of(asked.secret) };
+    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
     let document = match &reply.body {
         Ok(body) => Document::parse(body, content_type(&reply.headers)),
         Err(unreadable) => Document::Unreadable(unreadable.clone()),

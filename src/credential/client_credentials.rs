@@ -17,7 +17,7 @@ use super::failure::{Failure, Step};
 use super::token_request::TokenRequest;
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
-use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
+use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
 use crate::upstream::Connector;
 
 /// The source of one credential's tokens. Cheap to clone.
@@ -112,7 +112,11 @@ impl ClientCredentials {
         let host = &url.authority();
         let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
-        let request = inner.request.to(target, *method);
+        let assertion = inner.request.assertion(url, inner.clock.wall()).map_err(|_| {
+            let cause = "the client assertion cannot be signed: the system gives no random bytes";
+            Failure { reached: Reached::No, ..Failure::new(FetchErrorKind::Transient, Step::Token, host, cause) }
+        })?;
+        let request = inner.request.to(target, *method, assertion.as_ref());
         let reply = exchange(inner.reach(deadline), url, request).await;
         let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
@@ -121,11 +125,16 @@ impl ClientCredentials {
         let asked = Asked {
             host,
             method: *method,
-            secret: inner.request.client_secret(),
+            secrets: inner.request.client_secret().into_iter().chain(&assertion).collect(),
             shape: &inner.shape,
             wall: inner.clock.wall(),
         };
         answer::read(&reply, &asked)
+    }
+
+    /// Whether the client has a secret that it sends as it is, which several methods do.
+    pub(super) fn sends_its_secret(&self) -> bool {
+        self.inner.request.sent_secret().is_some()
     }
 
     /// Whether form-encoding changes the id or the secret, so that servers may differ over it.

@@ -107,6 +107,30 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>, retry_after: Option<D
 
 /// The likely cause of what a token endpoint answered, from what its users report most.
 pub(super) fn hint(status: StatusCode, code: Option<&str>, method: TokenEndpointAuthMethod) -> Option<String> {
+    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    let unrecognised = matches!((code, status.as_u16()), (Some("invalid_client"), _) | (None, 401));
+    match method {
+        PrivateKeyJwt if unrecognised => {
+            return Some(
+                "check client_id, that the public half of this private_key is registered there (and under this key_id), \
+                 this machine's clock, and which `algorithm` and `assertion_audience` the server wants"
+                    .to_owned(),
+            );
+        }
+        ClientSecretJwt if unrecognised => {
+            return Some(
+                "check client_id and client_secret, this machine's clock, and which `algorithm` and `assertion_audience` \
+                 the server wants"
+                    .to_owned(),
+            );
+        }
+        Public if unrecognised => {
+            return Some(
+                "check client_id: the server may want a proof of this client, which `none` does not give".to_owned(),
+            );
+        }
+        _ => {}
+    }
     let method = method.name();
     Some(match (code, status.as_u16()) {
         (Some("invalid_client"), _) | (None, 401) => format!(

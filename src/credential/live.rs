@@ -122,6 +122,10 @@ fn is_about_the_client(failure: &Failure) -> bool {
 
 fn other_methods(source: &ClientCredentials, tried: TokenEndpointAuthMethod) -> Vec<TokenEndpointAuthMethod> {
     use TokenEndpointAuthMethod::{ClientSecretBasic, ClientSecretBasicRaw, ClientSecretPost};
+    // A secret that only signs is not sent to find something out.
+    if !source.sends_its_secret() {
+        return Vec::new();
+    }
     let mut methods = vec![ClientSecretBasic, ClientSecretPost];
     // The two spellings of Basic are one where nothing needs encoding.
     if source.is_changed_by_encoding() {

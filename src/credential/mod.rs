@@ -2,6 +2,7 @@
 //! parameter; signatures over the final request come later as a second step.
 
 mod answer;
+mod assertion;
 mod attachment;
 mod client_credentials;
 mod discovery;
@@ -25,7 +26,7 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use crate::clock::{Boot, Clock};
-use crate::config::{self, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod, Warm};
+use crate::config::{self, ClientProof, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod, Warm};
 use crate::token::{
     Generation, Identity, IdentityFields, Policy, ProofVersion, Rejected, TokenCache, TokenCell, TokenUnavailable,
 };
@@ -171,7 +172,13 @@ fn identity(name: &str, config: &config::ClientCredentials, tokens: &TokenCache)
 fn proof(config: &config::ClientCredentials, tokens: &TokenCache) -> ProofVersion {
     let method = config.auth_method.map_or("discovered", TokenEndpointAuthMethod::name);
     let shape = format!("{:?}", config.answer);
-    tokens.proof(&[config.client_secret.expose().as_bytes(), method.as_bytes(), shape.as_bytes()])
+    let (key, signed) = match &config.proof {
+        ClientProof::Nothing => (&[][..], String::new()),
+        ClientProof::Secret(secret) => (secret.expose().as_bytes(), String::new()),
+        // Of the key it says its algorithm.
+        ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
+    };
+    tokens.proof(&[key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()])
 }
 
 fn policy(name: &Arc<str>, config: &config::ClientCredentials) -> Policy {

@@ -18,23 +18,32 @@ const QUOTED_FROM_BYTES_MAX: usize = 4 * 1024;
 /// How often a text is taken to be encoded: a percent-encoded text in a JSON string in a form field.
 const DECODINGS_MAX: usize = 3;
 
-/// Recognises one secret, verbatim, percent-, form-, base64-, hex- or JSON-encoded.
+/// Recognises secrets, verbatim, percent-, form-, base64-, hex- or JSON-encoded.
 pub(super) struct Reflections<'a> {
-    secret: &'a [u8],
-    /// Parts of the secret as base64 writes them, at each of the three positions a byte can have in it.
+    /// None of them is empty.
+    secrets: Vec<&'a [u8]>,
+    /// Parts of the secrets as base64 writes them, at each of the three positions a byte can have in it.
     base64: Vec<Zeroizing<String>>,
 }
 
 impl<'a> Reflections<'a> {
-    pub(super) fn of(secret: &'a Secret) -> Self {
-        let secret = secret.expose().as_bytes();
-        let form: Zeroizing<String> = Zeroizing::new(form_urlencoded::byte_serialize(secret).collect());
-        let base64 = [secret, form.as_bytes()].into_iter().flat_map(base64_parts).collect();
-        Reflections { secret, base64 }
+    pub(super) fn of(secrets: &[&'a Secret]) -> Self {
+        let secrets = secrets.iter().map(|secret| secret.expose().as_bytes()).filter(|secret| !secret.is_empty());
+        let secrets: Vec<_> = secrets.collect();
+        let mut base64 = Vec::new();
+        for secret in &secrets {
+            let form: Zeroizing<String> = Zeroizing::new(form_urlencoded::byte_serialize(secret).collect());
+            base64.extend(base64_parts(secret));
+            // Most often the two are the same.
+            if form.as_bytes() != *secret {
+                base64.extend(base64_parts(form.as_bytes()));
+            }
+        }
+        Reflections { secrets, base64 }
     }
 
     /// What of a text can be shown: without control characters and invisible ones, at most `bytes_max` bytes. `None` if
-    /// nothing is left, or if the secret is in it.
+    /// nothing is left, or if a secret is in it.
     pub(super) fn quotable(&self, text: &str, bytes_max: usize) -> Option<String> {
         if text.len() > QUOTED_FROM_BYTES_MAX || self.are_in(text) {
             return None;
@@ -58,9 +67,9 @@ impl<'a> Reflections<'a> {
         }
     }
 
-    /// Whether the secret, or a telling part of it, is in a text.
+    /// Whether a secret, or a telling part of one, is in a text.
     fn are_in(&self, text: &str) -> bool {
-        if self.secret.is_empty() {
+        if self.secrets.is_empty() {
             return false;
         }
         let mut text = Cow::Borrowed(text.as_bytes());
@@ -81,15 +90,17 @@ impl<'a> Reflections<'a> {
         let spaced =
             |bytes: &[u8]| -> Vec<u8> { bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect() };
         let (spaced_text, lower_text) = (spaced(text), text.to_ascii_lowercase());
-        for part in spaced(self.secret).windows(PART_BYTES.min(self.secret.len())) {
-            if memmem::find(&spaced_text, part).is_some() {
-                return true;
+        for secret in &self.secrets {
+            for part in spaced(secret).windows(PART_BYTES.min(secret.len())) {
+                if memmem::find(&spaced_text, part).is_some() {
+                    return true;
+                }
             }
-        }
-        for part in self.secret.windows(PART_BYTES.min(self.secret.len())) {
-            let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
-            if memmem::find(&lower_text, hex.as_bytes()).is_some() {
-                return true;
+            for part in secret.windows(PART_BYTES.min(secret.len())) {
+                let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+                if memmem::find(&lower_text, hex.as_bytes()).is_some() {
+                    return true;
+                }
             }
         }
         // The URL's alphabet is folded into the standard one, and line breaks are left out.
@@ -152,7 +163,7 @@ mod tests {
     const SECRET: &str = "s3cret+/=:x and more";
 
     fn quote(text: &str) -> Option<String> {
-        Reflections::of(&Secret::new(SECRET)).quotable(text, 200)
+        Reflections::of(&[&Secret::new("another secret"), &Secret::new(SECRET)]).quotable(text, 200)
     }
 
     /// The attack K14: the secret in an error description, in every spelling.
@@ -201,7 +212,7 @@ mod tests {
     fn a_short_or_empty_secret_does_not_panic() {
         for secret in ["", "a", "ab", "abc", "é"] {
             let secret = Secret::new(secret);
-            let reflections = Reflections::of(&secret);
+            let reflections = Reflections::of(&[&secret]);
             let quoted = reflections.quotable("x abc é", 5);
             assert_eq!(quoted.is_some(), secret.expose().is_empty(), "{quoted:?}");
         }

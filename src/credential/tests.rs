@@ -4,6 +4,7 @@ use super::client_credentials::tests::{grant, parts};
 use super::endpoint::tests::{Peer, answer};
 use super::*;
 use crate::config::ApiKeyPlace;
+use crate::jws::tests::{P256, P384};
 use crate::secret::Secret;
 
 fn credential(kind: CredentialKind) -> config::Credential {
@@ -78,9 +79,19 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
         token
     };
     let first = cell(|_| {});
+    let signed = |pem: &str, key_id: Option<&str>| {
+        let key = crate::jws::SigningKey::from_pem(pem, None).unwrap();
+        let key_id = key_id.map(str::to_owned);
+        let mut grant = grant(TokenEndpoint::Url(url.clone()));
+        grant.proof = ClientProof::Assertion(config::ClientAssertion { key: Arc::new(key), key_id, audience: None });
+        proof(&grant, &parts.tokens)
+    };
+    assert_eq!(signed(P256, None), signed(P256, None));
+    assert_ne!(signed(P256, None), signed(P384, None), "another key is another proof");
+    assert_ne!(signed(P256, None), signed(P256, Some("2026")));
     for same in [
         cell(|_| {}),
-        cell(|grant| grant.client_secret = Secret::new("rotated")),
+        cell(|grant| grant.proof = config::ClientProof::Secret(Secret::new("rotated"))),
         cell(|grant| grant.auth_method = Some(config::TokenEndpointAuthMethod::ClientSecretPost)),
         cell(|grant| grant.refresh_before = Some(Duration::from_secs(60))),
         cell(|grant| grant.answer.token = Some("token".into())),

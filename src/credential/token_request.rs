@@ -1,51 +1,78 @@
 //! The token request of the client credentials grant: RFC 6749 section 4.4.2, with the extensions that servers ask for.
 
+use std::time::SystemTime;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
+use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
-use crate::config::{self, TokenEndpointAuthMethod};
+use super::assertion::{ASSERTION_TYPE, assertion};
+use crate::config::{self, ClientProof, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 
 /// Everything of the request but the address, and how the client authenticates.
 #[derive(Debug)]
 pub(super) struct TokenRequest {
     client_id: String,
-    client_secret: Secret,
+    proof: ClientProof,
     /// The form without the client's own fields.
     form: String,
 }
 
 impl TokenRequest {
     pub(super) fn new(config: &config::ClientCredentials) -> Self {
-        TokenRequest {
-            client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
-            form: form(config),
-        }
+        TokenRequest { client_id: config.client_id.clone(), proof: config.proof.clone(), form: form(config) }
     }
 
     pub(super) fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    pub(super) fn client_secret(&self) -> &Secret {
-        &self.client_secret
+    /// The secret that client and server share.
+    pub(super) fn client_secret(&self) -> Option<&Secret> {
+        match &self.proof {
+            ClientProof::Nothing => None,
+            ClientProof::Secret(secret) => Some(secret),
+            ClientProof::Assertion(assertion) => assertion.key.shared_secret(),
+        }
+    }
+
+    /// The secret, where it is sent as it is.
+    pub(super) fn sent_secret(&self) -> Option<&Secret> {
+        match &self.proof {
+            ClientProof::Secret(secret) => Some(secret),
+            ClientProof::Nothing | ClientProof::Assertion(_) => None,
+        }
     }
 
     /// Whether the two spellings of Basic differ for this client.
     pub(super) fn is_changed_by_encoding(&self) -> bool {
         let changed = |text: &str| !form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().eq(text);
-        changed(&self.client_id) || changed(self.client_secret.expose())
+        changed(&self.client_id) || self.sent_secret().is_some_and(|secret| changed(secret.expose()))
+    }
+
+    /// What proves the client for one request, if it is not the secret itself. `now` is the wall clock's.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub(super) fn assertion(&self, token_url: &HttpUrl, now: SystemTime) -> Result<Option<Secret>, Unspecified> {
+        let ClientProof::Assertion(config) = &self.proof else { return Ok(None) };
+        assertion(config, &self.client_id, token_url, now).map(Some)
     }
 
     /// The request to send to this target.
-    pub(super) fn to(&self, target: Uri, method: TokenEndpointAuthMethod) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method))));
+    pub(super) fn to(
+        &self,
+        target: Uri,
+        method: TokenEndpointAuthMethod,
+        assertion: Option<&Secret>,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, assertion))));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target;
         let headers = request.headers_mut();
@@ -56,32 +83,51 @@ impl TokenRequest {
         request
     }
 
-    fn body(&self, method: TokenEndpointAuthMethod) -> Zeroizing<Vec<u8>> {
-        let mut body = Zeroizing::new(Vec::with_capacity(
-            self.form.len() + 64 + 3 * (self.client_id.len() + self.client_secret.expose().len()),
-        ));
+    fn body(&self, method: TokenEndpointAuthMethod, assertion: Option<&Secret>) -> Zeroizing<Vec<u8>> {
+        let fields = self.own_fields(method, assertion);
+        // Made as large as it can get, so that growing leaves no copy behind.
+        let bytes_max: usize = fields.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
+        let mut body = Zeroizing::new(Vec::with_capacity(self.form.len() + bytes_max));
         body.extend_from_slice(self.form.as_bytes());
-        if method == TokenEndpointAuthMethod::ClientSecretPost {
-            for (name, value) in
-                [("&client_id=", self.client_id.as_str()), ("&client_secret=", self.client_secret.expose())]
-            {
-                body.extend_from_slice(name.as_bytes());
-                form_urlencoded::byte_serialize(value.as_bytes())
-                    .for_each(|part| body.extend_from_slice(part.as_bytes()));
-            }
+        for (name, value) in fields {
+            body.extend_from_slice(format!("&{name}=").as_bytes());
+            form_urlencoded::byte_serialize(value.as_bytes()).for_each(|part| body.extend_from_slice(part.as_bytes()));
         }
         body
+    }
+
+    /// The fields that say who asks.
+    fn own_fields<'a>(
+        &'a self,
+        method: TokenEndpointAuthMethod,
+        assertion: Option<&'a Secret>,
+    ) -> Vec<(&'static str, &'a str)> {
+        let id = ("client_id", self.client_id.as_str());
+        match (&self.proof, assertion) {
+            (ClientProof::Secret(secret), _) if method == TokenEndpointAuthMethod::ClientSecretPost => {
+                vec![id, ("client_secret", secret.expose())]
+            }
+            (ClientProof::Secret(_), _) => Vec::new(),
+            // The id is in the assertion, too, but some servers look for it in the form only.
+            (ClientProof::Assertion(_), Some(assertion)) => {
+                vec![id, ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())]
+            }
+            (ClientProof::Nothing | ClientProof::Assertion(_), _) => vec![id],
+        }
     }
 
     /// The `Authorization` of Basic. RFC 6749 section 2.3.1 has both parts form-encoded first, which is the only way to
     /// have a `:` in an id; `raw` is for servers that do not decode.
     fn authorization(&self, method: TokenEndpointAuthMethod) -> Option<HeaderValue> {
         let encoded = |text: &str| Zeroizing::new(form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>());
-        let (id, secret) = (self.client_id.as_str(), self.client_secret.expose());
+        let (id, secret) = (self.client_id.as_str(), self.sent_secret()?.expose());
         let pair = match method {
             TokenEndpointAuthMethod::ClientSecretBasic => format!("{}:{}", *encoded(id), *encoded(secret)),
             TokenEndpointAuthMethod::ClientSecretBasicRaw => format!("{id}:{secret}"),
-            TokenEndpointAuthMethod::ClientSecretPost => return None,
+            TokenEndpointAuthMethod::ClientSecretPost
+            | TokenEndpointAuthMethod::ClientSecretJwt
+            | TokenEndpointAuthMethod::PrivateKeyJwt
+            | TokenEndpointAuthMethod::Public => return None,
         };
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));
         let mut value = HeaderValue::from_str(&value).expect("base64 is a legal header value");

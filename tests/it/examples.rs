@@ -43,9 +43,11 @@ fn folder_with_certificates() -> tempfile::TempDir {
     let made =
         Command::new("sh").arg(format!("{ROOT}/certs/make.sh")).arg(folder.path().join("certs")).output().unwrap();
     assert!(made.status.success(), "{made:?}");
-    for name in ["maps", "crm"] {
+    let key = fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap();
+    let secret = "a-secret-of-the-examples\n";
+    for (name, text) in [("maps", secret), ("crm", secret), ("erp", secret), ("crm.pem", &key)] {
         let file = folder.path().join(name);
-        fs::write(&file, "a-secret-of-the-examples\n").unwrap();
+        fs::write(&file, text).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&file, mode).unwrap();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::sources::{Source, below};
 
-const BASE: &[&str] = &["secret", "clock", "metrics", "descriptors", "tcp"];
+const BASE: &[&str] = &["secret", "jws", "clock", "metrics", "descriptors", "tcp"];
 const CONFIG: &[&str] = &["config"];
 const PARTS: &[&str] = &["route", "token", "upstream", "listener"];
 const AUTHENTICATION: &[&str] = &["credential", "client_auth"];
@@ -28,7 +28,8 @@ const FLOORS: &[(&str, &[&[&str]])] = &[
     ("token", &[CONFIG, BASE]),
     ("upstream", &[CONFIG, BASE]),
     ("listener", &[CONFIG, BASE]),
-    ("config", &[&["secret"]]),
+    ("config", &[&["secret", "jws"]]),
+    ("jws", &[&["secret"]]),
     ("secret", &[]),
     ("clock", &[]),
     ("metrics", &[]),

@@ -231,13 +231,37 @@ static CLIENT_CREDENTIALS: Table = table(
         optional("token_url", URL, "The token endpoint. Either this or `issuer`."),
         optional("issuer", URL, "The authorization server, whose token endpoint is discovered (RFC 8414)."),
         required("client_id", TEXT, "As registered at the authorization server."),
-        required("client_secret", Shape::Secret, "As registered at the authorization server."),
+        optional(
+            "client_secret",
+            Shape::Secret,
+            "As registered at the authorization server. Required by every method with `secret` in its name.",
+        ),
         optional(
             "token_endpoint_auth_method",
             // No choice, so that the methods that come later get an error of their own.
             TEXT,
-            "client_secret_basic, client_secret_basic_raw (not form-encoded) or client_secret_post. Default: what \
-             discovery says, else client_secret_basic.",
+            "client_secret_basic, client_secret_basic_raw (not form-encoded), client_secret_post, client_secret_jwt, \
+             private_key_jwt or none. Default: what discovery says of basic and post, else client_secret_basic.",
+        ),
+        optional(
+            "private_key",
+            Shape::Secret,
+            "For private_key_jwt: a PEM file of the key (PKCS#8, or PKCS#1 for RSA), whose public half is registered.",
+        ),
+        optional("key_id", TEXT, "The `kid` that the server knows the key by, in the assertion's header."),
+        optional(
+            "algorithm",
+            Shape::Choice(&[
+                "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
+                "EdDSA",
+            ]),
+            "What signs the assertion. Default: by the key RS256, ES256, ES384 or EdDSA; HS256 for client_secret_jwt.",
+        ),
+        optional(
+            "assertion_audience",
+            TEXT,
+            "The assertion's `aud`: \"issuer\", \"token_url\" or a text of its own. Default: the issuer if one is \
+             configured, else the token URL.",
         ),
         optional("scope", Shape::OneOrMore(&TEXT), "Scopes to ask for."),
         optional("audience", TEXT, "The `audience` parameter that some servers want."),
@@ -276,8 +300,7 @@ static CLIENT_CREDENTIALS: Table = table(
 );
 
 /// Values of `token_endpoint_auth_method` that later versions know.
-pub(in crate::config) const LATER_AUTH_METHODS: &[&str] =
-    &["private_key_jwt", "client_secret_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none"];
+pub(in crate::config) const LATER_AUTH_METHODS: &[&str] = &["tls_client_auth", "self_signed_tls_client_auth"];
 
 static TOKEN_TIMEOUTS: Table = table(
     "Timeouts of token requests.",

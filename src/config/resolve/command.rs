@@ -14,12 +14,21 @@ use zeroize::Zeroizing;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs a command in a folder and returns the first line that it prints, of at most `bytes_max` bytes of output.
-/// No shell is between. What it writes to its standard error is not kept, because it may hold the secret.
 pub(super) fn first_line(words: &[&str], folder: &Path, bytes_max: u64) -> Result<Zeroizing<String>, String> {
-    first_line_within(words, folder, bytes_max, COMMAND_TIMEOUT)
+    output(words, folder, bytes_max).map(|output| first_line_of(&output))
 }
 
-fn first_line_within(
+/// Runs a command in a folder and returns what it prints, at most `bytes_max` bytes. No shell is between. What it writes
+/// to its standard error is not kept, because it may hold the secret.
+pub(super) fn output(words: &[&str], folder: &Path, bytes_max: u64) -> Result<Zeroizing<String>, String> {
+    output_within(words, folder, bytes_max, COMMAND_TIMEOUT)
+}
+
+fn first_line_of(output: &str) -> Zeroizing<String> {
+    Zeroizing::new(output.lines().next().unwrap_or_default().to_owned())
+}
+
+fn output_within(
     words: &[&str],
     folder: &Path,
     bytes_max: u64,
@@ -40,7 +49,7 @@ fn first_line_within(
     })?;
     let output = output.map_err(|why| format!("`{}` {why}", words[0]))?;
     let text = std::str::from_utf8(&output).map_err(|_| format!("what `{}` printed is not UTF-8", words[0]))?;
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Waits for the end of the output, then for that of the command.
@@ -68,8 +77,8 @@ mod tests {
     use super::*;
 
     fn run(script: &str, timeout: Duration) -> Result<String, String> {
-        let line = first_line_within(&["sh", "-c", script], Path::new("/"), 1000, timeout);
-        line.map(|line| line.to_string())
+        let output = output_within(&["sh", "-c", script], Path::new("/"), 1000, timeout);
+        output.map(|output| first_line_of(&output).to_string())
     }
 
     #[test]

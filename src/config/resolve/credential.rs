@@ -7,19 +7,21 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::Reading;
+use super::client_proof::client_proof;
 use super::fields::{Fields, Text, text};
 use super::headers::header_name;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
-use crate::config::file::{Format, LATER_AUTH_METHODS, unknown_choice};
+use crate::config::file::Format;
 use crate::config::{
     AnswerShape, ApiKeyPlace, ClientCredentials, Credential, CredentialKind, HttpUrl, LifetimeFormat, LifetimeUnit,
-    Problem, TokenEndpoint, TokenEndpointAuthMethod, TokenTimeouts, Warm,
+    Problem, TokenEndpoint, TokenTimeouts, Warm,
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
-const FORM_FIELDS: &[&str] = &["audience", "client_id", "client_secret", "resource", "scope"];
+const FORM_FIELDS: &[&str] =
+    &["audience", "client_assertion", "client_assertion_type", "client_id", "client_secret", "resource", "scope"];
 
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
@@ -111,13 +113,16 @@ fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
     let cleartext = fields.boolean("cleartext").unwrap_or(false);
     let endpoint = endpoint(reading, fields, cleartext);
     let client_id = fields.text(reading, "client_id");
-    let client_secret = fields.secret(reading, "client_secret", Alphabet::Text);
+    let issuer = match &endpoint {
+        Some(TokenEndpoint::Issuer { issuer, .. }) => Some(issuer.as_str()),
+        _ => None,
+    };
+    let proof = client_proof(reading, fields, issuer);
     let warm = match fields.choice(reading, "warm") {
         Some("true") => Warm::Yes,
         Some("required") => Warm::Required,
         _ => Warm::No,
     };
-    let auth_method = auth_method(reading, fields);
     let scope = fields.texts(reading, "scope");
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
@@ -127,10 +132,11 @@ fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
     let stale_if_error = fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO);
     let timeouts = timeouts(reading, fields);
     let answer = answer(reading, fields);
+    let (auth_method, proof) = proof?;
     Some(ClientCredentials {
         endpoint: endpoint?,
         client_id: client_id?.value,
-        client_secret: client_secret?,
+        proof,
         auth_method,
         // RFC 6749 section 3.3: scopes are separated by spaces, as they are often copied.
         scope: scope.iter().flat_map(|text| text.value.split_ascii_whitespace()).map(str::to_owned).collect(),
@@ -181,28 +187,18 @@ pub(super) fn refuse_cleartext(reading: &mut Reading<'_>, url: &HttpUrl, allowed
     reading.problem(problem.hint("write https://, or say `cleartext = true` if it has to be"));
 }
 
-fn auth_method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
-    const KEY: &str = "token_endpoint_auth_method";
-    let text = fields.text(reading, KEY)?;
-    let known = TokenEndpointAuthMethod::ALL.into_iter().find(|method| method.name() == text.value);
-    if known.is_none() && LATER_AUTH_METHODS.contains(&text.value.as_str()) {
-        let why = format!("`{KEY}`: {}: not yet in this version", text.value);
-        return reading.refuse((why, "it comes in a later version".to_owned()), &text.span);
-    }
-    if known.is_none() {
-        let names = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::name);
-        reading.problem(unknown_choice(KEY, &text.value, &names, "How the client authenticates.", text.span));
-    }
-    known
-}
-
 fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for (name, value) in fields.entries("parameters") {
         if FORM_FIELDS.contains(&name.value.as_str()) {
             // It may be the client secret.
             reading.hide_value(value);
-            let hint = format!("write `{}` beside `client_id`", name.value);
+            let hint = match name.value.as_str() {
+                "client_assertion" | "client_assertion_type" => {
+                    "`token_endpoint_auth_method = \"private_key_jwt\"` makes one for each request".to_owned()
+                }
+                key => format!("write `{key}` beside `client_id`"),
+            };
             reading.problem(Problem::new(format!("`{}` is no further parameter", name.value), name.span).hint(hint));
         } else if let Some(text) = text(reading, value, Format::Plain) {
             parameters.insert(name.value, text.value);

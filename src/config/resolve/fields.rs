@@ -47,6 +47,11 @@ impl<'t> Fields<'t> {
         unknown.filter_map(|name| closest(name, &known)).any(|meant| meant == key)
     }
 
+    /// Whether a key stands in a table below this one, where it was reported: TOML put it under the header above it.
+    pub(super) fn is_misplaced(&self, key: &str) -> bool {
+        self.entries.values().filter_map(|value| value.get_ref().as_table()).any(|below| below.contains_key(key))
+    }
+
     pub(super) fn text(&self, reading: &mut Reading<'_>, key: &str) -> Option<Text> {
         let format = format_of(&self.table.key(key)?.shape);
         text(reading, self.value(key)?, format)

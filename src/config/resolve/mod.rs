@@ -2,6 +2,7 @@
 
 mod certificates;
 mod client;
+mod client_proof;
 mod command;
 mod credential;
 mod disk;

@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::{Load, Reading, Why, command, disk};
 use crate::config::Problem;
 use crate::config::file::SecretSource;
+use crate::jws::{Algorithm, SigningKey};
 use crate::secret::{BODY_SECRET_BYTES_MIN, Secret};
 
 /// No credential of any API is longer.
@@ -23,6 +24,8 @@ pub(super) enum Alphabet {
     Text,
     /// The value of a header: visible ASCII, and spaces between (TL-37).
     HeaderValue,
+    /// Text of several lines.
+    Lines,
 }
 
 impl Fields<'_> {
@@ -54,12 +57,30 @@ impl Fields<'_> {
         if reading.is_withheld(&source) {
             return Some(Secret::new(PLACEHOLDER));
         }
-        let secret = reading.read_secret(&source, &span)?;
+        let secret = reading.read_secret(&source, alphabet, &span)?;
         if let Some(problem) = flaw(key, &secret, alphabet) {
             reading.problem(Problem { span: Some(span), ..problem });
             return None;
         }
         Some(Secret::new(secret.as_str()))
+    }
+
+    /// Reads a private key that signs, with this algorithm or its own.
+    pub(super) fn signing_key(
+        &self,
+        reading: &mut Reading<'_>,
+        key: &str,
+        algorithm: Option<Algorithm>,
+    ) -> Option<SigningKey> {
+        let value = self.value(key)?;
+        if reading.is_withheld(&SecretSource::of(value)?) {
+            return SigningKey::shared(Secret::new(PLACEHOLDER), Algorithm::Hs256);
+        }
+        let pem = self.secret(reading, key, Alphabet::Lines)?;
+        match SigningKey::from_pem(pem.expose(), algorithm) {
+            Ok(signs) => Some(signs),
+            Err(flaw) => reading.refuse((format!("`{key}`: {}", flaw.message), flaw.hint), &value.span()),
+        }
     }
 }
 
@@ -72,15 +93,23 @@ impl Reading<'_> {
         }
     }
 
-    fn read_secret(&mut self, source: &SecretSource<'_>, span: &Range<usize>) -> Option<Zeroizing<String>> {
+    fn read_secret(
+        &mut self,
+        source: &SecretSource<'_>,
+        alphabet: Alphabet,
+        span: &Range<usize>,
+    ) -> Option<Zeroizing<String>> {
         let read = match source {
             SecretSource::Env(name) => self.variable(name).map(|text| Zeroizing::new(text.clone())).ok_or((
                 format!("the environment variable `{name}` is not set"),
                 "set it where attache is started; `attache check --no-secrets` checks all the rest".to_owned(),
             )),
             SecretSource::File(path) => self.read_secret_file(path, span),
-            SecretSource::Command(words) => command::first_line(words, &self.folder, SECRET_BYTES_MAX)
-                .map_err(|why| (why, "run it by hand: it has to print the secret, and nothing else".to_owned())),
+            SecretSource::Command(words) => {
+                let run = if alphabet == Alphabet::Lines { command::output } else { command::first_line };
+                run(words, &self.folder, SECRET_BYTES_MAX)
+                    .map_err(|why| (why, "run it by hand: it has to print the secret, and nothing else".to_owned()))
+            }
         };
         match read {
             Ok(mut text) => {
@@ -116,7 +145,8 @@ fn flaw(key: &str, secret: &str, alphabet: Alphabet) -> Option<Problem> {
     if secret.is_empty() {
         return Some(Problem::new(format!("`{key}` is empty"), None).hint("what it is read from holds nothing"));
     }
-    if secret.chars().any(char::is_control) {
+    let is_flaw = |c: char| c.is_control() && !(alphabet == Alphabet::Lines && matches!(c, '\n' | '\r' | '\t'));
+    if secret.chars().any(is_flaw) {
         let message = format!("`{key}` holds a line break or another control character");
         return Some(Problem::new(message, None).hint("only line breaks at its end are ignored"));
     }

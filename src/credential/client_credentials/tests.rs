@@ -6,7 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::endpoint::tests::{Peer, Then, answer, connector, in_ten_seconds};
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::{LifetimeFormat, TokenTimeouts, Warm};
+use crate::config::{ClientAssertion, ClientProof, LifetimeFormat, TokenTimeouts, Warm};
+use crate::jws::tests::{RSA, verified};
+use crate::jws::{Algorithm, SigningKey};
 use crate::secret::Secret;
 use crate::token::TokenCache;
 
@@ -28,7 +30,7 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::ClientCre
     config::ClientCredentials {
         endpoint,
         client_id: "at:tache".to_owned(),
-        client_secret: Secret::new(SECRET),
+        proof: ClientProof::Secret(Secret::new(SECRET)),
         auth_method: None,
         scope: Vec::new(),
         audience: None,
@@ -99,6 +101,60 @@ async fn each_authentication_method_is_as_its_standard_says() {
     }
     let request = peer.requests().pop().unwrap();
     assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"));
+}
+
+/// A proof by this key, with the token endpoint as its audience.
+fn signed_by(key: SigningKey) -> ClientProof {
+    ClientProof::Assertion(ClientAssertion { key: Arc::new(key), key_id: None, audience: None })
+}
+
+/// RFC 7523 section 2.2, and `none` of RFC 7591 section 2: nothing secret is sent.
+#[tokio::test]
+async fn a_client_without_a_secret_to_send_sends_an_assertion_or_its_id() {
+    let peer = Peer::answering(answer(200, "", GRANTED)).await;
+    let shared = || SigningKey::shared(Secret::new(SECRET), Algorithm::Hs256).unwrap();
+    let private = || SigningKey::from_pem(RSA, Some(Algorithm::Ps256)).unwrap();
+    for (method, key) in [
+        (TokenEndpointAuthMethod::ClientSecretJwt, Some(shared as fn() -> SigningKey)),
+        (TokenEndpointAuthMethod::PrivateKeyJwt, Some(private)),
+        (TokenEndpointAuthMethod::Public, None),
+    ] {
+        let proof = key.map_or(ClientProof::Nothing, |key| signed_by(key()));
+        let config = config::ClientCredentials { auth_method: Some(method), proof, ..at(&peer, "/token") };
+        fetch(&config).await.unwrap();
+        let request = peer.requests().pop().unwrap();
+        let (_, authorization, mut form) = parse(&request);
+        assert_eq!(authorization, None);
+        assert!(!request.contains("s3cret"), "{request}");
+        if let Some(key) = key {
+            let (name, assertion) = form.pop().unwrap();
+            assert_eq!(name, "client_assertion");
+            let (header, claims) = verified(&assertion, &key());
+            assert_eq!(header["alg"], key().algorithm().name());
+            assert_eq!((claims["iss"].as_str(), claims["iat"].as_u64()), (Some("at:tache"), Some(1_700_000_000)));
+            assert_eq!(claims["aud"], format!("http://{}/token", peer.address));
+            let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned();
+            assert_eq!(form.pop(), Some(("client_assertion_type".to_owned(), kind)));
+        }
+        assert_eq!(form, pairs(&[("grant_type", "client_credentials"), ("client_id", "at:tache")]), "{method:?}");
+    }
+}
+
+/// The attack K14: a server that repeats what it was sent is not quoted.
+#[tokio::test]
+async fn an_assertion_that_comes_back_is_not_quoted() {
+    let peer = Peer::start(|request| {
+        let (_, _, form) = parse(request);
+        let (_, assertion) = form.last().unwrap();
+        let body = format!("{{\"error\":\"invalid_client\",\"error_description\":\"bad: {assertion}\"}}");
+        Then::Answer(answer(401, "", &body))
+    })
+    .await;
+    let proof = signed_by(SigningKey::from_pem(RSA, None).unwrap());
+    let auth_method = Some(TokenEndpointAuthMethod::PrivateKeyJwt);
+    let error = fetch(&config::ClientCredentials { auth_method, proof, ..at(&peer, "/") }).await.unwrap_err();
+    assert!(error.text.contains("invalid_client") && error.text.contains("public half"), "{}", error.text);
+    assert!(!error.text.contains("bad:") && !error.text.contains("eyJ"), "{}", error.text);
 }
 
 #[tokio::test]

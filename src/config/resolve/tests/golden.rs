@@ -3,12 +3,23 @@
 
 use super::*;
 
+/// Keys of tests only.
+macro_rules! key {
+    ($name:literal) => {
+        include_str!(concat!("../../../jws/keys/", $name))
+    };
+}
+
 const VARIABLES: &[(&str, &str)] = &[
     ("SECRET", "a-secret-of-enough-length"),
     ("SHORT", "short"),
     ("EMPTY", ""),
     ("TWO_LINES", "first-line-of-it\nsecond-line-of-it"),
     ("UMLAUT", "sécret-of-enough-length"),
+    ("P256", key!("p256.pem")),
+    ("SEC1", key!("p256-sec1.pem")),
+    ("ENCRYPTED", key!("p256-encrypted.pem")),
+    ("RSA_1024", key!("rsa-1024.pem")),
     ("BAD_URL", "https://user:SECRET-of-the-environment@api.example"),
 ];
 
@@ -40,7 +51,7 @@ fn every_problem_is_reported_at_once_as_the_golden_files_say() {
         assert_eq!(report, expected, "the report of {}", file.display());
         cases += 1;
     }
-    assert_eq!(cases, 17);
+    assert_eq!(cases, 19);
 }
 
 /// What is asked for is said in words that fit: another file, the file in a folder.

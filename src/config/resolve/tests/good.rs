@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    Access, AnswerShape, ApiKeyPlace, ClientAuthentication, CredentialKind, Egress, HttpVersion, LifetimeFormat,
-    LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece, TokenEndpoint,
+    Access, AnswerShape, ApiKeyPlace, ClientAuthentication, ClientProof, CredentialKind, Egress, HttpVersion,
+    LifetimeFormat, LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece, TokenEndpoint,
     TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
 };
+use crate::jws::Algorithm;
 
 pub(super) const FULL: &str = include_str!("full.toml");
 
@@ -86,13 +87,13 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old"]);
+    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed"]);
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::ClientCredentials(legacy) = kinds[1] else { panic!() };
     assert!(
         matches!(&legacy.endpoint, TokenEndpoint::Url(url) if url.to_string() == "http://localhost:9000/token?x=1")
     );
-    assert_eq!(legacy.client_secret.expose(), "a-secret-in-a-file");
+    assert!(matches!(&legacy.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
     assert_eq!((legacy.auth_method, legacy.warm, legacy.keep_warm), (None, Warm::No, seconds(24 * 3600)));
     assert_eq!((legacy.refresh_before, legacy.stale_if_error), (None, Duration::ZERO));
     assert_eq!((legacy.issuer_check, legacy.private, legacy.cleartext), (true, false, false));
@@ -103,6 +104,11 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert!(matches!(kinds[3], CredentialKind::ApiKey { place: ApiKeyPlace::Query(name), .. } if name == "key"));
     assert!(matches!(kinds[4], CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } if name == "x-api-key"));
     assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
+    let CredentialKind::ClientCredentials(signed) = kinds[6] else { panic!() };
+    let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
+    assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
+    assert_eq!(assertion.key_id.as_deref(), Some("2026"));
+    assert_eq!(assertion.audience.as_deref(), Some("https://login.example"));
 }
 
 #[test]
@@ -111,7 +117,8 @@ fn client_credentials_have_every_key() {
     let CredentialKind::ClientCredentials(crm) = &config.credentials[0].kind else { panic!() };
     let TokenEndpoint::Issuer { issuer, url } = &crm.endpoint else { panic!() };
     assert_eq!((issuer.as_str(), url.path.as_str()), ("https://login.example/Tenant", "/Tenant"));
-    assert_eq!((crm.client_id.as_str(), crm.client_secret.expose()), ("attache-client", "a-secret-in-a-file"));
+    assert_eq!(crm.client_id, "attache-client");
+    assert!(matches!(&crm.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
     assert_eq!(crm.auth_method, Some(TokenEndpointAuthMethod::ClientSecretPost));
     assert_eq!(crm.scope, ["customers.read", "customers.write"]);
     assert_eq!(crm.audience.as_deref(), Some("crm"));

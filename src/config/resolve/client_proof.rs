@@ -1,0 +1,156 @@
+//! How a client proves itself at the token endpoint: the method, and the keys of the file that it takes.
+
+use std::sync::Arc;
+
+use super::Reading;
+use super::fields::Fields;
+use super::secrets::Alphabet;
+use crate::config::file::{LATER_AUTH_METHODS, unknown_choice};
+use crate::config::{ClientAssertion, ClientProof, Problem, TokenEndpointAuthMethod};
+use crate::jws::{Algorithm, SigningKey};
+
+const METHOD: &str = "token_endpoint_auth_method";
+
+/// Every key that only some of the methods take.
+const KEYS: [&str; 5] = ["client_secret", "private_key", "key_id", "algorithm", "assertion_audience"];
+
+/// The method, if one is configured, and what it takes. Without one, discovery chooses among those that send a secret.
+pub(super) fn client_proof(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    issuer: Option<&str>,
+) -> Option<(Option<TokenEndpointAuthMethod>, ClientProof)> {
+    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    let method = method(reading, fields);
+    if method.is_none() && fields.value(METHOD).is_some() {
+        // It was reported, and what goes with it is anybody's guess: only the secret is looked at.
+        fields.secret(reading, "client_secret", Alphabet::Text);
+        return None;
+    }
+    refuse_useless_keys(reading, fields, method);
+    let proof = match method {
+        Some(Public) => ClientProof::Nothing,
+        Some(PrivateKeyJwt) => {
+            let algorithm = algorithm(reading, fields);
+            require(reading, fields, "private_key");
+            let key = fields.signing_key(reading, "private_key", algorithm);
+            ClientProof::Assertion(assertion(reading, fields, issuer, key)?)
+        }
+        Some(ClientSecretJwt) => {
+            let key = shared_key(reading, fields);
+            ClientProof::Assertion(assertion(reading, fields, issuer, key)?)
+        }
+        _ => {
+            if fields.value("private_key").is_none() {
+                require(reading, fields, "client_secret");
+            }
+            ClientProof::Secret(fields.secret(reading, "client_secret", Alphabet::Text)?)
+        }
+    };
+    Some((method, proof))
+}
+
+fn method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
+    let text = fields.text(reading, METHOD)?;
+    let known = TokenEndpointAuthMethod::ALL.into_iter().find(|method| method.name() == text.value);
+    if known.is_none() && LATER_AUTH_METHODS.contains(&text.value.as_str()) {
+        let why = format!("`{METHOD}`: {}: not yet in this version", text.value);
+        return reading.refuse((why, "it comes in a later version".to_owned()), &text.span);
+    }
+    if known.is_none() {
+        let names = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::name);
+        reading.problem(unknown_choice(METHOD, &text.value, &names, "How the client authenticates.", text.span));
+    }
+    known
+}
+
+/// What a method takes of [`KEYS`].
+fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
+    use TokenEndpointAuthMethod::{
+        ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt, Public,
+    };
+    match method {
+        None | Some(ClientSecretBasic | ClientSecretBasicRaw | ClientSecretPost) => &["client_secret"],
+        Some(ClientSecretJwt) => &["client_secret", "key_id", "algorithm", "assertion_audience"],
+        Some(PrivateKeyJwt) => &["private_key", "key_id", "algorithm", "assertion_audience"],
+        Some(Public) => &[],
+    }
+}
+
+fn refuse_useless_keys(reading: &mut Reading<'_>, fields: &Fields<'_>, method: Option<TokenEndpointAuthMethod>) {
+    for key in KEYS.into_iter().filter(|key| !keys_of(method).contains(key)) {
+        let Some(value) = fields.value(key) else { continue };
+        let wanted = if key == "client_secret" { "client_secret_basic" } else { "private_key_jwt" };
+        let (message, hint) = match method {
+            Some(method) => (
+                format!("`{key}` has no use with `{METHOD} = \"{}\"`", method.name()),
+                format!("remove it, or say `{METHOD} = \"{wanted}\"`"),
+            ),
+            None => (
+                format!("`{key}` has no use without `{METHOD} = \"{wanted}\"`"),
+                format!("add that line, or remove `{key}`"),
+            ),
+        };
+        reading.problem(Problem::new(message, value.span()).hint(hint));
+    }
+}
+
+/// Reports a key that is missing and was not reported under another name or in another place.
+fn require(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str) {
+    if fields.value(key).is_none() && !fields.is_misspelt(key) && !fields.is_misplaced(key) {
+        let hint = format!("write `{key} = {{ file = \"PATH\" }}`, or from where else it is to be read");
+        reading.problem(Problem::new(format!("`{key}` is missing"), fields.span.clone()).hint(hint));
+    }
+}
+
+fn algorithm(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Algorithm> {
+    let name = fields.choice(reading, "algorithm")?;
+    Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+}
+
+/// The secret as the key of an HMAC.
+fn shared_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<SigningKey> {
+    let algorithm = algorithm(reading, fields).unwrap_or(Algorithm::Hs256);
+    require(reading, fields, "client_secret");
+    let secret = fields.secret(reading, "client_secret", Alphabet::Text);
+    let Some(bytes_min) = algorithm.secret_bytes_min() else {
+        let why = format!("a secret does not sign with {}", algorithm.name());
+        let hint = "HS256, HS384 and HS512 take a secret; with a private key, the method is `private_key_jwt`";
+        return reading.refuse((why, hint.to_owned()), &fields.value("algorithm")?.span());
+    };
+    let secret = secret?;
+    if secret.expose().len() < bytes_min
+        && let Some(value) = fields.value("client_secret")
+    {
+        let message = format!("`client_secret` is shorter than the {bytes_min} bytes of {}", algorithm.name());
+        let hint = "RFC 7518 section 3.2 asks for as many, and some servers refuse fewer";
+        reading.warning(Problem::new(message, value.span()).hint(hint));
+    }
+    SigningKey::shared(secret, algorithm)
+}
+
+fn assertion(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    issuer: Option<&str>,
+    key: Option<SigningKey>,
+) -> Option<ClientAssertion> {
+    let key_id = fields.text(reading, "key_id").map(|text| text.value);
+    let audience = match fields.text(reading, "assertion_audience") {
+        None => issuer.map(str::to_owned),
+        Some(text) => match (text.value.as_str(), issuer) {
+            ("token_url", _) => None,
+            ("issuer", Some(issuer)) => Some(issuer.to_owned()),
+            ("issuer", None) if fields.value("issuer").is_none() => {
+                let why = "`assertion_audience` is the issuer, and none is configured".to_owned();
+                return reading.refuse((why, "write the issuer's URL itself, or \"token_url\"".to_owned()), &text.span);
+            }
+            ("", _) => {
+                let why = "`assertion_audience` is empty".to_owned();
+                return reading.refuse((why, "leave it out for the default".to_owned()), &text.span);
+            }
+            (own, _) => Some(own.to_owned()),
+        },
+    };
+    Some(ClientAssertion { key: Arc::new(key?), key_id, audience })
+}
