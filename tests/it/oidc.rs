@@ -1,5 +1,5 @@
 //! A real authorization server, npm's oidc-provider: client credentials by basic and by post with a secret that every
-//! encoding mistake would break, JWT access tokens, discovery.
+//! encoding mistake would break, by assertions that a private key or the secret signs, JWT access tokens, discovery.
 
 use std::process::Command;
 
@@ -75,6 +75,82 @@ fn the_secret_arrives_by_basic_and_by_post() {
         assert_eq!(answer.status, 200, "{method}: {answer:?}");
         assert!(upstream.request().bearer().is_some(), "{method}");
     }
+}
+
+/// A private key of the unit tests, as it goes into the environment.
+fn key(name: &str) -> String {
+    let path = format!("{}/src/jws/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).expect("the key is part of the repository")
+}
+
+/// A proxy whose client proves itself by what `environment` holds.
+fn asserting_proxy(endpoint: &str, keys: &str, environment: &[(&str, &str)], upstream: &Upstream) -> Proxy {
+    let credential = format!("[credentials.api.client_credentials]\n{endpoint}\n{keys}\n");
+    let toml = one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), "");
+    Proxy::start_with(&toml, environment)
+}
+
+/// RFC 7523 section 2.2: the server verifies signature, issuer, subject, audience, times and that no `jti` comes twice. By
+/// discovery the audience is the issuer; without, it is the token endpoint, or what is named.
+#[test]
+fn a_private_key_proves_the_client() {
+    let provider = Provider::start();
+    let issuer = format!("issuer = \"{}\"", provider.issuer);
+    let token_url = format!("token_url = \"{}/token\"", provider.issuer);
+    let named = format!("{token_url}\nassertion_audience = \"{}\"", provider.issuer);
+    for (algorithm, pem, endpoint) in [
+        ("RS256", "rsa", &issuer),
+        ("RS256", "rsa-pkcs1", &issuer),
+        ("PS256", "rsa", &issuer),
+        ("ES256", "p256", &issuer),
+        ("ES384", "p384", &issuer),
+        ("EdDSA", "ed25519", &issuer),
+        ("ES256", "p256", &token_url),
+        ("ES256", "p256", &named),
+    ] {
+        let upstream = Upstream::open();
+        let keys = format!(
+            "client_id = \"by-key-{algorithm}\"\ntoken_endpoint_auth_method = \"private_key_jwt\"\n\
+             private_key = {{ env = \"KEY\" }}\nalgorithm = \"{algorithm}\""
+        );
+        let proxy = asserting_proxy(endpoint, &keys, &[("KEY", &key(pem))], &upstream);
+        let answer = proxy.get("/api/x");
+        assert_eq!(answer.status, 200, "{algorithm} {endpoint}: {answer:?}");
+        assert!(upstream.request().bearer().is_some(), "{algorithm}");
+    }
+}
+
+/// The same with the secret as the key, which is then not sent.
+#[test]
+fn a_secret_that_signs_proves_the_client() {
+    let provider = Provider::start();
+    let issuer = format!("issuer = \"{}\"", provider.issuer);
+    let secret = crate::support::SECRET.repeat(6);
+    for algorithm in ["HS256", "HS512"] {
+        let upstream = Upstream::open();
+        let keys = format!(
+            "client_id = \"by-secret-{algorithm}\"\ntoken_endpoint_auth_method = \"client_secret_jwt\"\n\
+             client_secret = {{ env = \"SECRET\" }}\nalgorithm = \"{algorithm}\""
+        );
+        let proxy = asserting_proxy(&issuer, &keys, &[("SECRET", &secret)], &upstream);
+        let answer = proxy.get("/api/x");
+        assert_eq!(answer.status, 200, "{algorithm}: {answer:?}");
+        assert!(upstream.request().bearer().is_some(), "{algorithm}");
+    }
+}
+
+/// TL-26: a key that the server does not know is refused, and the answer says what to look at.
+#[test]
+fn another_private_key_is_refused() {
+    let provider = Provider::start();
+    let upstream = Upstream::open();
+    let keys = "client_id = \"by-key-RS256\"\ntoken_endpoint_auth_method = \"private_key_jwt\"\n\
+                private_key = { env = \"KEY\" }";
+    let issuer = format!("issuer = \"{}\"", provider.issuer);
+    let proxy = asserting_proxy(&issuer, keys, &[("KEY", &key("p256"))], &upstream);
+    let problem = crate::support::assert_problem(&proxy.get("/api/x"), 502);
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_client")), "{problem}");
+    assert!(upstream.requests().is_empty());
 }
 
 /// TL-26: what the server refuses is the operator's affair, and its own words are passed on.

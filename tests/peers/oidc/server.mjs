@@ -1,5 +1,8 @@
-// oidc-provider as an authorization server for client credentials: two clients, one by basic and one by post, JWT access
-// tokens for one resource, discovery. It prints {"issuer": …} when it listens and ends with its standard input.
+// oidc-provider as an authorization server for client credentials: clients by basic, by post, by an assertion signed with
+// the secret, and by assertions signed with the private keys of the unit tests, whose public halves it knows.
+// JWT access tokens for one resource, discovery. It prints {"issuer": …} when it listens and ends with its standard input.
+import { createPublicKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
@@ -15,14 +18,42 @@ const client = (client_id, token_endpoint_auth_method) => ({
   response_types: [],
 });
 
+// Long enough to sign with HS512.
+const byJwt = (alg) => ({
+  ...client(`by-secret-${alg}`, 'client_secret_jwt'),
+  client_secret: SECRET.repeat(6),
+  token_endpoint_auth_signing_alg: alg,
+});
+
+const publicKey = (name) => {
+  const pem = readFileSync(new URL(`../../../src/jws/keys/${name}.pem`, import.meta.url));
+  return createPublicKey(pem).export({ format: 'jwk' });
+};
+
+const byKey = ([alg, name]) => ({
+  ...client(`by-key-${alg}`, 'private_key_jwt'),
+  client_secret: undefined,
+  token_endpoint_auth_signing_alg: alg,
+  jwks: { keys: [publicKey(name)] },
+});
+
+const ALGORITHMS = ['HS256', 'HS512', 'RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
+const KEYS = { RS256: 'rsa', PS256: 'rsa', ES256: 'p256', ES384: 'p384', EdDSA: 'ed25519' };
+
 // The issuer names the port, so the port comes first.
 const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
 const provider = new Provider(issuer, {
-  clients: [client('by-basic', 'client_secret_basic'), client('by-post', 'client_secret_post')],
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+  clients: [
+    client('by-basic', 'client_secret_basic'),
+    client('by-post', 'client_secret_post'),
+    ...['HS256', 'HS512'].map(byJwt),
+    ...Object.entries(KEYS).map(byKey),
+  ],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'],
+  enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
   scopes: ['read', 'write'],
   ttl: { ClientCredentials: 600 },
   features: {
