@@ -158,11 +158,21 @@ fn url(plan: &Plan<'_>) -> String {
     format!("{}://{}{}", url.scheme(), url.authority(), plan.target(parameter.as_deref()))
 }
 
-/// The query parameter that the credential sets, with the credential's name for its value.
+/// The query parameters that the credential sets, with the credential's name for their values.
 fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Option<String> {
     let attachment = credential.ready(SystemClock.now())?;
-    let (name, _value) = attachment.query()?.split_once('=')?;
-    Some(format!("{name}=<{}>", route.credential_name.as_deref().unwrap_or_default()))
+    let names = attachment.query()?.split('&').filter_map(|pair| Some(pair.split_once('=')?.0));
+    let name = route.credential_name.as_deref().unwrap_or_default();
+    Some(names.map(|parameter| format!("{parameter}=<{name}>")).collect::<Vec<_>>().join("&"))
+}
+
+/// The cookies that are sent if the credential sets some, with its name for their values.
+fn cookies(plan: &Plan<'_>) -> Option<String> {
+    let names = plan.route.credential.as_ref()?.cookie_names();
+    let credential = plan.route.credential_name.as_deref().unwrap_or_default();
+    let pairs: Vec<String> = names.iter().map(|name| format!("{name}=<{credential}>")).collect();
+    let pairs = HeaderValue::try_from(pairs.join("; ")).ok().filter(|_| !names.is_empty())?;
+    Some(String::from_utf8_lossy(plan.cookies(names, &pairs).as_bytes()).into_owned())
 }
 
 /// The headers that the client did not send.
@@ -184,6 +194,7 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
         // It wins over the route's own edits.
         added.extend(credential.map(|credential| (name.to_string(), in_header(credential))));
     }
+    added.extend(cookies(plan).map(|cookies| ("cookie".to_owned(), cookies)));
     added
 }
 
@@ -194,7 +205,7 @@ fn in_header(credential: &Credential) -> String {
         CredentialKind::ClientCredentials(_) => format!("Bearer <token of {name}>"),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
-        CredentialKind::ApiKey { .. } => format!("<{name}>"),
+        CredentialKind::ApiKeys(_) => format!("<{name}>"),
     }
 }
 
@@ -209,7 +220,8 @@ fn credential(upstream: &Upstream) -> String {
             }
         },
         CredentialKind::Bearer { .. } => format!("{name}: a fixed Bearer token"),
-        CredentialKind::ApiKey { .. } => format!("{name}: a fixed key"),
+        CredentialKind::ApiKeys(keys) if keys.len() > 1 => format!("{name}: {} fixed keys", keys.len()),
+        CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),
         CredentialKind::Basic { username, .. } => format!("{name}: Basic, as {username}"),
     }
 }
@@ -223,8 +235,10 @@ fn kept_back(plan: &Plan<'_>) -> String {
     let attached = plan.route.credential.iter().flat_map(|credential| credential.header_names());
     let others = own.chain(attached).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
     parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
-    if let Some(name) = plan.route.credential.as_ref().and_then(|credential| credential.query_name()) {
-        parts.push(format!("the query parameter {name}"));
+    if let Some(credential) = &plan.route.credential {
+        parts.extend(credential.query_names().iter().map(|name| format!("the query parameter {name}")));
+        let cookies = credential.cookie_names().iter().filter(|_| plan.route.config.cookies);
+        parts.extend(cookies.map(|name| format!("the cookie {name}")));
     }
     parts.join(", ")
 }
@@ -291,6 +305,33 @@ mod tests {
         url = "https://shop.example"
         credential = "shop"
         forwarded = true
+        [[credentials.metrics.api_key]]
+        header = "DD-API-KEY"
+        value = { env = "SECRET" }
+        [[credentials.metrics.api_key]]
+        header = "DD-APPLICATION-KEY"
+        value = { env = "SECRET" }
+        [[credentials.metrics.api_key]]
+        query = "key"
+        value = { env = "SECRET" }
+        [[credentials.metrics.api_key]]
+        query = "token"
+        value = { env = "SECRET" }
+        [[credentials.metrics.api_key]]
+        cookie = "sid"
+        value = { env = "SECRET" }
+        [upstreams.metrics]
+        url = "https://metrics.example"
+        credential = "metrics"
+        [[routes]]
+        path = "/metrics/{*rest}"
+        upstream = "metrics"
+        clients = "anyone"
+        [[routes]]
+        path = "/session/{*rest}"
+        upstream = "metrics"
+        clients = "anyone"
+        cookies = true
         [[routes]]
         path = "/orders/{id}"
         upstream = "shop"
@@ -367,6 +408,26 @@ mod tests {
         assert!(text.contains("\nmay call     anyone\n"), "{text}");
         assert!(!text.contains("mine") && !text.contains("Cookie,"), "{text}");
         assert!(!text.contains("if rejected"), "{text}");
+    }
+
+    #[test]
+    fn several_keys_are_shown_each_in_its_place() {
+        let text = ask("GET", "/metrics/x?token=mine&a=1&k%65y=mine").unwrap();
+        for line in [
+            "sends        GET https://metrics.example/x?a=1&key=<metrics>&token=<metrics>",
+            "             cookie: sid=<metrics>",
+            "             dd-api-key: <metrics>",
+            "             dd-application-key: <metrics>",
+            "credential   metrics: 5 fixed keys",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+        }
+        let kept_back =
+            "names with `_`, dd-api-key, dd-application-key, the query parameter key, the query parameter token\n";
+        assert!(text.contains(kept_back) && text.contains(" Cookie,") && !text.contains("mine"), "{text}");
+        let text = ask("GET", "/session/x").unwrap();
+        assert!(text.contains("\n             cookie: sid=<metrics>; the client's own\n"), "{text}");
+        assert!(text.contains(", the cookie sid\n") && !text.contains(" Cookie,"), "{text}");
     }
 
     #[test]

@@ -161,9 +161,22 @@ pub struct Credential {
 #[derive(Debug)]
 pub enum CredentialKind {
     ClientCredentials(Box<ClientCredentials>),
-    Bearer { token: Secret },
-    ApiKey { place: ApiKeyPlace, value: Secret },
-    Basic { username: String, password: Secret },
+    Bearer {
+        token: Secret,
+    },
+    /// At least one; no two of them go to one place.
+    ApiKeys(Vec<ApiKey>),
+    Basic {
+        username: String,
+        password: Secret,
+    },
+}
+
+/// A fixed key, and where it goes.
+#[derive(Debug)]
+pub struct ApiKey {
+    pub place: ApiKeyPlace,
+    pub value: Secret,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +184,8 @@ pub enum ApiKeyPlace {
     Header(HeaderName),
     /// The parameter's name, decoded.
     Query(String),
+    /// The cookie's name.
+    Cookie(String),
 }
 
 /// The client credentials grant, RFC 6749 section 4.4.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use super::fixed::Fixed;
+use super::fixed::{Fixed, Rest};
 use crate::secret::Masks;
 use crate::token::{Generation, Token};
 
@@ -30,18 +30,34 @@ impl Attachment {
         Attachment { what: What::Token(token) }
     }
 
-    /// The header to set. Its value is marked sensitive.
+    /// The header to set; of several the first, the others are in `rest`. Its value is marked sensitive.
     pub fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
         match &self.what {
-            What::Fixed(fixed) => fixed.header_value(),
+            What::Fixed(fixed) => fixed.first_header(),
             What::Token(token) => Some((&AUTHORIZATION, &token.authorization)),
         }
     }
 
-    /// A parameter to add to the query, already encoded (`key=VALUE`).
+    /// What few credentials set: cookies, and headers beside the first one.
+    pub fn rest(&self) -> Option<&Rest> {
+        match &self.what {
+            What::Fixed(fixed) => fixed.rest(),
+            What::Token(_) => None,
+        }
+    }
+
+    /// Whether it sets the header of this name.
+    pub fn sets(&self, name: &HeaderName) -> bool {
+        match &self.what {
+            What::Fixed(fixed) => fixed.header_names().contains(name),
+            What::Token(_) => *name == AUTHORIZATION,
+        }
+    }
+
+    /// What to add to the query, already encoded (`key=VALUE`, with `&` between several).
     pub fn query(&self) -> Option<&str> {
         match &self.what {
-            What::Fixed(fixed) => fixed.query_pair(),
+            What::Fixed(fixed) => fixed.query(),
             What::Token(_) => None,
         }
     }

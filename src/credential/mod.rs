@@ -1,5 +1,5 @@
-//! How we authenticate to an upstream: a closed enum, one file per variant. `attach` adds headers or a query
-//! parameter; signatures over the final request come later as a second step.
+//! How we authenticate to an upstream: a closed enum, one file per variant. `attach` adds headers, cookies or
+//! query parameters; signatures over the final request come later as a second step.
 
 mod answer;
 mod assertion;
@@ -18,6 +18,7 @@ mod token_request;
 pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
 pub use failure::{Failure, Step};
+pub use fixed::{Cookies, Rest};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,14 +68,14 @@ impl Credential {
                 Credential::Token(TokenCredential::new(&config.name, grant, parts))
             }
             CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(Fixed::bearer(token))),
-            CredentialKind::ApiKey { place, value } => Credential::Fixed(Arc::new(Fixed::api_key(place, value))),
+            CredentialKind::ApiKeys(keys) => Credential::Fixed(Arc::new(Fixed::api_keys(keys))),
             CredentialKind::Basic { username, password } => {
                 Credential::Fixed(Arc::new(Fixed::basic(username, password)))
             }
         }
     }
 
-    /// The names of the headers and query parameters it sets: a client's own of that name are removed (SEC-10).
+    /// The names of the headers it sets: a client's own of that name are removed, as are query parameters and cookies (SEC-10).
     pub fn header_names(&self) -> &[HeaderName] {
         static TOKEN: [HeaderName; 1] = [AUTHORIZATION];
         match self {
@@ -83,12 +84,18 @@ impl Credential {
         }
     }
 
-    /// The decoded name of the query parameter it sets.
-    pub fn query_name(&self) -> Option<&str> {
+    /// The decoded names of the query parameters it sets.
+    pub fn query_names(&self) -> &[String] {
         match self {
-            Credential::Fixed(fixed) => fixed.query_name(),
-            Credential::Token(_) => None,
+            Credential::Fixed(fixed) => fixed.query_names(),
+            Credential::Token(_) => &[],
         }
+    }
+
+    /// The names of the cookies it sets.
+    pub fn cookie_names(&self) -> &[String] {
+        let Credential::Fixed(fixed) = self else { return &[] };
+        fixed.rest().and_then(|rest| rest.cookies.as_ref()).map_or(&[], |cookies| &cookies.names)
     }
 
     /// Whether what it attaches is looked for in answers' bodies, as far as that is known before there is a token.

@@ -3,7 +3,7 @@ use http::HeaderValue;
 use super::client_credentials::tests::{grant, parts};
 use super::endpoint::tests::{Peer, answer};
 use super::*;
-use crate::config::ApiKeyPlace;
+use crate::config::{ApiKey, ApiKeyPlace};
 use crate::jws::tests::{P256, P384};
 use crate::secret::Secret;
 
@@ -22,23 +22,26 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
     let header = ApiKeyPlace::Header(HeaderName::from_static("x-shop-key"));
     let query = ApiKeyPlace::Query("api key".into());
     let value = || Secret::new("a-key-of-20-bytes-..");
+    let api_key = |place| CredentialKind::ApiKeys(vec![ApiKey { place, value: value() }]);
     for (kind, header, query_name, query) in [
         (CredentialKind::Bearer { token: value() }, Some("authorization"), None, None),
         (CredentialKind::Basic { username: "u".into(), password: value() }, Some("authorization"), None, None),
-        (CredentialKind::ApiKey { place: header, value: value() }, Some("x-shop-key"), None, None),
-        (
-            CredentialKind::ApiKey { place: query, value: value() },
-            None,
-            Some("api key"),
-            Some("api%20key=a-key-of-20-bytes-.."),
-        ),
+        (api_key(header), Some("x-shop-key"), None, None),
+        (api_key(query), None, Some("api key"), Some("api%20key=a-key-of-20-bytes-..")),
+        (api_key(ApiKeyPlace::Cookie("sid".into())), None, None, None),
     ] {
         let credential = Credential::new(&credential(kind), &parts);
         let attachment = credential.ready(parts.clock.now()).expect("there is nothing to wait for");
         let names: Vec<_> = credential.header_names().iter().map(HeaderName::as_str).collect();
         assert_eq!(names, header.into_iter().collect::<Vec<_>>());
         assert_eq!(headers(&attachment).iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
-        assert_eq!((credential.query_name(), attachment.query()), (query_name, query));
+        assert!(header.is_none_or(|name| attachment.sets(&HeaderName::from_static(name))));
+        assert_eq!((credential.query_names().first().map(String::as_str), attachment.query()), (query_name, query));
+        let has_cookie = header.is_none() && query.is_none();
+        assert_eq!(
+            (credential.cookie_names(), attachment.rest().is_some()),
+            (&["sid".to_owned()][..usize::from(has_cookie)], has_cookie)
+        );
         assert_eq!(attachment.generation(), None);
         assert!(!attachment.masks().is_empty());
         let taken = credential.take(Duration::ZERO).await.unwrap();
@@ -55,7 +58,7 @@ async fn a_token_credential_attaches_what_its_cell_holds() {
     let config = credential(CredentialKind::ClientCredentials(Box::new(grant(TokenEndpoint::Url(peer.url("/"))))));
     let parts = parts();
     let credential = Credential::new(&config, &parts);
-    assert_eq!((credential.header_names(), credential.query_name()), ([AUTHORIZATION].as_slice(), None));
+    assert_eq!((credential.header_names(), credential.query_names().len()), ([AUTHORIZATION].as_slice(), 0));
     assert!(credential.ready(parts.clock.now()).is_none(), "nothing was fetched yet");
     for _ in 0..2 {
         let attachment = credential.take(Duration::from_secs(10)).await.unwrap();

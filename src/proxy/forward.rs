@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::access_log::Record;
+use super::cookie;
 use super::failure::Failure;
 use super::own::Own;
 use super::present::Present;
@@ -99,13 +100,18 @@ impl Outbound<'_> {
     /// Sends with this attachment; again if the connection failed and that is safe (SEC-31, SEC-32).
     async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
         let credential = attachment.and_then(Attachment::header);
+        if let Some(rest) = attachment.and_then(Attachment::rest) {
+            cookie::put(rest, &mut self.headers);
+        }
+        // What the credential sets wins over everything that would stand there.
+        let is_set = |name: &HeaderName| attachment.is_some_and(|attachment| attachment.sets(name));
         let [via, accept_encoding] = self.own.fields();
         let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
         let head = OutgoingHead {
             method: self.method,
             target: &target,
             headers: &self.headers,
-            over: [via, accept_encoding.filter(|own| !is_named(credential, own.0)), credential],
+            over: [via, accept_encoding.filter(|own| !is_set(own.0)), credential],
             wants_trailers: self.wants_trailers,
         };
         let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
@@ -210,12 +216,7 @@ impl Outbound<'_> {
     }
 }
 
-/// Whether the credential sets the header of this name. It wins over everything that would stand there.
-fn is_named(credential: Option<(&HeaderName, &HeaderValue)>, name: &HeaderName) -> bool {
-    credential.is_some_and(|(set, _)| set == name)
-}
-
-/// The credential's parameter comes last.
+/// The credential's parameters come last.
 pub(super) fn with_parameter<'t>(target: &'t str, parameter: Option<&str>) -> Cow<'t, str> {
     let Some(parameter) = parameter else { return Cow::Borrowed(target) };
     let separator = match target.find('?') {

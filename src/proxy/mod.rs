@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod challenge;
 mod clean;
+mod cookie;
 pub mod failure;
 mod forward;
 mod location;
@@ -241,15 +242,15 @@ fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &C
     }
 }
 
-/// Path and query for the upstream, without the parameter that the credential will set; written in `out`, in place of what
+/// Path and query for the upstream, without the parameters that the credential will set; written in `out`, in place of what
 /// is there.
 fn upstream_target(out: String, route: &Route, uri: &Uri, matched: &Matched) -> String {
     let mut target = route.paths.upstream_path(out, uri.path(), matched);
     let Some(query) = uri.query() else { return target };
     target.push('?');
-    match route.credential.as_ref().and_then(|credential| credential.query_name()) {
-        None => target.push_str(query),
-        Some(name) => target.push_str(&query::without(query, name)),
+    match route.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
+        [] => target.push_str(query),
+        names => target.push_str(&query::without(query, names)),
     }
     target
 }

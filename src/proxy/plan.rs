@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use http::header::HOST;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 
+use super::cookie;
 use super::failure::Failure;
 use super::forward::with_parameter;
 use super::own::Own;
@@ -24,9 +25,14 @@ pub struct Plan<'s> {
 }
 
 impl Plan<'_> {
-    /// Path and query, with the parameter that the credential sets (`name=value`).
+    /// Path and query, with the parameters that the credential sets (`name=value`, with `&` between several).
     pub fn target(&self, parameter: Option<&str>) -> Cow<'_, str> {
         with_parameter(&self.target, parameter)
+    }
+
+    /// The `Cookie` field, with the cookies that the credential sets (`name=value`, with `; ` between several).
+    pub fn cookies(&self, names: &[String], pairs: &HeaderValue) -> HeaderValue {
+        cookie::before_the_others(&self.headers, names, pairs)
     }
 }
 

@@ -1,15 +1,15 @@
-//! The query passes unchanged, but for the parameter that the credential sets (SEC-10).
+//! The query passes unchanged, but for the parameters that the credential sets (SEC-10).
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// The query without the parameters that any reader could take for `name`, whatever their spelling.
+/// The query without the parameters that any reader could take for one of `names`, whatever their spelling.
 ///
 /// Only the pieces that are removed are decoded; the others stay byte for byte. Some servers separate parameters at `;`
 /// too, so such a piece goes as well.
-pub(super) fn without<'a>(query: &'a str, name: &str) -> Cow<'a, str> {
-    let is_it = |piece: &str| decoded_name_is(piece, name);
+pub(super) fn without<'a>(query: &'a str, names: &[String]) -> Cow<'a, str> {
+    let is_it = |piece: &str| names.iter().any(|name| decoded_name_is(piece, name));
     if !query.split(['&', ';']).any(is_it) {
         return Cow::Borrowed(query);
     }
@@ -58,8 +58,9 @@ mod tests {
             ("a=%26key=x", "a=%26key=x"),
             ("", ""),
         ] {
-            assert_eq!(without(query, "key"), left, "{query}");
+            assert_eq!(without(query, &["key".to_owned()]), left, "{query}");
         }
-        assert_eq!(without("api+key=evil&api%20key=evil&a", "api key"), "a");
+        assert_eq!(without("api+key=evil&api%20key=evil&a", &["api key".to_owned()]), "a");
+        assert_eq!(without("key=evil&a&tok%65n=evil", &["key".to_owned(), "token".to_owned()]), "a");
     }
 }

@@ -11,7 +11,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The environment of whoever follows the documentation.
 fn environment() -> Environment {
-    let variables = ["DEMO_CLIENT_SECRET", "CRM_SECRET", "MAPS_KEY", "SECRET"];
+    let variables =
+        ["DEMO_CLIENT_SECRET", "CRM_SECRET", "MAPS_KEY", "SECRET", "TRELLO_KEY", "TRELLO_TOKEN", "WIKI_SESSION"];
     Environment(variables.map(|name| (name.to_owned(), "a-secret-of-the-examples".to_owned())).into())
 }
 
@@ -45,7 +46,7 @@ fn folder_with_certificates() -> tempfile::TempDir {
     assert!(made.status.success(), "{made:?}");
     let key = fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap();
     let secret = "a-secret-of-the-examples\n";
-    for (name, text) in [("maps", secret), ("crm", secret), ("erp", secret), ("crm.pem", &key)] {
+    for (name, text) in [("maps", secret), ("crm", secret), ("erp", secret), ("datadog-api", secret), ("datadog-application", secret), ("crm.pem", &key)] {
         let file = folder.path().join(name);
         fs::write(&file, text).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -262,7 +262,7 @@ impl Checker<'_> {
             None => format!("unknown {what} `{name}`"),
         };
         let known: Vec<&str> = table.names().collect();
-        let kind = table.keys.iter().find(|key| matches!(key.shape, Shape::Table(kind) if kind.key(name).is_some()));
+        let kind = table.keys.iter().find(|key| key.shape.table().is_some_and(|kind| kind.key(name).is_some()));
         let hint = match kind {
             Some(kind) if table.one_kind && closest(name, &known).is_none() => {
                 Some(format!("it is a key of a kind: write it below `[{}.{}]`", place.title, kind.name))

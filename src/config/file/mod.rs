@@ -109,6 +109,15 @@ impl Table {
 }
 
 impl Shape {
+    /// The table that stands here, once or several times.
+    fn table(&self) -> Option<&'static Table> {
+        match self {
+            Shape::Table(table) => Some(table),
+            Shape::OneOrMore(of) => of.table(),
+            _ => None,
+        }
+    }
+
     /// Whether a secret belongs somewhere in it: then what stands at the wrong place may be one.
     fn holds_secrets(&self) -> bool {
         match self {

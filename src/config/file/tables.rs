@@ -211,7 +211,11 @@ static CREDENTIAL: Table = Table {
     keys: &[
         optional("client_credentials", Shape::Table(&CLIENT_CREDENTIALS), "The OAuth 2.0 client credentials grant."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
-        optional("api_key", Shape::Table(&API_KEY), "A fixed key in a header or in the query."),
+        optional(
+            "api_key",
+            Shape::OneOrMore(&Shape::Table(&API_KEY)),
+            "A fixed key in a header, in the query or in a cookie; or several, sent together.",
+        ),
         optional("basic", Shape::Table(&BASIC), "HTTP Basic authentication."),
         later("refresh_token", "the refresh token grant"),
         later("jwt_bearer", "the JWT bearer grant"),
@@ -333,10 +337,11 @@ static ANSWER: Table = table(
 static BEARER: Table = table("A fixed Bearer token.", &[required("token", Shape::Secret, "The token.")]);
 
 static API_KEY: Table = table(
-    "A fixed key in a header or in the query.",
+    "A fixed key in a header, in the query or in a cookie.",
     &[
-        optional("header", TEXT, "The header's name. Either this or `query`."),
+        optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
         optional("query", TEXT, "The query parameter's name, not encoded."),
+        optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
         required("value", Shape::Secret, "The key itself."),
     ],
 );

@@ -39,6 +39,10 @@ fn absent_shape(shape: &Shape, values: &[&DeValue<'_>], path: &str, absent: &mut
                 absent_shape(shape, values, path, absent);
             }
         }
+        Shape::OneOrMore(Shape::Table(table)) => {
+            let tables: Vec<_> = tables().chain(items().filter_map(|item| item.get_ref().as_table())).collect();
+            absent_in(table, &tables, &format!("{path}."), absent);
+        }
         _ if values.is_empty() => absent.push(path.to_owned()),
         _ => {}
     }

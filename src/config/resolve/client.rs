@@ -16,7 +16,10 @@ pub(super) fn clients(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Cli
             reading.problem(problem.hint("`clients = \"anyone\"` means something else"));
         }
         let authentication = fields.and_then(|fields| match fields.kind()? {
-            ("key", key) => Some(ClientAuthentication::Key { sha256: digests(reading, &name, &key, &mut owners) }),
+            "key" => {
+                let key = fields.table("key")?;
+                Some(ClientAuthentication::Key { sha256: digests(reading, &name, &key, &mut owners) })
+            }
             _ => None,
         });
         let client = authentication.map(|authentication| Client { name: name.value.as_str().into(), authentication });

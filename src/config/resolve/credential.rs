@@ -7,16 +7,16 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::Reading;
+use super::api_key::api_keys;
 use super::client_proof::client_proof;
 use super::fields::{Fields, Text, text};
-use super::headers::header_name;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
 use crate::config::file::Format;
 use crate::config::{
-    AnswerShape, ApiKeyPlace, ClientCredentials, Credential, CredentialKind, HttpUrl, LifetimeFormat, LifetimeUnit,
-    Problem, TokenEndpoint, TokenTimeouts, Warm,
+    AnswerShape, ClientCredentials, Credential, CredentialKind, HttpUrl, LifetimeFormat, LifetimeUnit, Problem, TokenEndpoint,
+    TokenTimeouts, Warm,
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
@@ -27,13 +27,16 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
     let mut credentials = Named::new("credential");
     for (name, fields) in root.named("credentials") {
         let kind = fields.and_then(|fields| {
-            let (kind, fields) = fields.kind()?;
+            let kind = fields.kind()?;
+            if kind == "api_key" {
+                return api_keys(reading, &fields).map(CredentialKind::ApiKeys);
+            }
+            let fields = fields.table(kind)?;
             match kind {
                 "client_credentials" => {
                     client_credentials(reading, &fields).map(|grant| CredentialKind::ClientCredentials(Box::new(grant)))
                 }
                 "bearer" => bearer(reading, &fields),
-                "api_key" => api_key(reading, &fields),
                 "basic" => basic(reading, &fields),
                 _ => None,
             }
@@ -45,24 +48,14 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
 }
 
 impl Credential {
-    /// The header that it sets.
-    pub(in crate::config) fn header(&self) -> Option<&HeaderName> {
+    /// The headers that it sets. A cookie is none of them: the client's other cookies stand beside it.
+    pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match &self.kind {
-            CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } => Some(name),
-            CredentialKind::ApiKey { place: ApiKeyPlace::Query(_), .. } => None,
+            CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
             CredentialKind::ClientCredentials(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
-                Some(&AUTHORIZATION)
+                vec![&AUTHORIZATION]
             }
         }
-    }
-}
-
-impl ApiKeyPlace {
-    /// Of `Authorization: Token KEY` and its like the key, which an upstream may echo without its scheme (RFC 9110 section
-    /// 11.4). Elsewhere a blank separates nothing, and parameters after a scheme are not secrets each by itself.
-    pub(crate) fn without_scheme<'a>(&self, value: &'a str) -> Option<&'a str> {
-        let (_scheme, key) = value.split_once(' ').filter(|_| *self == ApiKeyPlace::Header(AUTHORIZATION))?;
-        Some(key.trim_start()).filter(|key| !key.contains(' '))
     }
 }
 
@@ -78,35 +71,17 @@ fn basic(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKin
     Some(CredentialKind::Basic { username: username.value, password: password? })
 }
 
-fn api_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
-    let header = fields.text(reading, "header");
-    let query = fields.text(reading, "query");
-    exactly_one(reading, fields, "header", "query")?;
-    let alphabet = if query.is_some() { Alphabet::Text } else { Alphabet::HeaderValue };
-    let value = fields.secret(reading, "value", alphabet);
-    let place = match (header, query) {
-        (Some(header), _) => ApiKeyPlace::Header(header_name(reading, &header)?),
-        (None, Some(query)) if query.value.is_empty() => {
-            let why = ("the name of a query parameter is not empty".to_owned(), "such as \"key\"".to_owned());
-            return reading.refuse(why, &query.span);
-        }
-        (None, query) => ApiKeyPlace::Query(query?.value),
+/// Refuses none of the keys, and more than one.
+pub(super) fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, keys: &[&str]) -> Option<()> {
+    let quoted = |key: &&str| format!("`{key}`");
+    let all = either(&keys.iter().map(quoted).collect::<Vec<_>>());
+    let present: Vec<String> = keys.iter().filter(|key| fields.value(key).is_some()).map(quoted).collect();
+    let message = match present.len() {
+        0 => format!("{all} is missing"),
+        1 => return Some(()),
+        _ => format!("{} exclude each other", present.join(" and ")),
     };
-    let value = value?;
-    match place.without_scheme(value.expose()) {
-        Some(key) => fields.warn_if_short(reading, "value", key, " without its scheme"),
-        None => fields.warn_if_short(reading, "value", value.expose(), ""),
-    }
-    Some(CredentialKind::ApiKey { place, value })
-}
-
-fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, one: &str, other: &str) -> Option<()> {
-    let message = match (fields.value(one), fields.value(other)) {
-        (Some(_), Some(_)) => format!("`{one}` and `{other}` exclude each other"),
-        (None, None) => format!("`{one}` or `{other}` is missing"),
-        _ => return Some(()),
-    };
-    reading.refuse((message, format!("write either `{one}` or `{other}`")), &fields.span)
+    reading.refuse((message, format!("write either {all}")), &fields.span)
 }
 
 fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<ClientCredentials> {
@@ -158,7 +133,7 @@ fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
 fn endpoint(reading: &mut Reading<'_>, fields: &Fields<'_>, cleartext: bool) -> Option<TokenEndpoint> {
     let token_url = fields.text(reading, "token_url");
     let issuer = fields.text(reading, "issuer");
-    exactly_one(reading, fields, "token_url", "issuer")?;
+    exactly_one(reading, fields, &["token_url", "issuer"])?;
     if let Some(text) = token_url {
         let url = reading.url("token_url", &text)?;
         refuse_cleartext(reading, &url, cleartext, "a client secret", &text);

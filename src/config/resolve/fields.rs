@@ -161,13 +161,10 @@ impl<'t> Fields<'t> {
         entries.map(|(name, value)| (name, fields_of(&declared.shape, value))).collect()
     }
 
-    /// The one kind of a client or credential, if it has exactly one.
-    pub(super) fn kind(&self) -> Option<(&'static str, Fields<'t>)> {
-        let mut kinds = in_order(self.entries).into_iter().filter_map(|(name, value)| {
-            let key = self.table.key(&name.value)?;
-            Some((key.name, fields_of(&key.shape, value)?))
-        });
-        kinds.next().filter(|_| self.entries.len() == 1)
+    /// The name of the one kind of a client or credential, if it has exactly one.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        let name = self.entries.keys().next().filter(|_| self.entries.len() == 1)?;
+        self.table.key(name.get_ref()).map(|key| key.name)
     }
 }
 
@@ -187,7 +184,7 @@ fn fields_of<'t>(shape: &Shape, value: &'t Value<'t>) -> Option<Fields<'t>> {
         Shape::Table(table) | Shape::Tables(table) => {
             Some(Fields::new(table, value.get_ref().as_table()?, value.span()))
         }
-        Shape::List(of) | Shape::Map { of, .. } => fields_of(of, value),
+        Shape::List(of) | Shape::OneOrMore(of) | Shape::Map { of, .. } => fields_of(of, value),
         Shape::Either(shapes) => shapes.iter().find_map(|shape| fields_of(shape, value)),
         _ => None,
     }

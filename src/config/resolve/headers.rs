@@ -39,12 +39,12 @@ pub(super) fn header_name(reading: &mut Reading<'_>, text: &Text) -> Option<Head
     Some(name)
 }
 
-/// `request_headers` or `response_headers` of a route. `credential`: the header that its upstream's credential sets.
+/// `request_headers` or `response_headers` of a route. `credential`: the headers that its upstream's credential sets.
 pub(super) fn edits(
     reading: &mut Reading<'_>,
     route: &Fields<'_>,
     key: &str,
-    credential: Option<&HeaderName>,
+    credential: &[&HeaderName],
 ) -> HeaderEdits {
     let Some(fields) = route.table(key) else { return HeaderEdits::default() };
     let mut edits = HeaderEdits::default();
@@ -75,9 +75,9 @@ pub(super) fn edits(
     edits
 }
 
-fn editable(reading: &mut Reading<'_>, name: &Text, credential: Option<&HeaderName>) -> Option<HeaderName> {
+fn editable(reading: &mut Reading<'_>, name: &Text, credential: &[&HeaderName]) -> Option<HeaderName> {
     let header = header_name(reading, name)?;
-    if credential == Some(&header) {
+    if credential.contains(&&header) {
         let why = format!("`{header}` is set by the upstream's credential");
         return reading.refuse((why, "remove it here".to_owned()), &name.span);
     }

@@ -1,5 +1,6 @@
 //! From the file to [`Config`]: defaults, references, secrets. Collects every problem.
 
+mod api_key;
 mod certificates;
 mod client;
 mod client_proof;

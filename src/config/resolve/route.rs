@@ -84,9 +84,10 @@ fn route(
     let upstream = fields.text(reading, "upstream").and_then(|name| upstreams.find(reading, &name));
     let upstream_path = upstream_path(reading, fields, path.as_ref());
     let access = access(reading, fields, clients, exposed);
-    let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref()?.header());
-    let request_headers = edits(reading, fields, "request_headers", credential);
-    let response_headers = edits(reading, fields, "response_headers", None);
+    let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref());
+    let credential = credential.map(|credential| credential.headers()).unwrap_or_default();
+    let request_headers = edits(reading, fields, "request_headers", &credential);
+    let response_headers = edits(reading, fields, "response_headers", &[]);
     let name = fields.text(reading, "name");
     let defaults = upstream.as_ref().map(|upstream| upstream.timeouts);
     // Read also where the upstream is unknown, for the problems that they have.

@@ -26,6 +26,8 @@ pub(super) enum Alphabet {
     HeaderValue,
     /// Text of several lines.
     Lines,
+    /// The value of a cookie, in double quotes or not (RFC 6265 section 4.1.1).
+    CookieValue,
 }
 
 impl Fields<'_> {
@@ -156,5 +158,17 @@ fn flaw(key: &str, secret: &str, alphabet: Alphabet) -> Option<Problem> {
         let hint = "only visible ASCII characters can, and spaces between them";
         return Some(Problem::new(message, None).hint(hint));
     }
+    if alphabet == Alphabet::CookieValue && !is_cookie_value(secret) {
+        let message = format!("`{key}` cannot stand in a cookie");
+        let hint = "only visible ASCII characters can, but for `\"`, `,`, `;` and `\\` (RFC 6265 section 4.1.1): what else is in it, \
+                    write as the API encodes it";
+        return Some(Problem::new(message, None).hint(hint));
+    }
     None
+}
+
+fn is_cookie_value(text: &str) -> bool {
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let octets = quoted.unwrap_or(text);
+    !octets.is_empty() && octets.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte))
 }

@@ -20,6 +20,9 @@ const VARIABLES: &[(&str, &str)] = &[
     ("SEC1", key!("p256-sec1.pem")),
     ("ENCRYPTED", key!("p256-encrypted.pem")),
     ("RSA_1024", key!("rsa-1024.pem")),
+    ("TWO_WORDS", "a-secret of-enough-length"),
+    ("TWO_COOKIES", "a-secret-of-enough-length;admin=1"),
+    ("QUOTES", "\"\""),
     ("BAD_URL", "https://user:SECRET-of-the-environment@api.example"),
 ];
 
@@ -51,7 +54,7 @@ fn every_problem_is_reported_at_once_as_the_golden_files_say() {
         assert_eq!(report, expected, "the report of {}", file.display());
         cases += 1;
     }
-    assert_eq!(cases, 19);
+    assert_eq!(cases, 20);
 }
 
 /// What is asked for is said in words that fit: another file, the file in a folder.
@@ -87,7 +90,7 @@ fn literal_secrets_are_not_shown_by_slips_of_the_pen() {
 /// A literal secret is never shown, whatever else is wrong with the file: in no form that it can be put into.
 #[test]
 fn literal_secrets_are_not_shown() {
-    for file in ["literal-secrets", "syntax", "misplaced-keys", "urls"] {
+    for file in ["api-keys", "literal-secrets", "syntax", "misplaced-keys", "urls"] {
         let file = Path::new("src/config/golden").join(file).with_extension("toml");
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(["LITERAL", "a-literal-secret", "BAD_URL"].iter().any(|planted| text.contains(planted)), "{file:?}");

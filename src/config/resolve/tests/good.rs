@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::*;
 use crate::config::{
     Access, AnswerShape, ApiKeyPlace, ClientAuthentication, ClientProof, CredentialKind, Egress, HttpVersion,
@@ -101,8 +103,13 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!(legacy.timeouts, timeouts);
     assert_eq!(legacy.answer.lifetime_format, LifetimeFormat::parse("H:MM:SS").ok());
     assert!(matches!(kinds[2], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
-    assert!(matches!(kinds[3], CredentialKind::ApiKey { place: ApiKeyPlace::Query(name), .. } if name == "key"));
-    assert!(matches!(kinds[4], CredentialKind::ApiKey { place: ApiKeyPlace::Header(name), .. } if name == "x-api-key"));
+    let places = |kind: &CredentialKind| match kind {
+        CredentialKind::ApiKeys(keys) => keys.iter().map(|key| key.place.clone()).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(places(kinds[3]), [ApiKeyPlace::Query("key".into())]);
+    let header = HeaderName::from_static("x-api-key");
+    assert_eq!(places(kinds[4]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
     assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
     let CredentialKind::ClientCredentials(signed) = kinds[6] else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
