@@ -305,7 +305,7 @@ pub(super) async fn compile(config: Arc<Config>, living: Living) -> Arc<Snapshot
 
 fn admin_state(config: &Config, living: &Living) -> Arc<admin::State> {
     let required = config.credentials.iter().filter(|credential| match &credential.kind {
-        CredentialKind::ClientCredentials(grant) => grant.warm == Warm::Required,
+        CredentialKind::OAuth2(grant) => grant.life.warm == Warm::Required,
         CredentialKind::Bearer { .. } | CredentialKind::ApiKeys(_) | CredentialKind::Basic { .. } => false,
     });
     let required = required.map(|credential| credential.name.clone()).collect();

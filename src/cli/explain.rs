@@ -202,7 +202,7 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
 fn in_header(credential: &Credential) -> String {
     let name = &credential.name;
     match &credential.kind {
-        CredentialKind::ClientCredentials(_) => format!("Bearer <token of {name}>"),
+        CredentialKind::OAuth2(_) => format!("Bearer <token of {name}>"),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::ApiKeys(_) => format!("<{name}>"),
@@ -213,7 +213,7 @@ fn credential(upstream: &Upstream) -> String {
     let Some(credential) = &upstream.credential else { return "none".to_owned() };
     let name = &credential.name;
     match &credential.kind {
-        CredentialKind::ClientCredentials(grant) => match &grant.endpoint {
+        CredentialKind::OAuth2(grant) => match &grant.endpoint {
             TokenEndpoint::Url(url) => format!("{name}: client credentials of {} at {url}", grant.client_id),
             TokenEndpoint::Issuer { issuer, .. } => {
                 format!("{name}: client credentials of {} at the token endpoint of {issuer}", grant.client_id)
@@ -260,7 +260,7 @@ fn answer(route: &Route) -> String {
 
 fn rejection(upstream: &Upstream) -> Option<String> {
     let credential = upstream.credential.as_deref()?;
-    if !matches!(credential.kind, CredentialKind::ClientCredentials(_)) {
+    if !matches!(credential.kind, CredentialKind::OAuth2(_)) {
         return None;
     }
     let rejections = upstream.reject_on.iter().map(|on| match &on.body_contains {

@@ -160,7 +160,7 @@ pub struct Credential {
 
 #[derive(Debug)]
 pub enum CredentialKind {
-    ClientCredentials(Box<ClientCredentials>),
+    OAuth2(Box<OAuth2>),
     Bearer {
         token: Secret,
     },
@@ -188,9 +188,10 @@ pub enum ApiKeyPlace {
     Cookie(String),
 }
 
-/// The client credentials grant, RFC 6749 section 4.4.
+/// A grant of OAuth 2.0, and how its tokens are asked for.
 #[derive(Debug)]
-pub struct ClientCredentials {
+pub struct OAuth2 {
+    pub grant: Grant,
     pub endpoint: TokenEndpoint,
     pub client_id: String,
     pub proof: ClientProof,
@@ -202,6 +203,32 @@ pub struct ClientCredentials {
     pub resource: Vec<String>,
     /// Further form fields.
     pub parameters: BTreeMap<String, String>,
+    /// Whether a discovered issuer must equal the configured one (TL-38).
+    pub issuer_check: bool,
+    /// Where token and lifetime are in an answer that says it in words of its own (TL-10).
+    pub answer: AnswerShape,
+    pub life: TokenLife,
+}
+
+/// What is presented for a token.
+#[derive(Debug, Clone)]
+pub enum Grant {
+    /// Nothing but the client itself, RFC 6749 section 4.4.
+    ClientCredentials,
+}
+
+impl Grant {
+    /// The kind of the credential in proxy.toml, which is also what tells its tokens from those of another grant (TL-02).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Grant::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+/// When a credential's token is fetched and renewed, and how its endpoint is reached: the same for every kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLife {
     /// Begin to renew this long before expiry; wins over the server's `refresh_in` and the default (TL-20 ff.).
     pub refresh_before: Option<Duration>,
     /// Renew without traffic if used within this time: 24 h; zero: never (TL-29).
@@ -209,14 +236,11 @@ pub struct ClientCredentials {
     pub warm: Warm,
     /// Send an expired token for this long after its expiry if none can be had: zero unless asked for (TL-24).
     pub stale_if_error: Duration,
-    /// Whether a discovered issuer must equal the configured one (TL-38).
-    pub issuer_check: bool,
     /// Whether names may resolve to private addresses (SEC-14).
     pub private: bool,
+    /// Whether plain http is allowed beyond loopback (TL-35).
     pub cleartext: bool,
     pub timeouts: TokenTimeouts,
-    /// Where token and lifetime are in an answer that says it in words of its own (TL-10).
-    pub answer: AnswerShape,
 }
 
 /// What a client has to prove itself with at a token endpoint.

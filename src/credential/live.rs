@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Parts;
-use super::client_credentials::{ClientCredentials, Endpoint};
 use super::failure::{Failure, Step};
+use super::oauth2::{Endpoint, OAuth2};
 use crate::clock::timer_now;
 use crate::config::{self, CredentialKind, TokenEndpointAuthMethod};
 
@@ -71,13 +71,13 @@ fn usual_cause(failure: &Failure) -> Option<&'static str> {
 /// authentication methods are tried, once each, for the cause is most often there. Runs on a control thread; takes at
 /// most the credential's total timeout.
 pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
-    let CredentialKind::ClientCredentials(grant) = &config.kind else {
+    let CredentialKind::OAuth2(grant) = &config.kind else {
         let credential = config.name.clone();
         return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
     };
-    let source = ClientCredentials::new(grant, parts);
-    let end = timer_now() + grant.timeouts.total;
-    let attempt = || end.min(timer_now() + grant.timeouts.attempt);
+    let source = OAuth2::new(grant, parts);
+    let end = timer_now() + grant.life.timeouts.total;
+    let attempt = || end.min(timer_now() + grant.life.timeouts.attempt);
     let report = |endpoint: Option<&Endpoint>, outcome| Report {
         credential: config.name.clone(),
         host: endpoint.map(|endpoint| endpoint.url.authority()),
@@ -120,7 +120,7 @@ fn is_about_the_client(failure: &Failure) -> bool {
     failure.step == Step::Token && unrecognised
 }
 
-fn other_methods(source: &ClientCredentials, tried: TokenEndpointAuthMethod) -> Vec<TokenEndpointAuthMethod> {
+fn other_methods(source: &OAuth2, tried: TokenEndpointAuthMethod) -> Vec<TokenEndpointAuthMethod> {
     use TokenEndpointAuthMethod::{ClientSecretBasic, ClientSecretBasicRaw, ClientSecretPost};
     // A secret that only signs is not sent to find something out.
     if !source.sends_its_secret() {

@@ -4,12 +4,12 @@
 mod answer;
 mod assertion;
 mod attachment;
-mod client_credentials;
 mod discovery;
 mod endpoint;
 mod failure;
 mod fixed;
 pub mod live;
+mod oauth2;
 mod reflection;
 #[cfg(test)]
 mod tests;
@@ -32,8 +32,8 @@ use crate::token::{
     Generation, Identity, IdentityFields, Policy, ProofVersion, Rejected, TokenCache, TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
-use client_credentials::ClientCredentials;
 use fixed::Fixed;
+use oauth2::OAuth2;
 
 /// What credentials need of the process.
 #[derive(Clone, Debug)]
@@ -64,9 +64,7 @@ impl Credential {
     /// Builds the running credential. Declares its cell, if it has one.
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
-            CredentialKind::ClientCredentials(grant) => {
-                Credential::Token(TokenCredential::new(&config.name, grant, parts))
-            }
+            CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
             CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(Fixed::bearer(token))),
             CredentialKind::ApiKeys(keys) => Credential::Fixed(Arc::new(Fixed::api_keys(keys))),
             CredentialKind::Basic { username, password } => {
@@ -146,16 +144,17 @@ impl Credential {
 }
 
 impl TokenCredential {
-    fn new(name: &Arc<str>, config: &config::ClientCredentials, parts: &Parts) -> Self {
+    fn oauth2(name: &Arc<str>, config: &config::OAuth2, parts: &Parts) -> Self {
         let identity = identity(name, config, &parts.tokens);
-        let source = Arc::new(ClientCredentials::new(config, parts));
-        let cell = parts.tokens.declare(identity, proof(config, &parts.tokens), policy(name, config), source);
+        let source = Arc::new(OAuth2::new(config, parts));
+        let proof = proof(config, &parts.tokens);
+        let cell = parts.tokens.declare(identity, proof, policy(name, &config.life), source);
         TokenCredential { cell, identity }
     }
 }
 
 /// What makes this credential's token another one (TL-02).
-fn identity(name: &str, config: &config::ClientCredentials, tokens: &TokenCache) -> Identity {
+fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identity {
     let endpoint = match &config.endpoint {
         TokenEndpoint::Url(url) => url.to_string(),
         TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
@@ -164,7 +163,7 @@ fn identity(name: &str, config: &config::ClientCredentials, tokens: &TokenCache)
     tokens.identity(&IdentityFields {
         credential: name,
         endpoint: &endpoint,
-        grant: "client_credentials",
+        grant: config.grant.name(),
         client_id: &config.client_id,
         scope: &config.scope,
         audience: config.audience.as_deref(),
@@ -176,7 +175,7 @@ fn identity(name: &str, config: &config::ClientCredentials, tokens: &TokenCache)
 
 /// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read
 /// by the old ones serves until one is read by the new ones, and a refused state ends.
-fn proof(config: &config::ClientCredentials, tokens: &TokenCache) -> ProofVersion {
+fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
     let method = config.auth_method.map_or("discovered", TokenEndpointAuthMethod::name);
     let shape = format!("{:?}", config.answer);
     let (key, signed) = match &config.proof {
@@ -188,17 +187,17 @@ fn proof(config: &config::ClientCredentials, tokens: &TokenCache) -> ProofVersio
     tokens.proof(&[key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()])
 }
 
-fn policy(name: &Arc<str>, config: &config::ClientCredentials) -> Policy {
+fn policy(name: &Arc<str>, life: &config::TokenLife) -> Policy {
     Policy {
         name: name.clone(),
-        refresh_before: config.refresh_before,
-        keep_warm: config.keep_warm,
-        warm: match config.warm {
+        refresh_before: life.refresh_before,
+        keep_warm: life.keep_warm,
+        warm: match life.warm {
             Warm::No => false,
             Warm::Yes | Warm::Required => true,
         },
-        stale_if_error: config.stale_if_error,
-        attempt_timeout: config.timeouts.attempt,
-        total_timeout: config.timeouts.total,
+        stale_if_error: life.stale_if_error,
+        attempt_timeout: life.timeouts.attempt,
+        total_timeout: life.timeouts.total,
     }
 }

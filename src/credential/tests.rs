@@ -1,7 +1,7 @@
 use http::HeaderValue;
 
-use super::client_credentials::tests::{grant, parts};
 use super::endpoint::tests::{Peer, answer};
+use super::oauth2::tests::{grant, parts};
 use super::*;
 use crate::config::{ApiKey, ApiKeyPlace};
 use crate::jws::tests::{P256, P384};
@@ -55,7 +55,7 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
 #[tokio::test]
 async fn a_token_credential_attaches_what_its_cell_holds() {
     let peer = Peer::answering(answer(200, "", r#"{"access_token":"T","expires_in":300}"#)).await;
-    let config = credential(CredentialKind::ClientCredentials(Box::new(grant(TokenEndpoint::Url(peer.url("/"))))));
+    let config = credential(CredentialKind::OAuth2(Box::new(grant(TokenEndpoint::Url(peer.url("/"))))));
     let parts = parts();
     let credential = Credential::new(&config, &parts);
     assert_eq!((credential.header_names(), credential.query_names().len()), ([AUTHORIZATION].as_slice(), 0));
@@ -74,10 +74,10 @@ async fn a_token_credential_attaches_what_its_cell_holds() {
 async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
     let parts = parts();
     let url = crate::config::HttpUrl::parse("https://login.example.com/token").unwrap();
-    let cell = |change: fn(&mut config::ClientCredentials)| {
+    let cell = |change: fn(&mut config::OAuth2)| {
         let mut grant = grant(TokenEndpoint::Url(url.clone()));
         change(&mut grant);
-        let config = credential(CredentialKind::ClientCredentials(Box::new(grant)));
+        let config = credential(CredentialKind::OAuth2(Box::new(grant)));
         let Credential::Token(token) = Credential::new(&config, &parts) else { panic!("it has a cell") };
         token
     };
@@ -96,7 +96,7 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
         cell(|_| {}),
         cell(|grant| grant.proof = config::ClientProof::Secret(Secret::new("rotated"))),
         cell(|grant| grant.auth_method = Some(config::TokenEndpointAuthMethod::ClientSecretPost)),
-        cell(|grant| grant.refresh_before = Some(Duration::from_secs(60))),
+        cell(|grant| grant.life.refresh_before = Some(Duration::from_secs(60))),
         cell(|grant| grant.answer.token = Some("token".into())),
     ] {
         assert_eq!(same.identity, first.identity);

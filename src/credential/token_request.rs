@@ -25,7 +25,7 @@ pub(super) struct TokenRequest {
 }
 
 impl TokenRequest {
-    pub(super) fn new(config: &config::ClientCredentials) -> Self {
+    pub(super) fn new(config: &config::OAuth2) -> Self {
         TokenRequest { client_id: config.client_id.clone(), proof: config.proof.clone(), form: form(config) }
     }
 
@@ -137,7 +137,7 @@ impl TokenRequest {
 }
 
 /// The form's fields. Of ours only the grant type can be among the configured parameters: Zoom has one of its own.
-fn form(config: &config::ClientCredentials) -> String {
+fn form(config: &config::OAuth2) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     if !config.parameters.contains_key("grant_type") {
         form.append_pair("grant_type", "client_credentials");

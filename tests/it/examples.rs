@@ -46,7 +46,14 @@ fn folder_with_certificates() -> tempfile::TempDir {
     assert!(made.status.success(), "{made:?}");
     let key = fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap();
     let secret = "a-secret-of-the-examples\n";
-    for (name, text) in [("maps", secret), ("crm", secret), ("erp", secret), ("datadog-api", secret), ("datadog-application", secret), ("crm.pem", &key)] {
+    for (name, text) in [
+        ("maps", secret),
+        ("crm", secret),
+        ("erp", secret),
+        ("datadog-api", secret),
+        ("datadog-application", secret),
+        ("crm.pem", &key),
+    ] {
         let file = folder.path().join(name);
         fs::write(&file, text).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);

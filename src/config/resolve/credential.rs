@@ -14,9 +14,10 @@ use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
 use crate::config::file::Format;
+use crate::config::problem::either;
 use crate::config::{
-    AnswerShape, ClientCredentials, Credential, CredentialKind, HttpUrl, LifetimeFormat, LifetimeUnit, Problem, TokenEndpoint,
-    TokenTimeouts, Warm,
+    AnswerShape, Credential, CredentialKind, Grant, HttpUrl, LifetimeFormat, LifetimeUnit, OAuth2, Problem,
+    TokenEndpoint, TokenLife, TokenTimeouts, Warm,
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
@@ -33,9 +34,8 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
             }
             let fields = fields.table(kind)?;
             match kind {
-                "client_credentials" => {
-                    client_credentials(reading, &fields).map(|grant| CredentialKind::ClientCredentials(Box::new(grant)))
-                }
+                "client_credentials" => oauth2(reading, &fields, Grant::ClientCredentials)
+                    .map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
                 _ => None,
@@ -52,7 +52,7 @@ impl Credential {
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
-            CredentialKind::ClientCredentials(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
+            CredentialKind::OAuth2(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
                 vec![&AUTHORIZATION]
             }
         }
@@ -84,7 +84,7 @@ pub(super) fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, keys: 
     reading.refuse((message, format!("write either {all}")), &fields.span)
 }
 
-fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<ClientCredentials> {
+fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, grant: Grant) -> Option<OAuth2> {
     let cleartext = fields.boolean("cleartext").unwrap_or(false);
     let endpoint = endpoint(reading, fields, cleartext);
     let client_id = fields.text(reading, "client_id");
@@ -93,22 +93,15 @@ fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
         _ => None,
     };
     let proof = client_proof(reading, fields, issuer);
-    let warm = match fields.choice(reading, "warm") {
-        Some("true") => Warm::Yes,
-        Some("required") => Warm::Required,
-        _ => Warm::No,
-    };
     let scope = fields.texts(reading, "scope");
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
-    let refresh_before = fields.duration(reading, "refresh_before");
-    let keep_warm = fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600));
-    let stale_if_error = fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO);
-    let timeouts = timeouts(reading, fields);
+    let life = token_life(reading, fields);
     let answer = answer(reading, fields);
     let (auth_method, proof) = proof?;
-    Some(ClientCredentials {
+    Some(OAuth2 {
+        grant,
         endpoint: endpoint?,
         client_id: client_id?.value,
         proof,
@@ -118,16 +111,28 @@ fn client_credentials(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
         audience,
         resource: resource.into_iter().map(|text| text.value).collect(),
         parameters,
-        refresh_before,
-        keep_warm,
-        warm,
-        stale_if_error,
         issuer_check: fields.boolean("issuer_check").unwrap_or(true),
-        private: fields.boolean("private").unwrap_or(false),
-        cleartext,
-        timeouts,
         answer,
+        life,
     })
+}
+
+/// The keys that every kind has whose token is fetched.
+pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenLife {
+    let warm = match fields.choice(reading, "warm") {
+        Some("true") => Warm::Yes,
+        Some("required") => Warm::Required,
+        _ => Warm::No,
+    };
+    TokenLife {
+        refresh_before: fields.duration(reading, "refresh_before"),
+        keep_warm: fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600)),
+        warm,
+        stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
+        private: fields.boolean("private").unwrap_or(false),
+        cleartext: fields.boolean("cleartext").unwrap_or(false),
+        timeouts: timeouts(reading, fields),
+    }
 }
 
 fn endpoint(reading: &mut Reading<'_>, fields: &Fields<'_>, cleartext: bool) -> Option<TokenEndpoint> {

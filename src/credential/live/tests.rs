@@ -1,5 +1,5 @@
-use super::super::client_credentials::tests::{SECRET, grant, parts};
 use super::super::endpoint::tests::{Peer, Then, answer};
+use super::super::oauth2::tests::{SECRET, grant, parts};
 use super::*;
 use crate::config::TokenEndpoint;
 use crate::secret::Secret;
@@ -9,7 +9,7 @@ fn credential(kind: CredentialKind) -> config::Credential {
 }
 
 fn at(peer: &Peer) -> config::Credential {
-    credential(CredentialKind::ClientCredentials(Box::new(grant(TokenEndpoint::Url(peer.url("/token"))))))
+    credential(CredentialKind::OAuth2(Box::new(grant(TokenEndpoint::Url(peer.url("/token"))))))
 }
 
 #[tokio::test]

@@ -91,16 +91,16 @@ fn clients_and_credentials_are_as_the_file_says() {
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
     assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed"]);
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
-    let CredentialKind::ClientCredentials(legacy) = kinds[1] else { panic!() };
+    let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
     assert!(
         matches!(&legacy.endpoint, TokenEndpoint::Url(url) if url.to_string() == "http://localhost:9000/token?x=1")
     );
     assert!(matches!(&legacy.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
-    assert_eq!((legacy.auth_method, legacy.warm, legacy.keep_warm), (None, Warm::No, seconds(24 * 3600)));
-    assert_eq!((legacy.refresh_before, legacy.stale_if_error), (None, Duration::ZERO));
-    assert_eq!((legacy.issuer_check, legacy.private, legacy.cleartext), (true, false, false));
+    assert_eq!((legacy.auth_method, legacy.life.warm, legacy.life.keep_warm), (None, Warm::No, seconds(24 * 3600)));
+    assert_eq!((legacy.life.refresh_before, legacy.life.stale_if_error), (None, Duration::ZERO));
+    assert_eq!((legacy.issuer_check, legacy.life.private, legacy.life.cleartext), (true, false, false));
     let timeouts = TokenTimeouts { connect: seconds(3), attempt: seconds(10), total: seconds(30) };
-    assert_eq!(legacy.timeouts, timeouts);
+    assert_eq!(legacy.life.timeouts, timeouts);
     assert_eq!(legacy.answer.lifetime_format, LifetimeFormat::parse("H:MM:SS").ok());
     assert!(matches!(kinds[2], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
     let places = |kind: &CredentialKind| match kind {
@@ -111,7 +111,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let header = HeaderName::from_static("x-api-key");
     assert_eq!(places(kinds[4]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
     assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
-    let CredentialKind::ClientCredentials(signed) = kinds[6] else { panic!() };
+    let CredentialKind::OAuth2(signed) = kinds[6] else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
     assert_eq!(assertion.key_id.as_deref(), Some("2026"));
@@ -121,7 +121,7 @@ fn clients_and_credentials_are_as_the_file_says() {
 #[test]
 fn client_credentials_have_every_key() {
     let (_folder, Loaded { config, .. }) = full(Load::Full);
-    let CredentialKind::ClientCredentials(crm) = &config.credentials[0].kind else { panic!() };
+    let CredentialKind::OAuth2(crm) = &config.credentials[0].kind else { panic!() };
     let TokenEndpoint::Issuer { issuer, url } = &crm.endpoint else { panic!() };
     assert_eq!((issuer.as_str(), url.path.as_str()), ("https://login.example/Tenant", "/Tenant"));
     assert_eq!(crm.client_id, "attache-client");
@@ -131,11 +131,11 @@ fn client_credentials_have_every_key() {
     assert_eq!(crm.audience.as_deref(), Some("crm"));
     assert_eq!(crm.resource, ["https://a.example", "https://b.example"]);
     assert_eq!(crm.parameters.iter().collect::<Vec<_>>(), [(&"tenant".to_owned(), &"7".to_owned())]);
-    assert_eq!((crm.refresh_before, crm.keep_warm), (Some(seconds(90)), Duration::ZERO));
-    assert_eq!((crm.warm, crm.stale_if_error), (Warm::Required, seconds(300)));
-    assert_eq!((crm.issuer_check, crm.private, crm.cleartext), (false, true, true));
+    assert_eq!((crm.life.refresh_before, crm.life.keep_warm), (Some(seconds(90)), Duration::ZERO));
+    assert_eq!((crm.life.warm, crm.life.stale_if_error), (Warm::Required, seconds(300)));
+    assert_eq!((crm.issuer_check, crm.life.private, crm.life.cleartext), (false, true, true));
     let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
-    assert_eq!(crm.timeouts, timeouts);
+    assert_eq!(crm.life.timeouts, timeouts);
     let answer = AnswerShape {
         token: Some("credentials.token".into()),
         lifetime: Some("valid.for".into()),

@@ -1,4 +1,4 @@
-//! The client credentials grant, RFC 6749 section 4.4: where its tokens come from.
+//! The grants of OAuth 2.0: where their tokens come from.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -22,7 +22,7 @@ use crate::upstream::Connector;
 
 /// The source of one credential's tokens. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct ClientCredentials {
+pub(super) struct OAuth2 {
     inner: Arc<Inner>,
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Endpoint {
     pub method: TokenEndpointAuthMethod,
 }
 
-impl ClientCredentials {
-    pub(super) fn new(config: &config::ClientCredentials, parts: &Parts) -> Self {
+impl OAuth2 {
+    pub(super) fn new(config: &config::OAuth2, parts: &Parts) -> Self {
         let (configured, place) = match &config.endpoint {
             TokenEndpoint::Url(url) => (url, Place::Url(url.clone())),
             TokenEndpoint::Issuer { issuer, url } => {
@@ -64,7 +64,7 @@ impl ClientCredentials {
                     name: issuer.clone(),
                     url: url.clone(),
                     check: config.issuer_check,
-                    cleartext: config.cleartext,
+                    cleartext: config.life.cleartext,
                 };
                 (url, Place::Issuer(issuer))
             }
@@ -75,14 +75,14 @@ impl ClientCredentials {
             request: TokenRequest::new(config),
             auth_method: config.auth_method,
             shape: config.answer.clone(),
-            private: config.private,
-            cleartext: config.cleartext,
-            connect_timeout: config.timeouts.connect,
+            private: config.life.private,
+            cleartext: config.life.cleartext,
+            connect_timeout: config.life.timeouts.connect,
             clock: parts.clock.clone(),
             connector: parts.connector.clone(),
             discoveries: parts.discoveries.clone(),
         };
-        ClientCredentials { inner: Arc::new(inner) }
+        OAuth2 { inner: Arc::new(inner) }
     }
 
     /// One attempt from its beginning: the endpoint is found, then asked.
@@ -170,7 +170,7 @@ fn target(url: &HttpUrl) -> Result<http::Uri, String> {
     text.parse().map_err(|_| "the path of its URL is no legal request target".to_owned())
 }
 
-impl Source for ClientCredentials {
+impl Source for OAuth2 {
     fn fetch(&self, request: FetchRequest) -> FetchFuture {
         let source = self.clone();
         Box::pin(async move {

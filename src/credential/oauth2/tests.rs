@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::endpoint::tests::{Peer, Then, answer, connector, in_ten_seconds};
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::{ClientAssertion, ClientProof, LifetimeFormat, TokenTimeouts, Warm};
+use crate::config::{ClientAssertion, ClientProof, LifetimeFormat, TokenLife, TokenTimeouts, Warm};
 use crate::jws::tests::{RSA, verified};
 use crate::jws::{Algorithm, SigningKey};
 use crate::secret::Secret;
@@ -26,8 +26,9 @@ pub(in crate::credential) fn parts() -> Parts {
 }
 
 /// A grant at an endpoint of ours, with nothing that need not be said.
-pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::ClientCredentials {
-    config::ClientCredentials {
+pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::OAuth2 {
+    config::OAuth2 {
+        grant: config::Grant::ClientCredentials,
         endpoint,
         client_id: "at:tache".to_owned(),
         proof: ClientProof::Secret(Secret::new(SECRET)),
@@ -36,31 +37,33 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::ClientCre
         audience: None,
         resource: Vec::new(),
         parameters: BTreeMap::new(),
-        refresh_before: None,
-        keep_warm: Duration::from_secs(24 * 3600),
-        warm: Warm::No,
-        stale_if_error: Duration::ZERO,
         issuer_check: true,
-        private: false,
-        cleartext: false,
-        timeouts: TokenTimeouts {
-            connect: Duration::from_secs(3),
-            attempt: Duration::from_secs(10),
-            total: Duration::from_secs(30),
-        },
         answer: AnswerShape::default(),
+        life: TokenLife {
+            refresh_before: None,
+            keep_warm: Duration::from_secs(24 * 3600),
+            warm: Warm::No,
+            stale_if_error: Duration::ZERO,
+            private: false,
+            cleartext: false,
+            timeouts: TokenTimeouts {
+                connect: Duration::from_secs(3),
+                attempt: Duration::from_secs(10),
+                total: Duration::from_secs(30),
+            },
+        },
     }
 }
 
-fn at(peer: &Peer, path: &str) -> config::ClientCredentials {
+fn at(peer: &Peer, path: &str) -> config::OAuth2 {
     grant(TokenEndpoint::Url(peer.url(path)))
 }
 
-fn source(config: &config::ClientCredentials) -> ClientCredentials {
-    ClientCredentials::new(config, &parts())
+fn source(config: &config::OAuth2) -> OAuth2 {
+    OAuth2::new(config, &parts())
 }
 
-async fn fetch(config: &config::ClientCredentials) -> Result<Granted, FetchError> {
+async fn fetch(config: &config::OAuth2) -> Result<Granted, FetchError> {
     source(config).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10) }).await
 }
 
@@ -92,7 +95,7 @@ async fn each_authentication_method_is_as_its_standard_says() {
         (Some(TokenEndpointAuthMethod::ClientSecretBasicRaw), basic("at:tache:s3cret+/=:x"), &own),
         (Some(TokenEndpointAuthMethod::ClientSecretPost), None, &posted),
     ] {
-        let config = config::ClientCredentials { auth_method: method, ..at(&peer, "/token?tenant=a%2Fb") };
+        let config = config::OAuth2 { auth_method: method, ..at(&peer, "/token?tenant=a%2Fb") };
         let granted = fetch(&config).await.unwrap();
         assert_eq!((granted.value.expose(), granted.lifetime), ("T", Some(Duration::from_secs(300))));
         let (line, sent_authorization, sent_form) = parse(&peer.requests().pop().unwrap());
@@ -120,7 +123,7 @@ async fn a_client_without_a_secret_to_send_sends_an_assertion_or_its_id() {
         (TokenEndpointAuthMethod::Public, None),
     ] {
         let proof = key.map_or(ClientProof::Nothing, |key| signed_by(key()));
-        let config = config::ClientCredentials { auth_method: Some(method), proof, ..at(&peer, "/token") };
+        let config = config::OAuth2 { auth_method: Some(method), proof, ..at(&peer, "/token") };
         fetch(&config).await.unwrap();
         let request = peer.requests().pop().unwrap();
         let (_, authorization, mut form) = parse(&request);
@@ -152,7 +155,7 @@ async fn an_assertion_that_comes_back_is_not_quoted() {
     .await;
     let proof = signed_by(SigningKey::from_pem(RSA, None).unwrap());
     let auth_method = Some(TokenEndpointAuthMethod::PrivateKeyJwt);
-    let error = fetch(&config::ClientCredentials { auth_method, proof, ..at(&peer, "/") }).await.unwrap_err();
+    let error = fetch(&config::OAuth2 { auth_method, proof, ..at(&peer, "/") }).await.unwrap_err();
     assert!(error.text.contains("invalid_client") && error.text.contains("public half"), "{}", error.text);
     assert!(!error.text.contains("bad:") && !error.text.contains("eyJ"), "{}", error.text);
 }
@@ -246,7 +249,7 @@ async fn an_issuer_is_discovered_and_then_asked() {
     let issuer = |auth_method| {
         let url = peer.url("");
         let endpoint = TokenEndpoint::Issuer { issuer: url.to_string(), url };
-        config::ClientCredentials { auth_method, ..grant(endpoint) }
+        config::OAuth2 { auth_method, ..grant(endpoint) }
     };
     let source = source(&issuer(None));
     assert_eq!((&*source.origin(), source.client_id()), (format!("http://{}", peer.address).as_str(), "at:tache"));
