@@ -9,11 +9,24 @@ use attache::config::{Environment, Load, load};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The environment of whoever follows the documentation.
-fn environment() -> Environment {
-    let variables =
-        ["DEMO_CLIENT_SECRET", "CRM_SECRET", "MAPS_KEY", "SECRET", "TRELLO_KEY", "TRELLO_TOKEN", "WIKI_SESSION"];
-    Environment(variables.map(|name| (name.to_owned(), "a-secret-of-the-examples".to_owned())).into())
+const SECRET: &str = "a-secret-of-the-examples";
+
+/// What stands in a text between each of these and the next quote.
+fn quoted<'t>(text: &'t str, behind: &str) -> Vec<&'t str> {
+    text.split(behind).skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect()
+}
+
+/// The environment of whoever follows the documentation: every variable that the text names.
+fn environment(text: &str) -> Environment {
+    Environment(quoted(text, "env = \"").into_iter().map(|name| (name.to_owned(), SECRET.to_owned())).collect())
+}
+
+/// What the documentation keeps in a file of this name.
+fn content(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((_, "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap(),
+        _ => format!("{SECRET}\n"),
+    }
 }
 
 /// The `toml` blocks of a page, with the line each begins at. What is not a whole proxy.toml is written as plain text.
@@ -31,10 +44,18 @@ fn blocks(page: &Path) -> Vec<(usize, String)> {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(format!("{ROOT}/docs")).expect("there is docs/");
-    let mut pages: Vec<_> = docs.map(|entry| entry.expect("docs/ can be listed").path()).collect();
-    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
-    pages.extend(["README.md", "ARCHITECTURE.md"].map(|name| Path::new(ROOT).join(name)));
+    let mut pages = ["README.md", "ARCHITECTURE.md"].map(|name| Path::new(ROOT).join(name)).to_vec();
+    let mut folders = vec![Path::new(ROOT).join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "md" => pages.push(path),
+                _ => {}
+            }
+        }
+    }
     pages
 }
 
@@ -44,31 +65,22 @@ fn folder_with_certificates() -> tempfile::TempDir {
     let made =
         Command::new("sh").arg(format!("{ROOT}/certs/make.sh")).arg(folder.path().join("certs")).output().unwrap();
     assert!(made.status.success(), "{made:?}");
-    let key = fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap();
-    let secret = "a-secret-of-the-examples\n";
-    for (name, text) in [
-        ("maps", secret),
-        ("crm", secret),
-        ("erp", secret),
-        ("datadog-api", secret),
-        ("datadog-application", secret),
-        ("crm.pem", &key),
-    ] {
-        let file = folder.path().join(name);
-        fs::write(&file, text).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(&file, mode).unwrap();
-    }
     folder
 }
 
 /// Loads a text as proxy.toml in this folder; examples keep their files in /run/secrets, here they are at hand.
 fn problems(folder: &Path, text: &str) -> Option<String> {
+    for name in quoted(text, "/run/secrets/") {
+        let file = folder.join(name);
+        fs::write(&file, content(name)).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&file, mode).unwrap();
+    }
     let file = folder.join("proxy.toml");
-    let text = text.replace("/run/secrets/", &format!("{}/", folder.display()));
-    let text = text.replace("\"certs/", &format!("\"{}/certs/", folder.display()));
-    fs::write(&file, text).unwrap();
-    load(&file, &environment(), Load::WithoutCommands).err().map(|problems| problems.to_string())
+    let written = text.replace("/run/secrets/", &format!("{}/", folder.display()));
+    let written = written.replace("\"certs/", &format!("\"{}/certs/", folder.display()));
+    fs::write(&file, written).unwrap();
+    load(&file, &environment(text), Load::WithoutCommands).err().map(|problems| problems.to_string())
 }
 
 #[test]
@@ -88,7 +100,8 @@ fn every_example_in_the_documentation_loads() {
 
 #[test]
 fn the_demos_proxy_toml_loads_without_a_warning() {
-    let loaded = load(Path::new(ROOT).join("proxy.toml").as_path(), &environment(), Load::Full);
+    let text = fs::read_to_string(format!("{ROOT}/proxy.toml")).unwrap();
+    let loaded = load(Path::new(ROOT).join("proxy.toml").as_path(), &environment(&text), Load::Full);
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.warnings.problems.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.config.routes.len(), 2);
