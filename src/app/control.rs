@@ -306,7 +306,10 @@ pub(super) async fn compile(config: Arc<Config>, living: Living) -> Arc<Snapshot
 fn admin_state(config: &Config, living: &Living) -> Arc<admin::State> {
     let required = config.credentials.iter().filter(|credential| match &credential.kind {
         CredentialKind::OAuth2(grant) => grant.life.warm == Warm::Required,
-        CredentialKind::Bearer { .. } | CredentialKind::ApiKeys(_) | CredentialKind::Basic { .. } => false,
+        CredentialKind::Bearer { .. }
+        | CredentialKind::ApiKeys(_)
+        | CredentialKind::Basic { .. }
+        | CredentialKind::BasicKey { .. } => false,
     });
     let required = required.map(|credential| credential.name.clone()).collect();
     admin::State::new(living.clone(), required, super::log::lines_dropped)

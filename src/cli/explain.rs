@@ -205,6 +205,7 @@ fn in_header(credential: &Credential) -> String {
         CredentialKind::OAuth2(_) => format!("Bearer <token of {name}>"),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
+        CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
         CredentialKind::ApiKeys(_) => format!("<{name}>"),
     }
 }
@@ -223,6 +224,7 @@ fn credential(upstream: &Upstream) -> String {
         CredentialKind::ApiKeys(keys) if keys.len() > 1 => format!("{name}: {} fixed keys", keys.len()),
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),
         CredentialKind::Basic { username, .. } => format!("{name}: Basic, as {username}"),
+        CredentialKind::BasicKey { .. } => format!("{name}: Basic, with a key in place of the user name"),
     }
 }
 

@@ -170,6 +170,10 @@ pub enum CredentialKind {
         username: String,
         password: Secret,
     },
+    /// A key in place of the user name, and no password.
+    BasicKey {
+        key: Secret,
+    },
 }
 
 /// A fixed key, and where it goes.

@@ -100,6 +100,13 @@ impl Fixed {
         Fixed::header(AUTHORIZATION, &value, &[password, &encoded])
     }
 
+    /// The same with a key in place of the user name, and no password.
+    pub(super) fn basic_key(key: &Secret) -> Self {
+        let encoded = Secret::new(STANDARD.encode(Secret::new(format!("{}:", key.expose())).expose()));
+        let value = Secret::new(format!("Basic {}", encoded.expose()));
+        Fixed::header(AUTHORIZATION, &value, &[key, &encoded])
+    }
+
     /// # Panics
     /// If the value is no legal header value. The configuration refuses such a secret, with its place.
     fn header(name: HeaderName, value: &Secret, secrets: &[&Secret]) -> Self {
@@ -198,6 +205,10 @@ mod tests {
         assert_eq!(header_of(&basic), ("authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".as_slice()));
         let unicode = Fixed::basic("test", &Secret::new("123£"));
         assert_eq!(header_of(&unicode), ("authorization", b"Basic dGVzdDoxMjPCow==".as_slice()));
+        // As `curl -u sk_test_4eC39HqLyjWDarjtT1zdp7dc:` sends it.
+        let key = Fixed::basic_key(&Secret::new("sk_test_4eC39HqLyjWDarjtT1zdp7dc"));
+        let value = b"Basic c2tfdGVzdF80ZUMzOUhxTHlqV0Rhcmp0VDF6ZHA3ZGM6".as_slice();
+        assert_eq!(header_of(&key), ("authorization", value));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Credential {
             CredentialKind::Basic { username, password } => {
                 Credential::Fixed(Arc::new(Fixed::basic(username, password)))
             }
+            CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(Fixed::basic_key(key))),
         }
     }
 

@@ -26,6 +26,7 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
     for (kind, header, query_name, query) in [
         (CredentialKind::Bearer { token: value() }, Some("authorization"), None, None),
         (CredentialKind::Basic { username: "u".into(), password: value() }, Some("authorization"), None, None),
+        (CredentialKind::BasicKey { key: value() }, Some("authorization"), None, None),
         (api_key(header), Some("x-shop-key"), None, None),
         (api_key(query), None, Some("api key"), Some("api%20key=a-key-of-20-bytes-..")),
         (api_key(ApiKeyPlace::Cookie("sid".into())), None, None, None),

@@ -348,7 +348,11 @@ static API_KEY: Table = table(
 
 static BASIC: Table = table(
     "HTTP Basic authentication, RFC 7617.",
-    &[required("username", TEXT, "Without colon."), required("password", Shape::Secret, "The password.")],
+    &[
+        optional("username", TEXT, "Without colon. Either this or `key`."),
+        optional("password", Shape::Secret, "The password of `username`."),
+        optional("key", Shape::Secret, "A key that stands in place of the user name, with no password behind it."),
+    ],
 );
 
 static UPSTREAM: Table = table(

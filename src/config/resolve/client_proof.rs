@@ -96,7 +96,7 @@ fn refuse_useless_keys(reading: &mut Reading<'_>, fields: &Fields<'_>, method: O
 }
 
 /// Reports a key that is missing and was not reported under another name or in another place.
-fn require(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str) {
+pub(super) fn require(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str) {
     if fields.value(key).is_none() && !fields.is_misspelt(key) && !fields.is_misplaced(key) {
         let hint = format!("write `{key} = {{ file = \"PATH\" }}`, or from where else it is to be read");
         reading.problem(Problem::new(format!("`{key}` is missing"), fields.span.clone()).hint(hint));

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::Reading;
 use super::api_key::api_keys;
-use super::client_proof::client_proof;
+use super::client_proof::{client_proof, require};
 use super::fields::{Fields, Text, text};
 use super::named::Named;
 use super::process::refuse_bad_username;
@@ -52,9 +52,10 @@ impl Credential {
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
-            CredentialKind::OAuth2(_) | CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } => {
-                vec![&AUTHORIZATION]
-            }
+            CredentialKind::OAuth2(_)
+            | CredentialKind::Bearer { .. }
+            | CredentialKind::Basic { .. }
+            | CredentialKind::BasicKey { .. } => vec![&AUTHORIZATION],
         }
     }
 }
@@ -64,11 +65,31 @@ fn bearer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKi
 }
 
 fn basic(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
+    exactly_one(reading, fields, &["username", "key"])?;
+    if fields.value("key").is_some() {
+        return basic_key(reading, fields);
+    }
     let username = fields.text(reading, "username");
+    require(reading, fields, "password");
     let password = fields.attached_secret(reading, "password", Alphabet::Text);
     let username = username?;
     refuse_bad_username(reading, &username)?;
     Some(CredentialKind::Basic { username: username.value, password: password? })
+}
+
+/// What some APIs take for a user name is the secret, and what they take for a password is nothing.
+fn basic_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {
+    if let Some(password) = fields.value("password") {
+        let problem = Problem::new("`password` has no use beside `key`", password.span());
+        reading.problem(problem.hint("a key stands alone; a user name and its password are `username` and `password`"));
+    }
+    let key = fields.attached_secret(reading, "key", Alphabet::Text)?;
+    if key.expose().contains(':') {
+        let why = "`key` has a colon in it, at which the user name would end (RFC 7617 section 2)".to_owned();
+        let hint = "what stands before the colon is the `username`, what stands behind it the `password`".to_owned();
+        return reading.refuse((why, hint), &fields.value("key")?.span());
+    }
+    Some(CredentialKind::BasicKey { key })
 }
 
 /// Refuses none of the keys, and more than one.

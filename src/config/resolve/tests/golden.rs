@@ -14,6 +14,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("SECRET", "a-secret-of-enough-length"),
     ("SHORT", "short"),
     ("EMPTY", ""),
+    ("PAIR", "a-user-name:a-password-of-enough-length"),
     ("TWO_LINES", "first-line-of-it\nsecond-line-of-it"),
     ("UMLAUT", "sécret-of-enough-length"),
     ("P256", key!("p256.pem")),

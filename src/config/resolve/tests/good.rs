@@ -89,7 +89,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed"]);
+    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed", "paid"]);
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
     assert!(
@@ -111,6 +111,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let header = HeaderName::from_static("x-api-key");
     assert_eq!(places(kinds[4]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
     assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
+    assert!(matches!(kinds[7], CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
     let CredentialKind::OAuth2(signed) = kinds[6] else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
