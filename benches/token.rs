@@ -1,5 +1,6 @@
 //! What a request pays for a fresh token (TL-21).
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,14 @@ struct Hourly;
 impl Source for Hourly {
     fn fetch(&self, _: FetchRequest) -> FetchFuture {
         let lifetime = Some(Duration::from_secs(3600));
-        Box::pin(
-            async move { Ok(Granted { value: Secret::new("tok-7f3a91c2e4b85d60af13"), lifetime, refresh_in: None }) },
-        )
+        Box::pin(async move {
+            Ok(Granted {
+                value: Secret::new("tok-7f3a91c2e4b85d60af13"),
+                further: BTreeMap::new(),
+                lifetime,
+                refresh_in: None,
+            })
+        })
     }
 
     fn origin(&self) -> std::sync::Arc<str> {
@@ -39,6 +45,7 @@ fn ready(c: &mut Criterion) {
         keep_warm: Duration::from_secs(24 * 3600),
         warm: false,
         stale_if_error: Duration::ZERO,
+        attach: Arc::default(),
         attempt_timeout: Duration::from_secs(10),
         total_timeout: Duration::from_secs(30),
     };

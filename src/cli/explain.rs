@@ -8,16 +8,21 @@ use std::sync::Arc;
 
 use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use percent_encoding::utf8_percent_encode;
 use tokio::runtime::Builder;
 
 use super::Failure;
 use super::routes::clients;
-use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Access, Config, Credential, CredentialKind, HttpUrl, Replay, Route, TokenEndpoint, Upstream};
+use crate::clock::SystemClock;
+use crate::config::{
+    Access, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, HttpUrl, Piece, Replay, Route,
+    TokenEndpoint, Upstream,
+};
 use crate::credential;
 use crate::proxy::failure::Failure as Refusal;
 use crate::proxy::{self, Plan};
 use crate::snapshot::{self, Living, Snapshot};
+use crate::token::NOT_UNRESERVED;
 
 /// Headers that a client might send, and how what they stand for is called. Which of them go no further, the proxy says.
 static EXAMPLES: [(&str, HeaderName); 12] = [
@@ -160,10 +165,12 @@ fn url(plan: &Plan<'_>) -> String {
 
 /// The query parameters that the credential sets, with the credential's name for their values.
 fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Option<String> {
-    let attachment = credential.ready(SystemClock.now())?;
-    let names = attachment.query()?.split('&').filter_map(|pair| Some(pair.split_once('=')?.0));
     let name = route.credential_name.as_deref().unwrap_or_default();
-    Some(names.map(|parameter| format!("{parameter}=<{name}>")).collect::<Vec<_>>().join("&"))
+    let parameters = credential.query_names().iter().map(|parameter| {
+        let parameter = utf8_percent_encode(parameter, NOT_UNRESERVED);
+        format!("{parameter}=<{name}>")
+    });
+    Some(parameters.collect::<Vec<_>>().join("&")).filter(|parameters| !parameters.is_empty())
 }
 
 /// The cookies that are sent if the credential sets some, with its name for their values.
@@ -192,22 +199,35 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
     let credential = plan.route.config.upstream.credential.as_deref();
     for name in plan.route.credential.iter().flat_map(|credential| credential.header_names()) {
         // It wins over the route's own edits.
-        added.extend(credential.map(|credential| (name.to_string(), in_header(credential))));
+        added.extend(credential.map(|credential| (name.to_string(), in_header(credential, name.as_str()))));
     }
     added.extend(cookies(plan).map(|cookies| ("cookie".to_owned(), cookies)));
     added
 }
 
 /// What stands in the credential's header, its name in place of its value.
-fn in_header(credential: &Credential) -> String {
+fn in_header(credential: &Credential, header: &str) -> String {
     let name = &credential.name;
     match &credential.kind {
-        CredentialKind::OAuth2(_) => format!("Bearer <token of {name}>"),
+        CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
         CredentialKind::ApiKeys(_) => format!("<{name}>"),
     }
+}
+
+/// The same for a token: what is secret or not known yet is only named.
+fn token_in_header(name: &str, attach: &Attach, header: &str) -> String {
+    let is_it = |part: &&AttachPart| matches!(&part.place, ApiKeyPlace::Header(name) if name == header);
+    let pieces = attach.parts.iter().find(is_it).into_iter().flat_map(|part| &part.value.pieces);
+    pieces
+        .map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Secret(_) => format!("<secret of {name}>"),
+            Piece::Value(value) => format!("<{value} of {name}>"),
+        })
+        .collect()
 }
 
 fn credential(upstream: &Upstream) -> String {

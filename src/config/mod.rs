@@ -8,13 +8,16 @@ mod lifetime_format;
 mod pattern;
 mod problem;
 mod resolve;
+mod template;
 mod url;
 
 pub use file::json_schema;
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use resolve::is_cookie_value;
 pub use resolve::{Environment, Load, Loaded, is_name, load, load_text, meant_method};
+pub use template::{Piece, Template};
 pub use url::{HttpUrl, UrlFlaw};
 
 use std::collections::BTreeMap;
@@ -23,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -192,6 +196,27 @@ pub enum ApiKeyPlace {
     Cookie(String),
 }
 
+/// Where a token goes, and what goes with it. At least one part; no two of them go to one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attach {
+    pub parts: Vec<AttachPart>,
+}
+
+/// One header, query parameter or cookie that a token credential sets. `token` is the token itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachPart {
+    pub place: ApiKeyPlace,
+    pub value: Template,
+}
+
+/// `Authorization: Bearer TOKEN`, RFC 6750 section 2.1.
+impl Default for Attach {
+    fn default() -> Self {
+        let value = Template { pieces: vec![Piece::Text("Bearer ".to_owned()), Piece::Value("token".to_owned())] };
+        Attach { parts: vec![AttachPart { place: ApiKeyPlace::Header(AUTHORIZATION), value }] }
+    }
+}
+
 /// A grant of OAuth 2.0, and how its tokens are asked for.
 #[derive(Debug)]
 pub struct OAuth2 {
@@ -230,7 +255,7 @@ impl Grant {
     }
 }
 
-/// When a credential's token is fetched and renewed, and how its endpoint is reached: the same for every kind.
+/// When a credential's token is fetched and renewed, how its endpoint is reached, and where it goes: the same for every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenLife {
     /// Begin to renew this long before expiry; wins over the server's `refresh_in` and the default (TL-20 ff.).
@@ -240,6 +265,8 @@ pub struct TokenLife {
     pub warm: Warm,
     /// Send an expired token for this long after its expiry if none can be had: zero unless asked for (TL-24).
     pub stale_if_error: Duration,
+    /// Where it goes: `Authorization: Bearer` unless said otherwise.
+    pub attach: Attach,
     /// Whether names may resolve to private addresses (SEC-14).
     pub private: bool,
     /// Whether plain http is allowed beyond loopback (TL-35).

@@ -4,6 +4,7 @@ mod document;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -83,6 +84,7 @@ impl Reader<'_> {
             lifetime: lifetime(members, self.asked.shape, value, date, self.asked.wall),
             refresh_in: refresh_in(members),
             value: Secret::new(value),
+            further: BTreeMap::new(),
         })
     }
 

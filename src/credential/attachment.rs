@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use super::fixed::{Fixed, Rest};
 use crate::secret::Masks;
-use crate::token::{Generation, Token};
+use crate::token::{Attached, Generation, Rest, Token};
 
 /// What is attached to one request. Cheap to make, to clone and to hold: one counted pointer, and no allocation.
 #[derive(Debug, Clone)]
@@ -17,12 +15,12 @@ pub struct Attachment {
 
 #[derive(Debug, Clone)]
 enum What {
-    Fixed(Arc<Fixed>),
+    Fixed(Arc<Attached>),
     Token(Arc<Token>),
 }
 
 impl Attachment {
-    pub(super) fn fixed(fixed: &Arc<Fixed>) -> Self {
+    pub(super) fn fixed(fixed: &Arc<Attached>) -> Self {
         Attachment { what: What::Fixed(fixed.clone()) }
     }
 
@@ -30,44 +28,36 @@ impl Attachment {
         Attachment { what: What::Token(token) }
     }
 
+    fn attached(&self) -> &Attached {
+        match &self.what {
+            What::Fixed(fixed) => fixed,
+            What::Token(token) => &token.attached,
+        }
+    }
+
     /// The header to set; of several the first, the others are in `rest`. Its value is marked sensitive.
     pub fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
-        match &self.what {
-            What::Fixed(fixed) => fixed.first_header(),
-            What::Token(token) => Some((&AUTHORIZATION, &token.authorization)),
-        }
+        self.attached().first_header()
     }
 
     /// What few credentials set: cookies, and headers beside the first one.
     pub fn rest(&self) -> Option<&Rest> {
-        match &self.what {
-            What::Fixed(fixed) => fixed.rest(),
-            What::Token(_) => None,
-        }
+        self.attached().rest()
     }
 
     /// Whether it sets the header of this name.
     pub fn sets(&self, name: &HeaderName) -> bool {
-        match &self.what {
-            What::Fixed(fixed) => fixed.header_names().contains(name),
-            What::Token(_) => *name == AUTHORIZATION,
-        }
+        self.attached().names().headers.contains(name)
     }
 
     /// What to add to the query, already encoded (`key=VALUE`, with `&` between several).
     pub fn query(&self) -> Option<&str> {
-        match &self.what {
-            What::Fixed(fixed) => fixed.query(),
-            What::Token(_) => None,
-        }
+        self.attached().query()
     }
 
     /// How to recognise what was attached.
     pub fn masks(&self) -> &Arc<Masks> {
-        match &self.what {
-            What::Fixed(fixed) => fixed.masks(),
-            What::Token(token) => &token.masks,
-        }
+        self.attached().masks()
     }
 
     /// The token's generation, for a rejection. `None`: nothing that could be renewed.

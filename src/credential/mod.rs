@@ -18,21 +18,21 @@ mod token_request;
 pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
 pub use failure::{Failure, Step};
-pub use fixed::{Cookies, Rest};
+
+pub use crate::token::{Cookies, Rest};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use http::header::AUTHORIZATION;
 
 use crate::clock::{Boot, Clock};
 use crate::config::{self, ClientProof, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod, Warm};
 use crate::token::{
-    Generation, Identity, IdentityFields, Policy, ProofVersion, Rejected, TokenCache, TokenCell, TokenUnavailable,
+    Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, TokenCache,
+    TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
-use fixed::Fixed;
 use oauth2::OAuth2;
 
 /// What credentials need of the process.
@@ -49,7 +49,7 @@ pub struct Parts {
 /// A credential at work, made from its configuration by the snapshot.
 #[derive(Debug)]
 pub enum Credential {
-    Fixed(Arc<Fixed>),
+    Fixed(Arc<Attached>),
     Token(TokenCredential),
 }
 
@@ -58,6 +58,7 @@ pub enum Credential {
 pub struct TokenCredential {
     pub cell: Arc<TokenCell>,
     pub identity: Identity,
+    names: PlaceNames,
 }
 
 impl Credential {
@@ -65,36 +66,35 @@ impl Credential {
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
             CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
-            CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(Fixed::bearer(token))),
-            CredentialKind::ApiKeys(keys) => Credential::Fixed(Arc::new(Fixed::api_keys(keys))),
+            CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(fixed::bearer(token))),
+            CredentialKind::ApiKeys(keys) => Credential::Fixed(Arc::new(fixed::api_keys(keys))),
             CredentialKind::Basic { username, password } => {
-                Credential::Fixed(Arc::new(Fixed::basic(username, password)))
+                Credential::Fixed(Arc::new(fixed::basic(username, password)))
             }
-            CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(Fixed::basic_key(key))),
+            CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(fixed::basic_key(key))),
         }
     }
 
     /// The names of the headers it sets: a client's own of that name are removed, as are query parameters and cookies (SEC-10).
     pub fn header_names(&self) -> &[HeaderName] {
-        static TOKEN: [HeaderName; 1] = [AUTHORIZATION];
-        match self {
-            Credential::Fixed(fixed) => fixed.header_names(),
-            Credential::Token(_) => &TOKEN,
-        }
+        &self.names().headers
     }
 
     /// The decoded names of the query parameters it sets.
     pub fn query_names(&self) -> &[String] {
-        match self {
-            Credential::Fixed(fixed) => fixed.query_names(),
-            Credential::Token(_) => &[],
-        }
+        &self.names().query
     }
 
     /// The names of the cookies it sets.
     pub fn cookie_names(&self) -> &[String] {
-        let Credential::Fixed(fixed) = self else { return &[] };
-        fixed.rest().and_then(|rest| rest.cookies.as_ref()).map_or(&[], |cookies| &cookies.names)
+        &self.names().cookies
+    }
+
+    fn names(&self) -> &PlaceNames {
+        match self {
+            Credential::Fixed(fixed) => fixed.names(),
+            Credential::Token(token) => &token.names,
+        }
     }
 
     /// Whether what it attaches is looked for in answers' bodies, as far as that is known before there is a token.
@@ -149,8 +149,20 @@ impl TokenCredential {
         let identity = identity(name, config, &parts.tokens);
         let source = Arc::new(OAuth2::new(config, parts));
         let proof = proof(config, &parts.tokens);
-        let cell = parts.tokens.declare(identity, proof, policy(name, &config.life), source);
-        TokenCredential { cell, identity }
+        TokenCredential::new(name, &config.life, identity, proof, source, parts)
+    }
+
+    /// A credential with a cell at this source. Whatever its kind is, the rest is the same.
+    fn new(
+        name: &Arc<str>,
+        life: &config::TokenLife,
+        identity: Identity,
+        proof: ProofVersion,
+        source: Arc<dyn Source>,
+        parts: &Parts,
+    ) -> Self {
+        let cell = parts.tokens.declare(identity, proof, policy(name, life), source);
+        TokenCredential { cell, identity, names: PlaceNames::of(life.attach.parts.iter().map(|part| &part.place)) }
     }
 }
 
@@ -198,6 +210,7 @@ fn policy(name: &Arc<str>, life: &config::TokenLife) -> Policy {
             Warm::Yes | Warm::Required => true,
         },
         stale_if_error: life.stale_if_error,
+        attach: Arc::new(life.attach.clone()),
         attempt_timeout: life.timeouts.attempt,
         total_timeout: life.timeouts.total,
     }

@@ -1,9 +1,10 @@
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 
 use super::endpoint::tests::{Peer, answer};
 use super::oauth2::tests::{grant, parts};
 use super::*;
-use crate::config::{ApiKey, ApiKeyPlace};
+use crate::config::{ApiKey, ApiKeyPlace, Piece};
 use crate::jws::tests::{P256, P384};
 use crate::secret::Secret;
 
@@ -68,6 +69,42 @@ async fn a_token_credential_attaches_what_its_cell_holds() {
     }
     assert!(credential.ready(parts.clock.now()).is_some());
     assert_eq!(peer.requests().len(), 1);
+}
+
+/// SEC-10: where a token goes is configured, and what it sets there is known before there is one. A reload that moves it
+/// takes the one that is held along, and fetches none.
+#[tokio::test]
+async fn a_token_goes_where_the_configuration_says() {
+    let peer = Peer::answering(answer(200, "", r#"{"access_token":"T+1","expires_in":300}"#)).await;
+    let parts = parts();
+    let moved_to = |places: Vec<(ApiKeyPlace, &str)>| {
+        let mut grant = grant(TokenEndpoint::Url(peer.url("/")));
+        let part = |(place, before): (ApiKeyPlace, &str)| {
+            let pieces = vec![Piece::Text(before.to_owned()), Piece::Value("token".to_owned())];
+            config::AttachPart { place, value: config::Template { pieces } }
+        };
+        grant.life.attach = config::Attach { parts: places.into_iter().map(part).collect() };
+        Credential::new(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts)
+    };
+    let header = |name| ApiKeyPlace::Header(HeaderName::from_static(name));
+    let first = moved_to(vec![(header("x-shopify-access-token"), "")]);
+    assert_eq!(first.header_names(), ["x-shopify-access-token"]);
+    let generation = first.take(Duration::from_secs(10)).await.unwrap().generation();
+    let attached = first.ready(parts.clock.now()).unwrap();
+    assert_eq!(headers(&attached), [("x-shopify-access-token", &HeaderValue::from_static("T+1"))]);
+    assert!(!attached.sets(&AUTHORIZATION));
+
+    let second = moved_to(vec![
+        (header("x-token"), "Token "),
+        (ApiKeyPlace::Query("access_token".into()), ""),
+        (ApiKeyPlace::Cookie("sid".into()), ""),
+    ]);
+    assert_eq!((second.query_names(), second.cookie_names()), (&["access_token".into()][..], &["sid".into()][..]));
+    let attached = second.ready(parts.clock.now()).expect("the token is held");
+    assert_eq!(headers(&attached), [("x-token", &HeaderValue::from_static("Token T+1"))]);
+    assert_eq!(attached.query(), Some("access_token=T%2B1"));
+    assert_eq!(attached.rest().unwrap().cookies.as_ref().unwrap().pairs, "sid=T+1");
+    assert_eq!((attached.generation(), peer.requests().len()), (generation, 1));
 }
 
 /// TL-02, TL-03, TL-04: what a token depends on makes a cell of its own, what proves the client does not.

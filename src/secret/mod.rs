@@ -18,6 +18,12 @@ impl Secret {
         Secret(Zeroizing::new(text.into()))
     }
 
+    /// Several in one, with this between them.
+    pub fn joined(secrets: &[Secret], between: &str) -> Self {
+        let texts: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+        Secret::new(texts.join(between))
+    }
+
     /// The text itself. Every caller is a place where a secret leaves: keep them few.
     pub fn expose(&self) -> &str {
         &self.0

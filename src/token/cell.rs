@@ -20,8 +20,9 @@ use tokio::sync::{Notify, watch};
 use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
-use super::{FetchErrorKind, Generation, Policy, ProofVersion, Source, Token};
+use super::{Attached, FetchErrorKind, Generation, Policy, ProofVersion, Source, Token};
 use crate::clock::Boot;
+use crate::config::Attach;
 
 /// Use is noted no more often than this, so that the hot path does not write what all workers read.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
@@ -62,6 +63,7 @@ struct Inner {
     source: Arc<dyn Source>,
     proof: ProofVersion,
     keep_warm: Duration,
+    attach: Arc<Attach>,
     gate: Arc<Gate>,
     hold: Arc<Hold>,
     /// The snapshot no longer declares it: its timers stop.
@@ -193,6 +195,7 @@ impl TokenCell {
                 ready_to_run: None,
                 proof,
                 keep_warm: policy.keep_warm,
+                attach: policy.attach.clone(),
                 gate: shared.endpoints.gate(&source.origin()),
                 hold: shared.endpoints.hold(source.client_id(), &source.origin()),
                 source,
@@ -216,6 +219,10 @@ impl TokenCell {
         self.update(|inner, now| {
             inner.retired = false;
             inner.keep_warm = policy.keep_warm;
+            if *inner.attach != *policy.attach {
+                inner.attach = policy.attach.clone();
+                inner.attach_anew();
+            }
             inner.source = source;
             inner.window_warned = false;
             inner.machine.set_policy(now, policy);
@@ -309,6 +316,16 @@ impl TokenCell {
 }
 
 impl Inner {
+    /// The places that the token goes to have changed, and the one that is held goes there, too. One that lacks a value for
+    /// them serves as it did, until the next one brings it.
+    fn attach_anew(&mut self) {
+        let Some(held) = &self.token else { return };
+        if let Ok(attached) = Attached::of_token(&self.attach, &held.value, &held.further) {
+            let (generation, value, further) = (held.generation, held.value.clone(), held.further.clone());
+            self.token = Some(Arc::new(Token { generation, value, further, attached }));
+        }
+    }
+
     /// A fetch brought nothing that is kept. Whether that changes what requests get.
     fn in_trouble(&mut self, now: Boot) -> bool {
         let refused = self.machine.error().is_some_and(|error| error.kind == FetchErrorKind::Refused);

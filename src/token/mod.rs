@@ -4,6 +4,7 @@
 //! `cell` puts it to work: the hot path reads one atomic pointer, everything else takes the machine's lock briefly.
 //! `cache` holds the cells by identity and outlives reloads.
 
+mod attached;
 mod cache;
 mod cell;
 mod endpoint;
@@ -11,19 +12,20 @@ mod identity;
 pub mod lifetime;
 mod machine;
 
+pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
 pub use identity::{Identity, IdentityFields, ProofVersion};
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-
-use crate::secret::{Masks, Secret};
+use crate::config::Attach;
+use crate::secret::Secret;
 
 /// Counts the tokens of one cell: each token that was fetched and differs from the last gets the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -34,10 +36,9 @@ pub struct Generation(pub u64);
 pub struct Token {
     pub generation: Generation,
     pub value: Secret,
-    /// `Bearer …`, marked sensitive.
-    pub authorization: HeaderValue,
-    /// How to recognise it in an answer.
-    pub masks: Arc<Masks>,
+    /// What the endpoint answered besides, by the names that the configuration gives them.
+    pub further: BTreeMap<String, Secret>,
+    pub attached: Attached,
 }
 
 /// What one fetch is asked for. More will be asked for here (claims, a subject); a fetch never reads the cell.
@@ -51,6 +52,8 @@ pub struct FetchRequest {
 #[derive(Debug)]
 pub struct Granted {
     pub value: Secret,
+    /// Declared values that came with it, by name: what is attached may need them, too.
+    pub further: BTreeMap<String, Secret>,
     /// L, computed per TL-10 to TL-12; `None`: the answer named none (TL-13). Zero: not cacheable (TL-14).
     pub lifetime: Option<Duration>,
     /// The server's wish when to refresh, relative (`refresh_in`).
@@ -113,6 +116,7 @@ pub struct Policy {
     /// Fetch at start, spread over 10 s (TL-29).
     pub warm: bool,
     pub stale_if_error: Duration,
+    pub attach: Arc<Attach>,
     pub attempt_timeout: Duration,
     pub total_timeout: Duration,
 }

@@ -287,6 +287,7 @@ static CLIENT_CREDENTIALS: Table = table(
             "Fetch at start; \"required\": before ready. Default false.",
         ),
         optional("stale_if_error", SPAN, "Send an expired token for this long if none can be had. Default 0."),
+        ATTACH_KEY,
         optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
         optional(
             "private",
@@ -312,6 +313,26 @@ static TOKEN_TIMEOUTS: Table = table(
         optional("connect", TIMEOUT, "Name, TCP and TLS together. Default 3s."),
         optional("attempt", TIMEOUT, "One attempt, from connecting to the end of the answer. Default 10s."),
         optional("total", TIMEOUT, "All attempts of one fetch together. Default 30s."),
+    ],
+);
+
+/// Of every kind whose token is fetched.
+const ATTACH_KEY: Key = optional(
+    "attach",
+    PLACES,
+    "Where the token goes; or several places. Default: the header Authorization, with the scheme Bearer.",
+);
+
+const PLACES: Shape = Shape::OneOrMore(&Shape::Table(&ATTACH));
+
+static ATTACH: Table = table(
+    "A place that a token goes to.",
+    &[
+        optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
+        optional("query", TEXT, "The query parameter's name, not encoded."),
+        optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
+        optional("scheme", TEXT, "What stands before the token in a header, such as \"Bearer\". Default: nothing."),
+        optional("value", TEXT, "What is sent, such as \"id={id}, token={token}\". Default: the token alone."),
     ],
 );
 

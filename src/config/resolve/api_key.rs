@@ -78,8 +78,8 @@ fn alphabet(fields: &Fields<'_>) -> Alphabet {
     }
 }
 
-/// Where the key goes, and what says so.
-fn place(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<(ApiKeyPlace, Text)> {
+/// Where a key goes, and what says so.
+pub(super) fn place(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<(ApiKeyPlace, Text)> {
     let [header, query, cookie] = ["header", "query", "cookie"].map(|key| fields.text(reading, key));
     exactly_one(reading, fields, &["header", "query", "cookie"])?;
     if let Some(text) = header {
@@ -109,7 +109,7 @@ fn place(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<(ApiKeyPlace,
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(legal)
 }

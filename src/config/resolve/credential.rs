@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::Reading;
 use super::api_key::api_keys;
+use super::attach::attach;
 use super::client_proof::{client_proof, require};
 use super::fields::{Fields, Text, text};
 use super::named::Named;
@@ -52,10 +53,10 @@ impl Credential {
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
-            CredentialKind::OAuth2(_)
-            | CredentialKind::Bearer { .. }
-            | CredentialKind::Basic { .. }
-            | CredentialKind::BasicKey { .. } => vec![&AUTHORIZATION],
+            CredentialKind::OAuth2(oauth2) => oauth2.life.attach.headers(),
+            CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } | CredentialKind::BasicKey { .. } => {
+                vec![&AUTHORIZATION]
+            }
         }
     }
 }
@@ -150,6 +151,7 @@ pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Toke
         keep_warm: fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600)),
         warm,
         stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
+        attach: attach(reading, fields),
         private: fields.boolean("private").unwrap_or(false),
         cleartext: fields.boolean("cleartext").unwrap_or(false),
         timeouts: timeouts(reading, fields),

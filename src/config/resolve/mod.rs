@@ -1,6 +1,7 @@
 //! From the file to [`Config`]: defaults, references, secrets. Collects every problem.
 
 mod api_key;
+mod attach;
 mod certificates;
 mod client;
 mod client_proof;
@@ -28,6 +29,7 @@ use toml::de::DeTable;
 use self::fields::{Fields, Text};
 pub use self::named::is_name;
 pub use self::route::meant_method;
+pub(crate) use self::secrets::is_cookie_value;
 use super::file::{ROOT, Value, check, leaves, mask, mask_unparsed};
 use super::problem::Severity;
 use super::{Config, HttpUrl, Log, LogFormat, Problem, Problems, UrlFlaw};

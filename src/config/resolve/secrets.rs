@@ -167,7 +167,8 @@ fn flaw(key: &str, secret: &str, alphabet: Alphabet) -> Option<Problem> {
     None
 }
 
-fn is_cookie_value(text: &str) -> bool {
+/// The value of a cookie, in double quotes or not (RFC 6265 section 4.1.1).
+pub(crate) fn is_cookie_value(text: &str) -> bool {
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let octets = quoted.unwrap_or(text);
     !octets.is_empty() && octets.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte))

@@ -44,6 +44,7 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::OAuth2 {
             keep_warm: Duration::from_secs(24 * 3600),
             warm: Warm::No,
             stale_if_error: Duration::ZERO,
+            attach: config::Attach::default(),
             private: false,
             cleartext: false,
             timeouts: TokenTimeouts {

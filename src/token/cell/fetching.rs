@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::sync::watch;
 
 use super::{Finished, TokenCell};
-use crate::secret::{Masks, Secret};
+use crate::config::Attach;
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
-use crate::token::{FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token};
+use crate::token::{Attached, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token};
 
 /// A source keeps to its time by itself; this much later it is not waited for.
 const SOURCE_GRACE: Duration = Duration::from_millis(50);
@@ -23,11 +22,10 @@ pub(super) struct Ticket {
 
 /// A token as it came, with what can be made of it before it has a generation.
 struct Prepared {
-    value: Secret,
-    authorization: HeaderValue,
-    masks: Arc<Masks>,
-    lifetime: Option<Duration>,
-    refresh_in: Option<Duration>,
+    granted: Granted,
+    attached: Attached,
+    /// What `attached` was made for.
+    attach: Arc<Attach>,
 }
 
 /// A warning if it is news, else for information. The level of an event is fixed where it stands.
@@ -43,10 +41,11 @@ pub(super) async fn run(ticket: Ticket) {
     let gate = cell.locate();
     let _turn = gate.enter(cell.waiting.clone()).await;
     loop {
-        let (attempt, source) = cell.update(|inner, now| (inner.machine.attempt(now), inner.source.clone()));
+        let (attempt, source, attach) =
+            cell.update(|inner, now| (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone()));
         let next = match attempt {
             Attempt::Make { timeout } => {
-                let result = attempt_within(&*source, timeout).await;
+                let result = attempt_within(&*source, timeout, &attach).await;
                 // What it is held back by is held where it has been found to be.
                 cell.locate();
                 ticket.attempted(result)
@@ -61,10 +60,10 @@ pub(super) async fn run(ticket: Ticket) {
     }
 }
 
-async fn attempt_within(source: &dyn Source, timeout: Duration) -> Result<Prepared, FetchError> {
+async fn attempt_within(source: &dyn Source, timeout: Duration, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
     let attempt = source.fetch(FetchRequest { attempt_timeout: timeout });
     match tokio::time::timeout(timeout + SOURCE_GRACE, attempt).await {
-        Ok(granted) => prepare(granted?),
+        Ok(granted) => prepare(granted?, attach),
         Err(_) => {
             let text = format!("the token endpoint {} did not answer within {timeout:?}", source.origin());
             Err(FetchError { kind: FetchErrorKind::Transient, reached: Reached::Silent, code: None, text: text.into() })
@@ -72,27 +71,22 @@ async fn attempt_within(source: &dyn Source, timeout: Duration) -> Result<Prepar
     }
 }
 
-fn prepare(granted: Granted) -> Result<Prepared, FetchError> {
-    let value = zeroize::Zeroizing::new(format!("Bearer {}", granted.value.expose()));
-    let mut authorization = HeaderValue::from_str(&value).map_err(|_| FetchError {
-        kind: FetchErrorKind::Transient,
-        reached: Reached::Answered,
-        code: None,
-        text: "the token endpoint granted a token that is no legal header value".into(),
-    })?;
-    authorization.set_sensitive(true);
-    Ok(Prepared {
-        masks: Arc::new(Masks::new([&granted.value])),
-        value: granted.value,
-        authorization,
-        lifetime: granted.lifetime,
-        refresh_in: granted.refresh_in,
-    })
+fn prepare(granted: Granted, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
+    match Attached::of_token(attach, &granted.value, &granted.further) {
+        Ok(attached) => Ok(Prepared { granted, attached, attach: attach.clone() }),
+        Err(why) => Err(FetchError {
+            kind: FetchErrorKind::Transient,
+            reached: Reached::Answered,
+            code: None,
+            text: format!("the token endpoint granted a token, but {why}").into(),
+        }),
+    }
 }
 
 impl Prepared {
     fn token(self, generation: Generation) -> Arc<Token> {
-        Arc::new(Token { generation, value: self.value, authorization: self.authorization, masks: self.masks })
+        let Granted { value, further, .. } = self.granted;
+        Arc::new(Token { generation, value, further, attached: self.attached })
     }
 }
 
@@ -115,17 +109,23 @@ impl Ticket {
     }
 
     fn granted(&self, prepared: Prepared) {
-        let lifetime = prepared.lifetime;
+        let lifetime = prepared.granted.lifetime;
         let (adopted, finished, suspect, took, window, news) = self.cell.update(|inner, now| {
             let suspect = inner.machine.suspected(now);
-            let same = inner.token.as_ref().is_some_and(|held| held.value == prepared.value);
-            let grant = Grant { lifetime, refresh_in: prepared.refresh_in, same };
+            let granted = &prepared.granted;
+            let is_same = |held: &Arc<Token>| held.value == granted.value && held.further == granted.further;
+            let same = inner.token.as_ref().is_some_and(is_same);
+            let grant = Grant { lifetime, refresh_in: granted.refresh_in, same };
             let adopted = inner.machine.granted(now, grant);
             let mut finished = Finished::Ended;
+            let moved = !Arc::ptr_eq(&prepared.attach, &inner.attach);
             match adopted {
                 Adopted::New(generation) => inner.token = Some(prepared.token(generation)),
                 Adopted::Uncacheable(generation) => finished = Finished::Uncached(prepared.token(generation)),
                 Adopted::Same | Adopted::Failed => {}
+            }
+            if moved {
+                inner.attach_anew();
             }
             inner.flight = None;
             let window = inner.machine.useless_window().filter(|_| !inner.window_warned);

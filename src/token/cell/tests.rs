@@ -7,6 +7,7 @@ mod rejections;
 mod reload;
 mod soak;
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -162,7 +163,12 @@ impl Source for Endpoint {
         }
         Box::pin(async move {
             tokio::time::sleep(endpoint.0.0.latency).await;
-            let granted = |value: String, lifetime| Granted { value: Secret::new(value), lifetime, refresh_in: None };
+            let granted = |value: String, lifetime| Granted {
+                value: Secret::new(value),
+                further: BTreeMap::new(),
+                lifetime,
+                refresh_in: None,
+            };
             match answer {
                 Answer::Token(lifetime) => Ok(granted(format!("planted-secret-{call}"), lifetime)),
                 Answer::Same(lifetime) => Ok(granted("planted-secret-same".into(), lifetime)),
@@ -233,6 +239,7 @@ fn policy(name: &str) -> Policy {
         keep_warm: DAY,
         warm: false,
         stale_if_error: Duration::ZERO,
+        attach: Arc::default(),
         attempt_timeout: secs(10.0),
         total_timeout: secs(30.0),
     }

@@ -26,6 +26,7 @@ pub(super) fn policy() -> Policy {
         keep_warm: DAY,
         warm: false,
         stale_if_error: Duration::ZERO,
+        attach: Arc::default(),
         attempt_timeout: secs(10.0),
         total_timeout: secs(30.0),
     }

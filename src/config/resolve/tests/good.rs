@@ -8,7 +8,7 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerShape, ApiKeyPlace, ClientAuthentication, ClientProof, CredentialKind, Egress, HttpVersion,
+    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, HttpVersion,
     LifetimeFormat, LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece, TokenEndpoint,
     TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
 };
@@ -101,6 +101,12 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!((legacy.issuer_check, legacy.life.private, legacy.life.cleartext), (true, false, false));
     let timeouts = TokenTimeouts { connect: seconds(3), attempt: seconds(10), total: seconds(30) };
     assert_eq!(legacy.life.timeouts, timeouts);
+    let attached: Vec<_> = legacy.life.attach.parts.iter().map(|part| (&part.place, part.value.pieces.len())).collect();
+    let header = ApiKeyPlace::Header(HeaderName::from_static("x-token"));
+    assert_eq!(
+        attached,
+        [(&header, 2), (&ApiKeyPlace::Query("auth".into()), 3), (&ApiKeyPlace::Cookie("sid".into()), 1)]
+    );
     assert_eq!(legacy.answer.lifetime_format, LifetimeFormat::parse("H:MM:SS").ok());
     assert!(matches!(kinds[2], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
     let places = |kind: &CredentialKind| match kind {
@@ -135,6 +141,7 @@ fn client_credentials_have_every_key() {
     assert_eq!((crm.life.refresh_before, crm.life.keep_warm), (Some(seconds(90)), Duration::ZERO));
     assert_eq!((crm.life.warm, crm.life.stale_if_error), (Warm::Required, seconds(300)));
     assert_eq!((crm.issuer_check, crm.life.private, crm.life.cleartext), (false, true, true));
+    assert_eq!(crm.life.attach, Attach::default());
     let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
     assert_eq!(crm.life.timeouts, timeouts);
     let answer = AnswerShape {
