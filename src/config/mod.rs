@@ -262,6 +262,8 @@ pub struct TokenLife {
     pub refresh_before: Option<Duration>,
     /// Renew without traffic if used within this time: 24 h; zero: never (TL-29).
     pub keep_warm: Duration,
+    /// The provider ends a token when it grants the next one (TL-13).
+    pub single_active: bool,
     pub warm: Warm,
     /// Send an expired token for this long after its expiry if none can be had: zero unless asked for (TL-24).
     pub stale_if_error: Duration,

@@ -205,6 +205,7 @@ fn policy(name: &Arc<str>, life: &config::TokenLife) -> Policy {
         name: name.clone(),
         refresh_before: life.refresh_before,
         keep_warm: life.keep_warm,
+        single_active: life.single_active,
         warm: match life.warm {
             Warm::No => false,
             Warm::Yes | Warm::Required => true,

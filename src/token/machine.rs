@@ -113,10 +113,11 @@ impl Machine {
     /// A reload changed the policy; the token stays (TL-04).
     pub fn set_policy(&mut self, now: Boot, policy: Policy) {
         let old = std::mem::replace(&mut self.policy, policy);
-        if self.policy.refresh_before != old.refresh_before
+        let timing = |policy: &Policy| (policy.refresh_before, policy.single_active);
+        if timing(&self.policy) != timing(&old)
             && let Some(held) = &mut self.held
         {
-            let soft = held.facts.schedule(self.policy.refresh_before).soft;
+            let soft = held.facts.schedule(&self.policy).soft;
             // What made it soft already still holds.
             held.schedule.soft =
                 if held.schedule.soft <= now { held.schedule.soft } else { soft.min(held.schedule.dead) };
@@ -227,7 +228,7 @@ impl Held {
         Held {
             generation,
             facts,
-            schedule: facts.schedule(policy.refresh_before),
+            schedule: facts.schedule(policy),
             obtained: now,
             suspicion: Suspicion::None,
             late_seen: false,

@@ -113,6 +113,8 @@ pub struct Policy {
     pub name: Arc<str>,
     pub refresh_before: Option<Duration>,
     pub keep_warm: Duration,
+    /// A new token ends the one before it, so that one of unknown lifetime is not renewed unasked (TL-13).
+    pub single_active: bool,
     /// Fetch at start, spread over 10 s (TL-29).
     pub warm: bool,
     pub stale_if_error: Duration,

@@ -27,7 +27,6 @@ const OPEN: &[(&str, &str)] = &[
 const PARTLY: &[(&str, &str, &str)] = &[
     ("TL-03", "a token bound to a vanished key (`cnf`) dies at once", "no credential binds its tokens to a key yet"),
     ("TL-03", "a refresh token stays", "refresh tokens come with the grants that yield them"),
-    ("TL-13", "`single_active`", "there is no such key yet: every grant so far can be repeated beside the old token"),
     ("TL-15", "wall time for what is stored; a restored token never outlives its L", "nothing is stored yet"),
     ("TL-32", "a fresh `jti` each", "client assertions come with the methods that sign them"),
     ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),

@@ -280,6 +280,12 @@ static CLIENT_CREDENTIALS: Table = table(
             SPAN,
             "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
         ),
+        optional(
+            "single_active",
+            Shape::Boolean,
+            "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
+             Default false.",
+        ),
         optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
         optional(
             "warm",

@@ -149,6 +149,7 @@ pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Toke
     TokenLife {
         refresh_before: fields.duration(reading, "refresh_before"),
         keep_warm: fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600)),
+        single_active: fields.boolean("single_active").unwrap_or(false),
         warm,
         stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
         attach: attach(reading, fields),

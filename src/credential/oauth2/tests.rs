@@ -42,6 +42,7 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::OAuth2 {
         life: TokenLife {
             refresh_before: None,
             keep_warm: Duration::from_secs(24 * 3600),
+            single_active: false,
             warm: Warm::No,
             stale_if_error: Duration::ZERO,
             attach: config::Attach::default(),

@@ -237,6 +237,7 @@ fn policy(name: &str) -> Policy {
         name: Arc::from(name),
         refresh_before: None,
         keep_warm: DAY,
+        single_active: false,
         warm: false,
         stale_if_error: Duration::ZERO,
         attach: Arc::default(),

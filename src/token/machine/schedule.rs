@@ -6,6 +6,7 @@ use super::constants::{
     BACKOFF_MIN, DEAD_BEFORE_MAX, LATE_BEFORE_MAX, SAME_TOKEN_PAUSE_MIN, SOFT_WITHOUT_LIFETIME, WINDOW_MAX,
 };
 use crate::clock::Boot;
+use crate::token::Policy;
 
 /// What was said of a token when it was granted; its schedule follows from this and the policy.
 #[derive(Debug, Clone, Copy)]
@@ -30,15 +31,17 @@ pub struct Schedule {
 
 impl Facts {
     /// The deadlines that follow.
-    pub fn schedule(&self, refresh_before: Option<Duration>) -> Schedule {
+    pub fn schedule(&self, policy: &Policy) -> Schedule {
         let Some(lifetime) = self.lifetime else {
-            let soft = self.since.after(self.refresh_in.unwrap_or(SOFT_WITHOUT_LIFETIME).max(SAME_TOKEN_PAUSE_MIN));
+            let unasked = (!policy.single_active).then_some(SOFT_WITHOUT_LIFETIME);
+            let soft = self.refresh_in.or(unasked).map(|after| self.since.after(after.max(SAME_TOKEN_PAUSE_MIN)));
+            let soft = soft.unwrap_or(Boot::NEVER);
             return Schedule { soft, late: Boot::NEVER, dead: Boot::NEVER, expiry: Boot::NEVER };
         };
         let expiry = self.since.after(lifetime);
         let late = expiry.before(LATE_BEFORE_MAX.min(lifetime / 10));
         let dead = expiry.before(DEAD_BEFORE_MAX.min(lifetime / 20));
-        let window = self.window(lifetime, refresh_before);
+        let window = self.window(lifetime, policy.refresh_before);
         // A window close to L must not make a token soft as it arrives: it would be renewed without a pause.
         let soft = expiry.before(window.mul_f64(self.spread)).max(self.since.after(pause_min(Some(lifetime))));
         Schedule { soft: soft.min(late), late, dead, expiry }

@@ -24,6 +24,7 @@ pub(super) fn policy() -> Policy {
         name: Arc::from("crm"),
         refresh_before: None,
         keep_warm: DAY,
+        single_active: false,
         warm: false,
         stale_if_error: Duration::ZERO,
         attach: Arc::default(),

@@ -98,6 +98,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert!(matches!(&legacy.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
     assert_eq!((legacy.auth_method, legacy.life.warm, legacy.life.keep_warm), (None, Warm::No, seconds(24 * 3600)));
     assert_eq!((legacy.life.refresh_before, legacy.life.stale_if_error), (None, Duration::ZERO));
+    assert!(!legacy.life.single_active);
     assert_eq!((legacy.issuer_check, legacy.life.private, legacy.life.cleartext), (true, false, false));
     let timeouts = TokenTimeouts { connect: seconds(3), attempt: seconds(10), total: seconds(30) };
     assert_eq!(legacy.life.timeouts, timeouts);
@@ -139,6 +140,7 @@ fn client_credentials_have_every_key() {
     assert_eq!(crm.resource, ["https://a.example", "https://b.example"]);
     assert_eq!(crm.parameters.iter().collect::<Vec<_>>(), [(&"tenant".to_owned(), &"7".to_owned())]);
     assert_eq!((crm.life.refresh_before, crm.life.keep_warm), (Some(seconds(90)), Duration::ZERO));
+    assert!(crm.life.single_active);
     assert_eq!((crm.life.warm, crm.life.stale_if_error), (Warm::Required, seconds(300)));
     assert_eq!((crm.issuer_check, crm.life.private, crm.life.cleartext), (false, true, true));
     assert_eq!(crm.life.attach, Attach::default());

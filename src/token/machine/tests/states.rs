@@ -61,6 +61,30 @@ fn a_token_without_lifetime_never_dies() {
     assert_eq!(sim.machine.expires_in(sim.now), Some(HOUR));
 }
 
+/// TL-13: where a new token ends the one before it, a token without lifetime is not renewed unasked: only a rejection or
+/// the server's wish replaces it. A reload that says so stops the renewal that was due.
+#[test]
+fn a_single_active_token_without_lifetime_is_left_alone() {
+    let single_active = || Policy { single_active: true, ..policy() };
+    let mut sim = Sim::with(single_active(), 1);
+    sim.fetch(None);
+    assert_eq!(sim.soft(), Boot::NEVER);
+    sim.pass(1e8);
+    assert!(sim.takes() && !sim.machine.fetching());
+    let (verdict, begin) = sim.reject(1, true);
+    assert!(begin, "a rejection is confirmed: {verdict:?}");
+
+    let mut told = Sim::with(single_active(), 1);
+    told.begin();
+    told.machine.granted(told.now, Grant { lifetime: None, refresh_in: Some(HOUR), same: false });
+    assert_eq!(told.soft(), told.now.after(HOUR));
+
+    let mut reloaded = Sim::new();
+    reloaded.fetch(None);
+    reloaded.machine.set_policy(reloaded.now, single_active());
+    assert_eq!(reloaded.soft(), Boot::NEVER);
+}
+
 /// TL-15: life counts from the instant before the request was sent, not from the answer.
 #[test]
 fn life_counts_from_the_request() {
