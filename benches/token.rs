@@ -41,6 +41,7 @@ fn ready(c: &mut Criterion) {
     let cache = TokenCache::new(Arc::new(SystemClock), control.handle().clone());
     let policy = Policy {
         name: Arc::from("crm"),
+        single_active: false,
         refresh_before: None,
         keep_warm: Duration::from_secs(24 * 3600),
         warm: false,

@@ -234,12 +234,16 @@ fn credential(upstream: &Upstream) -> String {
     let Some(credential) = &upstream.credential else { return "none".to_owned() };
     let name = &credential.name;
     match &credential.kind {
-        CredentialKind::OAuth2(grant) => match &grant.endpoint {
-            TokenEndpoint::Url(url) => format!("{name}: client credentials of {} at {url}", grant.client_id),
-            TokenEndpoint::Issuer { issuer, .. } => {
-                format!("{name}: client credentials of {} at the token endpoint of {issuer}", grant.client_id)
+        CredentialKind::OAuth2(oauth2) => {
+            let grant = oauth2.grant.title();
+            let of = if oauth2.client_id.is_empty() { String::new() } else { format!(" of {}", oauth2.client_id) };
+            match &oauth2.endpoint {
+                TokenEndpoint::Url(url) => format!("{name}: {grant}{of} at {url}"),
+                TokenEndpoint::Issuer { issuer, .. } => {
+                    format!("{name}: {grant}{of} at the token endpoint of {issuer}")
+                }
             }
-        },
+        }
         CredentialKind::Bearer { .. } => format!("{name}: a fixed Bearer token"),
         CredentialKind::ApiKeys(keys) if keys.len() > 1 => format!("{name}: {} fixed keys", keys.len()),
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),

@@ -4,6 +4,7 @@
 //! `Config` is data: it has no meaningless `Option`, no dangling name, and nothing that runs.
 
 mod file;
+mod grant;
 mod lifetime_format;
 mod pattern;
 mod problem;
@@ -12,6 +13,7 @@ mod template;
 mod url;
 
 pub use file::json_schema;
+pub use grant::{Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};
@@ -222,6 +224,7 @@ impl Default for Attach {
 pub struct OAuth2 {
     pub grant: Grant,
     pub endpoint: TokenEndpoint,
+    /// Empty: no client is named beside what the grant presents.
     pub client_id: String,
     pub proof: ClientProof,
     /// As configured; `None`: what discovery says, else basic (TL-38).
@@ -237,22 +240,6 @@ pub struct OAuth2 {
     /// Where token and lifetime are in an answer that says it in words of its own (TL-10).
     pub answer: AnswerShape,
     pub life: TokenLife,
-}
-
-/// What is presented for a token.
-#[derive(Debug, Clone)]
-pub enum Grant {
-    /// Nothing but the client itself, RFC 6749 section 4.4.
-    ClientCredentials,
-}
-
-impl Grant {
-    /// The kind of the credential in proxy.toml, which is also what tells its tokens from those of another grant (TL-02).
-    pub fn name(&self) -> &'static str {
-        match self {
-            Grant::ClientCredentials => "client_credentials",
-        }
-    }
 }
 
 /// When a credential's token is fetched and renewed, how its endpoint is reached, and where it goes: the same for every kind.
@@ -279,7 +266,7 @@ pub struct TokenLife {
 /// What a client has to prove itself with at a token endpoint.
 #[derive(Debug, Clone)]
 pub enum ClientProof {
-    /// `none`: its id is all.
+    /// Its id, if it has one, is all it shows.
     Nothing,
     /// Sent as it is, in the header or the form.
     Secret(Secret),
@@ -322,6 +309,16 @@ pub enum TokenEndpoint {
         issuer: String,
         url: HttpUrl,
     },
+}
+
+impl TokenEndpoint {
+    /// The issuer, if one is configured.
+    pub fn issuer(&self) -> Option<&str> {
+        match self {
+            TokenEndpoint::Issuer { issuer, .. } => Some(issuer),
+            TokenEndpoint::Url(_) => None,
+        }
+    }
 }
 
 /// `token_endpoint_auth_methods` of the IANA registry, and one spelling for servers that break on the standard.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::endpoint::Reply;
 use super::failure::{Failure, Step, hint, kind};
 use super::reflection::Reflections;
-use crate::config::{AnswerShape, HttpUrl, TokenEndpointAuthMethod};
+use crate::config::{AnswerShape, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token::lifetime::{lifetime, refresh_in};
 use crate::token::{FetchErrorKind, Granted};
@@ -34,7 +34,8 @@ pub(super) struct Asked<'a> {
     /// The endpoint's host, and port unless it is the scheme's own, for the error's text.
     pub host: &'a str,
     pub method: TokenEndpointAuthMethod,
-    /// What must not be repeated in an error's text: the client's secret, and the assertion that was sent.
+    pub grant: &'a Grant,
+    /// What must not be repeated in an error's text: the client's secret, and what else was sent for a token.
     pub secrets: Vec<&'a Secret>,
     pub shape: &'a AnswerShape,
     /// The local clock.
@@ -138,7 +139,7 @@ impl Reader<'_> {
         }
         Failure {
             code: code.clone(),
-            hint: hint(status, code.as_deref(), self.asked.method),
+            hint: hint(status, code.as_deref(), self.asked.method, self.asked.grant),
             ..self.failure(kind(status, code.as_deref(), retry_after), cause)
         }
     }

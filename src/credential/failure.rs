@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::endpoint::Broken;
-use crate::config::TokenEndpointAuthMethod;
+use crate::config::{Grant, TokenEndpointAuthMethod};
 use crate::token::{FetchError, FetchErrorKind, Reached};
 
 /// At which step of a fetch something went wrong.
@@ -106,8 +106,16 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>, retry_after: Option<D
 }
 
 /// The likely cause of what a token endpoint answered, from what its users report most.
-pub(super) fn hint(status: StatusCode, code: Option<&str>, method: TokenEndpointAuthMethod) -> Option<String> {
+pub(super) fn hint(
+    status: StatusCode,
+    code: Option<&str>,
+    method: TokenEndpointAuthMethod,
+    grant: &Grant,
+) -> Option<String> {
     use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    if let Some(about_grant) = presented_hint(code, grant) {
+        return Some(about_grant.to_owned());
+    }
     let unrecognised = matches!((code, status.as_u16()), (Some("invalid_client"), _) | (None, 401));
     match method {
         PrivateKeyJwt if unrecognised => {
@@ -131,18 +139,18 @@ pub(super) fn hint(status: StatusCode, code: Option<&str>, method: TokenEndpoint
         }
         _ => {}
     }
-    let method = method.name();
+    let (method, grant) = (method.name(), grant.title());
     Some(match (code, status.as_u16()) {
         (Some("invalid_client"), _) | (None, 401) => format!(
             "check client_id and client_secret, and whether the server wants another token_endpoint_auth_method than \
              `{method}`"
         ),
         (Some("unauthorized_client"), _) => {
-            "the server knows this client but does not allow it the client_credentials grant: allow it there".to_owned()
+            format!("the server knows this client but does not allow it the {grant} grant: allow it there")
         }
         (Some("invalid_scope"), _) => "the server does not know or not grant what `scope` asks for".to_owned(),
         (Some("unsupported_grant_type"), _) => {
-            "check token_url: this endpoint does not speak the client_credentials grant".to_owned()
+            format!("check token_url: this endpoint does not speak the {grant} grant")
         }
         (Some("invalid_target"), _) => "check `resource` and `audience`: the server does not know them".to_owned(),
         (Some("invalid_request"), _) => format!(
@@ -155,6 +163,17 @@ pub(super) fn hint(status: StatusCode, code: Option<&str>, method: TokenEndpoint
         (None, 415) => "the server wants another request format than a form".to_owned(),
         _ => return None,
     })
+}
+
+/// The same for what is about the thing that the grant presents, and not about the client.
+fn presented_hint(code: Option<&str>, grant: &Grant) -> Option<&'static str> {
+    match (grant, code?) {
+        (Grant::JwtBearer(_), "invalid_grant") => Some(
+            "check the assertion: this machine's clock, `iss`, `sub` and `aud` as the server wants them, that the public \
+             half of the key is registered there, and that the owner of the key may act for `subject`",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

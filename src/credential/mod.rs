@@ -25,9 +25,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use serde_json::json;
 
 use crate::clock::{Boot, Clock};
-use crate::config::{self, ClientProof, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod, Warm};
+use crate::config::{self, ClientProof, CredentialKind, Grant, TokenEndpoint, TokenEndpointAuthMethod, Warm};
 use crate::token::{
     Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, TokenCache,
     TokenCell, TokenUnavailable,
@@ -182,8 +183,16 @@ fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identit
         audience: config.audience.as_deref(),
         resource: &config.resource,
         parameters: &parameters,
-        subject: None,
+        subject: subject(&config.grant).as_deref(),
     })
+}
+
+/// On whose behalf the token is, and what else of the grant makes it another one.
+fn subject(grant: &Grant) -> Option<String> {
+    match grant {
+        Grant::ClientCredentials => None,
+        Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
+    }
 }
 
 /// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read
@@ -197,7 +206,15 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         // Of the key it says its algorithm.
         ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
     };
-    tokens.proof(&[key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()])
+    let mut parts = vec![key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
+    match &config.grant {
+        Grant::ClientCredentials => {}
+        Grant::JwtBearer(grant) => {
+            let key_id = grant.key_id.as_deref().unwrap_or_default();
+            parts.extend([grant.key.identity(), grant.key.algorithm().name().as_bytes(), key_id.as_bytes()]);
+        }
+    }
+    tokens.proof(&parts)
 }
 
 fn policy(name: &Arc<str>, life: &config::TokenLife) -> Policy {

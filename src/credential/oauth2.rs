@@ -112,11 +112,11 @@ impl OAuth2 {
         let host = &url.authority();
         let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
-        let assertion = inner.request.assertion(url, inner.clock.wall()).map_err(|_| {
-            let cause = "the client assertion cannot be signed: the system gives no random bytes";
+        let signed = inner.request.sign(url, inner.clock.wall()).map_err(|_| {
+            let cause = "the assertion cannot be signed: the system gives no random bytes";
             Failure { reached: Reached::No, ..Failure::new(FetchErrorKind::Transient, Step::Token, host, cause) }
         })?;
-        let request = inner.request.to(target, *method, assertion.as_ref());
+        let request = inner.request.to(target, *method, &signed);
         let reply = exchange(inner.reach(deadline), url, request).await;
         let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
@@ -125,7 +125,8 @@ impl OAuth2 {
         let asked = Asked {
             host,
             method: *method,
-            secrets: inner.request.client_secret().into_iter().chain(&assertion).collect(),
+            grant: inner.request.grant(),
+            secrets: inner.request.secrets(&signed),
             shape: &inner.shape,
             wall: inner.clock.wall(),
         };

@@ -1,4 +1,4 @@
-//! The token request of the client credentials grant: RFC 6749 section 4.4.2, with the extensions that servers ask for.
+//! The token requests of the grants: RFC 6749 section 4, with the extensions that servers ask for.
 
 use std::time::SystemTime;
 
@@ -11,8 +11,8 @@ use http_body_util::Full;
 use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
-use super::assertion::{ASSERTION_TYPE, assertion};
-use crate::config::{self, ClientProof, HttpUrl, TokenEndpointAuthMethod};
+use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
+use crate::config::{self, ClientProof, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 
 /// Everything of the request but the address, and how the client authenticates.
@@ -20,21 +20,44 @@ use crate::secret::Secret;
 pub(super) struct TokenRequest {
     client_id: String,
     proof: ClientProof,
-    /// The form without the client's own fields.
+    grant: Grant,
+    /// The form without what is secret, and without the client's own fields.
     form: String,
+}
+
+/// What was signed for one request.
+#[derive(Debug, Default)]
+pub(super) struct Signed {
+    /// What proves the client, if it is not the secret itself.
+    client: Option<Secret>,
+    /// What the grant presents, if that is an assertion of our own.
+    grant: Option<Secret>,
 }
 
 impl TokenRequest {
     pub(super) fn new(config: &config::OAuth2) -> Self {
-        TokenRequest { client_id: config.client_id.clone(), proof: config.proof.clone(), form: form(config) }
+        TokenRequest {
+            client_id: config.client_id.clone(),
+            proof: config.proof.clone(),
+            grant: config.grant.clone(),
+            form: form(config),
+        }
     }
 
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Whom the server counts the requests of.
     pub(super) fn client_id(&self) -> &str {
-        &self.client_id
+        match &self.grant {
+            Grant::JwtBearer(grant) if self.client_id.is_empty() => &grant.issuer,
+            _ => &self.client_id,
+        }
     }
 
     /// The secret that client and server share.
-    pub(super) fn client_secret(&self) -> Option<&Secret> {
+    fn client_secret(&self) -> Option<&Secret> {
         match &self.proof {
             ClientProof::Nothing => None,
             ClientProof::Secret(secret) => Some(secret),
@@ -56,23 +79,29 @@ impl TokenRequest {
         changed(&self.client_id) || self.sent_secret().is_some_and(|secret| changed(secret.expose()))
     }
 
-    /// What proves the client for one request, if it is not the secret itself. `now` is the wall clock's.
+    /// Signs what this request needs. `now` is the wall clock's.
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub(super) fn assertion(&self, token_url: &HttpUrl, now: SystemTime) -> Result<Option<Secret>, Unspecified> {
-        let ClientProof::Assertion(config) = &self.proof else { return Ok(None) };
-        assertion(config, &self.client_id, token_url, now).map(Some)
+    pub(super) fn sign(&self, token_url: &HttpUrl, now: SystemTime) -> Result<Signed, Unspecified> {
+        let mut signed = Signed::default();
+        if let ClientProof::Assertion(config) = &self.proof {
+            signed.client = Some(client_assertion(config, &self.client_id, token_url, now)?);
+        }
+        if let Grant::JwtBearer(grant) = &self.grant {
+            signed.grant = Some(grant_assertion(grant, token_url, now)?);
+        }
+        Ok(signed)
+    }
+
+    /// Whatever of a request must not be repeated to anybody.
+    pub(super) fn secrets<'a>(&'a self, signed: &'a Signed) -> Vec<&'a Secret> {
+        self.client_secret().into_iter().chain(&signed.client).chain(&signed.grant).collect()
     }
 
     /// The request to send to this target.
-    pub(super) fn to(
-        &self,
-        target: Uri,
-        method: TokenEndpointAuthMethod,
-        assertion: Option<&Secret>,
-    ) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, assertion))));
+    pub(super) fn to(&self, target: Uri, method: TokenEndpointAuthMethod, signed: &Signed) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed))));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target;
         let headers = request.headers_mut();
@@ -83,8 +112,9 @@ impl TokenRequest {
         request
     }
 
-    fn body(&self, method: TokenEndpointAuthMethod, assertion: Option<&Secret>) -> Zeroizing<Vec<u8>> {
-        let fields = self.own_fields(method, assertion);
+    fn body(&self, method: TokenEndpointAuthMethod, signed: &Signed) -> Zeroizing<Vec<u8>> {
+        let mut fields = self.presented(signed);
+        fields.extend(self.own_fields(method, signed.client.as_ref()));
         // Made as large as it can get, so that growing leaves no copy behind.
         let bytes_max: usize = fields.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
         let mut body = Zeroizing::new(Vec::with_capacity(self.form.len() + bytes_max));
@@ -94,6 +124,14 @@ impl TokenRequest {
             form_urlencoded::byte_serialize(value.as_bytes()).for_each(|part| body.extend_from_slice(part.as_bytes()));
         }
         body
+    }
+
+    /// The fields that the grant presents, of those that may be secret.
+    fn presented<'a>(&'a self, signed: &'a Signed) -> Vec<(&'a str, &'a str)> {
+        match &self.grant {
+            Grant::ClientCredentials => Vec::new(),
+            Grant::JwtBearer(_) => signed.grant.iter().map(|assertion| ("assertion", assertion.expose())).collect(),
+        }
     }
 
     /// The fields that say who asks.
@@ -112,6 +150,7 @@ impl TokenRequest {
             (ClientProof::Assertion(_), Some(assertion)) => {
                 vec![id, ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())]
             }
+            (ClientProof::Nothing, _) if self.client_id.is_empty() => Vec::new(),
             (ClientProof::Nothing | ClientProof::Assertion(_), _) => vec![id],
         }
     }
@@ -140,7 +179,7 @@ impl TokenRequest {
 fn form(config: &config::OAuth2) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     if !config.parameters.contains_key("grant_type") {
-        form.append_pair("grant_type", "client_credentials");
+        form.append_pair("grant_type", config.grant.grant_type());
     }
     if !config.scope.is_empty() {
         form.append_pair("scope", &config.scope.join(" "));

@@ -24,6 +24,14 @@ fn environment(text: &str) -> Environment {
 /// What the documentation keeps in a file of this name.
 fn content(name: &str) -> String {
     match name.rsplit_once('.') {
+        Some((_, "json")) => serde_json::json!({
+            "type": "service_account",
+            "client_email": "robot@example.iam.gserviceaccount.com",
+            "private_key_id": "7",
+            "private_key": fs::read_to_string(format!("{ROOT}/src/jws/keys/rsa.pem")).unwrap(),
+            "token_uri": "https://oauth2.googleapis.com/token",
+        })
+        .to_string(),
         Some((_, "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap(),
         _ => format!("{SECRET}\n"),
     }

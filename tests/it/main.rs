@@ -9,6 +9,7 @@ mod descriptors;
 mod examples;
 mod fences;
 mod forwarding;
+mod grants;
 mod grpc;
 mod h2;
 mod h2_attacks;

@@ -28,7 +28,6 @@ const PARTLY: &[(&str, &str, &str)] = &[
     ("TL-03", "a token bound to a vanished key (`cnf`) dies at once", "no credential binds its tokens to a key yet"),
     ("TL-03", "a refresh token stays", "refresh tokens come with the grants that yield them"),
     ("TL-15", "wall time for what is stored; a restored token never outlives its L", "nothing is stored yet"),
-    ("TL-32", "a fresh `jti` each", "client assertions come with the methods that sign them"),
     ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),
     ("TL-45", "`use_dpop_nonce`", "there is no DPoP yet"),
     ("TL-45", "`insufficient_claims`", "a fetch cannot carry claims yet"),

@@ -31,7 +31,7 @@ pub(super) struct Table {
 }
 
 /// A key of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Key {
     pub name: &'static str,
     pub required: bool,

@@ -1,6 +1,10 @@
 //! The tables of proxy.toml: every key with what it may hold, once.
 
+mod oauth2;
+
 use super::{Format, Key, Shape, Table};
+pub(in crate::config) use oauth2::LATER_AUTH_METHODS;
+use oauth2::{CLIENT_CREDENTIALS, JWT_BEARER};
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, required: true, shape, doc }
@@ -210,6 +214,7 @@ static CREDENTIAL: Table = Table {
     one_kind: true,
     keys: &[
         optional("client_credentials", Shape::Table(&CLIENT_CREDENTIALS), "The OAuth 2.0 client credentials grant."),
+        optional("jwt_bearer", Shape::Table(&JWT_BEARER), "The JWT bearer grant: an assertion that attache signs."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
         optional(
             "api_key",
@@ -218,7 +223,6 @@ static CREDENTIAL: Table = Table {
         ),
         optional("basic", Shape::Table(&BASIC), "HTTP Basic authentication."),
         later("refresh_token", "the refresh token grant"),
-        later("jwt_bearer", "the JWT bearer grant"),
         later("token_exchange", "token exchange"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
@@ -228,138 +232,6 @@ static CREDENTIAL: Table = Table {
         later("metadata", "cloud metadata servers"),
     ],
 };
-
-static CLIENT_CREDENTIALS: Table = table(
-    "The OAuth 2.0 client credentials grant, RFC 6749 section 4.4.",
-    &[
-        optional("token_url", URL, "The token endpoint. Either this or `issuer`."),
-        optional("issuer", URL, "The authorization server, whose token endpoint is discovered (RFC 8414)."),
-        required("client_id", TEXT, "As registered at the authorization server."),
-        optional(
-            "client_secret",
-            Shape::Secret,
-            "As registered at the authorization server. Required by every method with `secret` in its name.",
-        ),
-        optional(
-            "token_endpoint_auth_method",
-            // No choice, so that the methods that come later get an error of their own.
-            TEXT,
-            "client_secret_basic, client_secret_basic_raw (not form-encoded), client_secret_post, client_secret_jwt, \
-             private_key_jwt or none. Default: what discovery says of basic and post, else client_secret_basic.",
-        ),
-        optional(
-            "private_key",
-            Shape::Secret,
-            "For private_key_jwt: a PEM file of the key (PKCS#8, or PKCS#1 for RSA), whose public half is registered.",
-        ),
-        optional("key_id", TEXT, "The `kid` that the server knows the key by, in the assertion's header."),
-        optional(
-            "algorithm",
-            Shape::Choice(&[
-                "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
-                "EdDSA",
-            ]),
-            "What signs the assertion. Default: by the key RS256, ES256, ES384 or EdDSA; HS256 for client_secret_jwt.",
-        ),
-        optional(
-            "assertion_audience",
-            TEXT,
-            "The assertion's `aud`: \"issuer\", \"token_url\" or a text of its own. Default: the issuer if one is \
-             configured, else the token URL.",
-        ),
-        optional("scope", Shape::OneOrMore(&TEXT), "Scopes to ask for."),
-        optional("audience", TEXT, "The `audience` parameter that some servers want."),
-        optional("resource", Shape::OneOrMore(&TEXT), "RFC 8707 resource indicators."),
-        optional(
-            "parameters",
-            Shape::Map { keys: "PARAMETER", of: &TEXT },
-            "Further form fields of the token request; a `grant_type` stands in place of ours.",
-        ),
-        optional(
-            "refresh_before",
-            SPAN,
-            "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
-        ),
-        optional(
-            "single_active",
-            Shape::Boolean,
-            "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
-             Default false.",
-        ),
-        optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
-        optional(
-            "warm",
-            Shape::Choice(&["false", "true", "required"]),
-            "Fetch at start; \"required\": before ready. Default false.",
-        ),
-        optional("stale_if_error", SPAN, "Send an expired token for this long if none can be had. Default 0."),
-        ATTACH_KEY,
-        optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
-        optional(
-            "private",
-            Shape::Boolean,
-            "The token endpoint's name may resolve to private addresses. Default false.",
-        ),
-        optional("cleartext", Shape::Boolean, "Allow an http:// token endpoint beyond loopback. Default false."),
-        optional("timeouts", Shape::Table(&TOKEN_TIMEOUTS), "Timeouts of token requests."),
-        optional(
-            "answer",
-            Shape::Table(&ANSWER),
-            "Where token and lifetime are in an answer that is not as RFC 6749 says.",
-        ),
-    ],
-);
-
-/// Values of `token_endpoint_auth_method` that later versions know.
-pub(in crate::config) const LATER_AUTH_METHODS: &[&str] = &["tls_client_auth", "self_signed_tls_client_auth"];
-
-static TOKEN_TIMEOUTS: Table = table(
-    "Timeouts of token requests.",
-    &[
-        optional("connect", TIMEOUT, "Name, TCP and TLS together. Default 3s."),
-        optional("attempt", TIMEOUT, "One attempt, from connecting to the end of the answer. Default 10s."),
-        optional("total", TIMEOUT, "All attempts of one fetch together. Default 30s."),
-    ],
-);
-
-/// Of every kind whose token is fetched.
-const ATTACH_KEY: Key = optional(
-    "attach",
-    PLACES,
-    "Where the token goes; or several places. Default: the header Authorization, with the scheme Bearer.",
-);
-
-const PLACES: Shape = Shape::OneOrMore(&Shape::Table(&ATTACH));
-
-static ATTACH: Table = table(
-    "A place that a token goes to.",
-    &[
-        optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
-        optional("query", TEXT, "The query parameter's name, not encoded."),
-        optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
-        optional("scheme", TEXT, "What stands before the token in a header, such as \"Bearer\". Default: nothing."),
-        optional("value", TEXT, "What is sent, such as \"id={id}, token={token}\". Default: the token alone."),
-    ],
-);
-
-static ANSWER: Table = table(
-    "Where things are in a token answer. Paths are dotted member names.",
-    &[
-        optional("token", TEXT, "Path of the token, such as \"credentials.token\"."),
-        optional("lifetime", TEXT, "Path of the lifetime."),
-        optional(
-            "lifetime_unit",
-            Shape::Choice(&["milliseconds", "seconds", "minutes", "hours"]),
-            "The lifetime's unit; it is then relative. Default: seconds for small numbers and for expires_in; larger ones are dates.",
-        ),
-        optional(
-            "lifetime_format",
-            TEXT,
-            "The lifetime's format: a duration of D, H, MM and SS, such as \"H:MM:SS\", or a date of yyyy, M, d, H (or h with \
-             [AM|PM]), mm, ss and ±zz:zz, such as \"M/d/yyyy h:mm:ss [AM|PM] ±zz:zz\". Default: a number, or ISO 8601.",
-        ),
-    ],
-);
 
 static BEARER: Table = table("A fixed Bearer token.", &[required("token", Shape::Secret, "The token.")]);
 

@@ -14,20 +14,42 @@ const METHOD: &str = "token_endpoint_auth_method";
 /// Every key that only some of the methods take.
 const KEYS: [&str; 5] = ["client_secret", "private_key", "key_id", "algorithm", "assertion_audience"];
 
+/// Which clients a grant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clients {
+    /// One that proves itself, since nothing else is presented.
+    Proven,
+    /// One that proves itself, one that shows its id, or none. The keys that sign are those of what is presented.
+    AnyWithoutAssertion,
+}
+
 /// The method, if one is configured, and what it takes. Without one, discovery chooses among those that send a secret.
 pub(super) fn client_proof(
     reading: &mut Reading<'_>,
     fields: &Fields<'_>,
     issuer: Option<&str>,
+    clients: Clients,
 ) -> Option<(Option<TokenEndpointAuthMethod>, ClientProof)> {
     use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    if clients != Clients::Proven {
+        if fields.value("client_id").is_none() {
+            refuse_proof_of_nobody(reading, fields)?;
+        }
+        if fields.value("client_secret").is_none() && fields.value(METHOD).is_none() {
+            refuse_useless_keys(reading, fields, None, clients);
+            return Some((Some(Public), ClientProof::Nothing));
+        }
+    }
     let method = method(reading, fields);
+    if let (Some(ClientSecretJwt | PrivateKeyJwt), Clients::AnyWithoutAssertion) = (method, clients) {
+        return refuse_second_assertion(reading, fields);
+    }
     if method.is_none() && fields.value(METHOD).is_some() {
         // It was reported, and what goes with it is anybody's guess: only the secret is looked at.
         fields.secret(reading, "client_secret", Alphabet::Text);
         return None;
     }
-    refuse_useless_keys(reading, fields, method);
+    refuse_useless_keys(reading, fields, method, clients);
     let proof = match method {
         Some(Public) => ClientProof::Nothing,
         Some(PrivateKeyJwt) => {
@@ -41,7 +63,7 @@ pub(super) fn client_proof(
             ClientProof::Assertion(assertion(reading, fields, issuer, key)?)
         }
         _ => {
-            if fields.value("private_key").is_none() {
+            if clients == Clients::AnyWithoutAssertion || fields.value("private_key").is_none() {
                 require(reading, fields, "client_secret");
             }
             ClientProof::Secret(fields.secret(reading, "client_secret", Alphabet::Text)?)
@@ -64,6 +86,26 @@ fn method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpoin
     known
 }
 
+/// A proof without a client whom it would prove.
+fn refuse_proof_of_nobody(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<()> {
+    let Some((key, value)) = ["client_secret", METHOD].into_iter().find_map(|key| Some((key, fields.value(key)?)))
+    else {
+        return Some(());
+    };
+    if fields.is_misspelt("client_id") || fields.is_misplaced("client_id") {
+        return None;
+    }
+    let why = format!("`{key}` has no use without `client_id`");
+    reading.refuse((why, format!("add `client_id`, or remove `{key}`")), &value.span())
+}
+
+/// The keys of the table sign one assertion, which is that of the grant.
+fn refuse_second_assertion<T>(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<T> {
+    let why = format!("`{METHOD}` is not for an assertion here: the grant presents one already");
+    let hint = "leave it out if the server wants nothing else, or write a method that sends `client_secret`, or `none`";
+    reading.refuse((why, hint.to_owned()), &fields.value(METHOD)?.span())
+}
+
 /// What a method takes of [`KEYS`].
 fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
     use TokenEndpointAuthMethod::{
@@ -77,8 +119,14 @@ fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
     }
 }
 
-fn refuse_useless_keys(reading: &mut Reading<'_>, fields: &Fields<'_>, method: Option<TokenEndpointAuthMethod>) {
-    for key in KEYS.into_iter().filter(|key| !keys_of(method).contains(key)) {
+fn refuse_useless_keys(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    method: Option<TokenEndpointAuthMethod>,
+    clients: Clients,
+) {
+    let keys = if clients == Clients::AnyWithoutAssertion { &KEYS[..1] } else { &KEYS };
+    for key in keys.iter().copied().filter(|key| !keys_of(method).contains(key)) {
         let Some(value) = fields.value(key) else { continue };
         let wanted = if key == "client_secret" { "client_secret_basic" } else { "private_key_jwt" };
         let (message, hint) = match method {
@@ -103,7 +151,7 @@ pub(super) fn require(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str)
     }
 }
 
-fn algorithm(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Algorithm> {
+pub(super) fn algorithm(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Algorithm> {
     let name = fields.choice(reading, "algorithm")?;
     Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
 }
@@ -136,21 +184,28 @@ fn assertion(
     key: Option<SigningKey>,
 ) -> Option<ClientAssertion> {
     let key_id = fields.text(reading, "key_id").map(|text| text.value);
-    let audience = match fields.text(reading, "assertion_audience") {
-        None => issuer.map(str::to_owned),
-        Some(text) => match (text.value.as_str(), issuer) {
-            ("token_url", _) => None,
-            ("issuer", Some(issuer)) => Some(issuer.to_owned()),
-            ("issuer", None) if fields.value("issuer").is_none() => {
-                let why = "`assertion_audience` is the issuer, and none is configured".to_owned();
-                return reading.refuse((why, "write the issuer's URL itself, or \"token_url\"".to_owned()), &text.span);
-            }
-            ("", _) => {
-                let why = "`assertion_audience` is empty".to_owned();
-                return reading.refuse((why, "leave it out for the default".to_owned()), &text.span);
-            }
-            (own, _) => Some(own.to_owned()),
-        },
-    };
+    let audience = assertion_audience(reading, fields, issuer)?;
     Some(ClientAssertion { key: Arc::new(key?), key_id, audience })
+}
+
+/// Whom an assertion is for. The inner `None`: the token endpoint's URL.
+pub(super) fn assertion_audience(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    issuer: Option<&str>,
+) -> Option<Option<String>> {
+    let Some(text) = fields.text(reading, "assertion_audience") else { return Some(issuer.map(str::to_owned)) };
+    match (text.value.as_str(), issuer) {
+        ("token_url", _) => Some(None),
+        ("issuer", Some(issuer)) => Some(Some(issuer.to_owned())),
+        ("issuer", None) if fields.value("issuer").is_none() => {
+            let why = "`assertion_audience` is the issuer, and none is configured".to_owned();
+            reading.refuse((why, "write the issuer's URL itself, or \"token_url\"".to_owned()), &text.span)
+        }
+        ("", _) => {
+            let why = "`assertion_audience` is empty".to_owned();
+            reading.refuse((why, "leave it out for the default".to_owned()), &text.span)
+        }
+        (own, _) => Some(Some(own.to_owned())),
+    }
 }

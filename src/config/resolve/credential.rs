@@ -9,8 +9,10 @@ use http::header::AUTHORIZATION;
 use super::Reading;
 use super::api_key::api_keys;
 use super::attach::attach;
-use super::client_proof::{client_proof, require};
+use super::client_proof::{Clients, client_proof, require};
 use super::fields::{Fields, Text, text};
+use super::jwt_bearer::jwt_bearer;
+use super::key_file::{ServiceAccount, key_file};
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
@@ -35,11 +37,9 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
             }
             let fields = fields.table(kind)?;
             match kind {
-                "client_credentials" => oauth2(reading, &fields, Grant::ClientCredentials)
-                    .map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
-                _ => None,
+                _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
             }
         });
         let credential = kind.map(|kind| Credential { name: name.value.as_str().into(), kind });
@@ -106,30 +106,50 @@ pub(super) fn exactly_one(reading: &mut Reading<'_>, fields: &Fields<'_>, keys: 
     reading.refuse((message, format!("write either {all}")), &fields.span)
 }
 
-fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, grant: Grant) -> Option<OAuth2> {
+/// The keys that all grants have, and those of this one.
+fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<OAuth2> {
     let cleartext = fields.boolean("cleartext").unwrap_or(false);
-    let endpoint = endpoint(reading, fields, cleartext);
     let client_id = fields.text(reading, "client_id");
-    let issuer = match &endpoint {
-        Some(TokenEndpoint::Issuer { issuer, .. }) => Some(issuer.as_str()),
-        _ => None,
+    let (grant, endpoint, clients) = match kind {
+        "client_credentials" => (Some(Grant::ClientCredentials), endpoint(reading, fields, cleartext), Clients::Proven),
+        "jwt_bearer" => {
+            let account = key_file(reading, fields, cleartext);
+            let endpoint = match fields.value("key_file") {
+                Some(_) if ["token_url", "issuer"].iter().all(|key| fields.value(key).is_none()) => {
+                    account.as_ref().map(ServiceAccount::endpoint)
+                }
+                _ => endpoint(reading, fields, cleartext),
+            };
+            let grant = jwt_bearer(reading, fields, endpoint.as_ref(), account.as_ref());
+            (grant.map(|grant| Grant::JwtBearer(Box::new(grant))), endpoint, Clients::AnyWithoutAssertion)
+        }
+        _ => return None,
     };
-    let proof = client_proof(reading, fields, issuer);
-    let scope = fields.texts(reading, "scope");
+    let issuer = endpoint.as_ref().and_then(TokenEndpoint::issuer);
+    let proof = client_proof(reading, fields, issuer, clients);
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
     let life = token_life(reading, fields);
     let answer = answer(reading, fields);
+    let mut scope = scope(reading, fields);
+    if kind == "jwt_bearer" && fields.value("key_file").is_some() {
+        // Google looks for it among the claims, where it is already.
+        scope.clear();
+    }
+    let client_id = match client_id {
+        Some(text) => text.value,
+        None if clients == Clients::Proven || fields.value("client_id").is_some() => return None,
+        None => String::new(),
+    };
     let (auth_method, proof) = proof?;
     Some(OAuth2 {
-        grant,
+        grant: grant?,
         endpoint: endpoint?,
-        client_id: client_id?.value,
+        client_id,
         proof,
         auth_method,
-        // RFC 6749 section 3.3: scopes are separated by spaces, as they are often copied.
-        scope: scope.iter().flat_map(|text| text.value.split_ascii_whitespace()).map(str::to_owned).collect(),
+        scope,
         audience,
         resource: resource.into_iter().map(|text| text.value).collect(),
         parameters,
@@ -137,6 +157,12 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, grant: Grant) -> Optio
         answer,
         life,
     })
+}
+
+/// RFC 6749 section 3.3: scopes are separated by spaces, as they are often copied.
+pub(super) fn scope(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Vec<String> {
+    let texts = fields.texts(reading, "scope");
+    texts.iter().flat_map(|text| text.value.split_ascii_whitespace()).map(str::to_owned).collect()
 }
 
 /// The keys that every kind has whose token is fetched.

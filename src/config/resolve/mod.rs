@@ -11,6 +11,8 @@ mod disk;
 mod duration;
 mod fields;
 mod headers;
+mod jwt_bearer;
+mod key_file;
 mod named;
 mod process;
 mod route;

@@ -74,16 +74,36 @@ impl Fields<'_> {
         key: &str,
         algorithm: Option<Algorithm>,
     ) -> Option<SigningKey> {
-        let value = self.value(key)?;
-        if reading.is_withheld(&SecretSource::of(value)?) {
-            return SigningKey::shared(Secret::new(PLACEHOLDER), Algorithm::Hs256);
+        if self.is_withheld(reading, key) {
+            return placeholder_key();
         }
         let pem = self.secret(reading, key, Alphabet::Lines)?;
+        self.key_from_pem(reading, key, &pem, algorithm)
+    }
+
+    /// The private key in this text, which `key` says where it is from.
+    pub(super) fn key_from_pem(
+        &self,
+        reading: &mut Reading<'_>,
+        key: &str,
+        pem: &Secret,
+        algorithm: Option<Algorithm>,
+    ) -> Option<SigningKey> {
         match SigningKey::from_pem(pem.expose(), algorithm) {
             Ok(signs) => Some(signs),
-            Err(flaw) => reading.refuse((format!("`{key}`: {}", flaw.message), flaw.hint), &value.span()),
+            Err(flaw) => reading.refuse((format!("`{key}`: {}", flaw.message), flaw.hint), &self.value(key)?.span()),
         }
     }
+
+    /// Whether the secret of this key is one that is not read.
+    pub(super) fn is_withheld(&self, reading: &Reading<'_>, key: &str) -> bool {
+        self.value(key).and_then(SecretSource::of).is_some_and(|source| reading.is_withheld(&source))
+    }
+}
+
+/// Stands in for keys that are not read.
+pub(super) fn placeholder_key() -> Option<SigningKey> {
+    SigningKey::shared(Secret::new(PLACEHOLDER), Algorithm::Hs256)
 }
 
 impl Reading<'_> {

@@ -29,6 +29,7 @@ fn read_with(reply: &Reply, shape: &AnswerShape, wall_s: u64) -> Result<Granted,
         &Asked {
             host: "login.example.com",
             method: TokenEndpointAuthMethod::ClientSecretBasic,
+            grant: &Grant::ClientCredentials,
             secrets: vec![&Secret::new(SECRET)],
             shape,
             wall: UNIX_EPOCH + Duration::from_secs(wall_s),

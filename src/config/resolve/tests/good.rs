@@ -8,9 +8,9 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, HttpVersion,
-    LifetimeFormat, LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece, TokenEndpoint,
-    TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
+    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, Grant,
+    HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece,
+    TokenEndpoint, TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::jws::Algorithm;
 
@@ -32,6 +32,11 @@ pub(super) fn folder() -> tempfile::TempDir {
     write(folder.path(), "certs/proxy.key", &pair.signing_key.serialize_pem(), 0o600);
     write(folder.path(), "certs/ca.pem", &pair.cert.pem(), 0o644);
     write(folder.path(), "secret", "a-secret-in-a-file\r\n", 0o600);
+    let account = serde_json::json!({
+        "type": "service_account", "client_email": "robot@p.example", "private_key_id": "key-7",
+        "private_key": include_str!("../../../jws/keys/rsa.pem"), "token_uri": "https://oauth2.googleapis.com/token",
+    });
+    write(folder.path(), "service-account.json", &account.to_string(), 0o600);
     folder
 }
 
@@ -89,7 +94,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed", "paid"]);
+    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed", "paid", "robot", "asserted"]);
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
     assert!(
@@ -155,6 +160,36 @@ fn client_credentials_have_every_key() {
     assert_eq!(crm.answer, answer);
 }
 
+/// The OAuth 2.0 grant of the credential with this name.
+fn oauth2<'c>(config: &'c Config, name: &str) -> &'c crate::config::OAuth2 {
+    let credential = config.credentials.iter().find(|credential| &*credential.name == name);
+    let CredentialKind::OAuth2(oauth2) = &credential.expect(name).kind else { panic!("{name} is no grant") };
+    oauth2
+}
+
+#[test]
+fn an_assertion_is_as_the_file_or_the_key_file_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let robot = oauth2(&config, "robot");
+    let Grant::JwtBearer(grant) = &robot.grant else { panic!() };
+    assert!(
+        matches!(&robot.endpoint, TokenEndpoint::Url(url) if url.to_string() == "https://oauth2.googleapis.com/token")
+    );
+    assert!(robot.client_id.is_empty() && robot.scope.is_empty() && matches!(robot.proof, ClientProof::Nothing));
+    assert_eq!((grant.issuer.as_str(), grant.subject.as_deref()), ("robot@p.example", Some("ada@example.com")));
+    assert_eq!((grant.key_id.as_deref(), grant.audience.as_deref()), (Some("key-7"), None));
+    assert_eq!((grant.key.algorithm(), grant.claims["scope"].as_str()), (Algorithm::Rs256, "drive openid"));
+
+    let asserted = oauth2(&config, "asserted");
+    let Grant::JwtBearer(grant) = &asserted.grant else { panic!() };
+    assert_eq!(asserted.auth_method, Some(TokenEndpointAuthMethod::ClientSecretPost));
+    assert!(matches!(&asserted.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
+    assert_eq!((asserted.client_id.as_str(), asserted.scope.join(" ").as_str()), ("asserted", "read"));
+    assert_eq!((grant.issuer.as_str(), grant.subject.as_deref()), ("consumer", Some("consumer")));
+    assert_eq!((grant.key_id.as_deref(), grant.audience.as_deref()), (Some("2026"), Some("https://audience.example")));
+    assert_eq!(grant.claims["tenant"], "7");
+}
+
 #[test]
 fn upstreams_and_routes_refer_to_what_they_name() {
     let (_folder, Loaded { config, .. }) = full(Load::Full);
@@ -202,7 +237,7 @@ fn files_are_watched_and_nothing_is_warned_of() {
     assert_eq!(loaded.warnings.to_string(), "");
     let watched: Vec<_> =
         loaded.watched.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
-    assert_eq!(watched, ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "secret"]);
+    assert_eq!(watched, ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "secret", "service-account.json"]);
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! The tables of the OAuth 2.0 grants: their keys in groups, since the grants have most of them in common.
+
+use super::{Key, SPAN, Shape, TEXT, TIMEOUT, Table, URL, optional, required, table};
+
+/// The keys of these groups, one after the other.
+macro_rules! keys {
+    ($($group:expr),+ $(,)?) => {{
+        const COUNT: usize = 0 $(+ $group.len())+;
+        const KEYS: [Key; COUNT] = joined(&[$($group),+]);
+        &KEYS
+    }};
+}
+
+const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
+    let mut keys = [groups[0][0]; COUNT];
+    let (mut group, mut from, mut to) = (0, 0, 0);
+    while to < COUNT {
+        if from == groups[group].len() {
+            (group, from) = (group + 1, 0);
+        } else {
+            keys[to] = groups[group][from];
+            (from, to) = (from + 1, to + 1);
+        }
+    }
+    keys
+}
+
+pub(super) static CLIENT_CREDENTIALS: Table = table(
+    "The OAuth 2.0 client credentials grant, RFC 6749 section 4.4.",
+    keys![
+        ENDPOINT,
+        &[required("client_id", TEXT, "As registered at the authorization server.")],
+        PROOF,
+        ASSERTION,
+        ASKED,
+        LIFE
+    ],
+);
+
+pub(super) static JWT_BEARER: Table = table(
+    "The JWT bearer grant, RFC 7523 section 2.1: an assertion that attache signs stands for a token.",
+    keys![
+        ENDPOINT,
+        &[
+            optional(
+                "key_file",
+                Shape::Secret,
+                "A Google service account's key file, which says token endpoint, issuer and key.",
+            ),
+            optional(
+                "private_key",
+                Shape::Secret,
+                "What signs the assertion: a PEM file of the key (PKCS#8, or PKCS#1 for RSA). Either this or `key_file`.",
+            ),
+            optional("key_id", TEXT, "The `kid` that the server knows the key by, in the assertion's header."),
+            optional(
+                "algorithm",
+                Shape::Choice(&["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]),
+                "What signs the assertion. Default: by the key RS256, ES256, ES384 or EdDSA.",
+            ),
+            optional("issuer_claim", TEXT, "The assertion's `iss`. Default: `client_id`."),
+            optional(
+                "subject",
+                TEXT,
+                "The assertion's `sub`: on whose behalf. Default: `iss`; with `key_file` there is none then.",
+            ),
+            optional(
+                "assertion_audience",
+                TEXT,
+                "The assertion's `aud`: \"issuer\", \"token_url\" or a text of its own. Default: the issuer if one is \
+                 configured, else the token URL.",
+            ),
+            optional("claims", Shape::Map { keys: "CLAIM", of: &TEXT }, "Further claims of the assertion."),
+        ],
+        CLIENT,
+        PROOF,
+        ASKED,
+        LIFE,
+    ],
+);
+
+/// Where tokens come from.
+const ENDPOINT: &[Key] = &[
+    optional("token_url", URL, "The token endpoint. Either this or `issuer`."),
+    optional("issuer", URL, "The authorization server, whose token endpoint is discovered (RFC 8414)."),
+];
+
+/// The client, where what is presented may be proof enough.
+const CLIENT: &[Key] = &[optional(
+    "client_id",
+    TEXT,
+    "As registered at the authorization server. Default: no client is named beside what is presented.",
+)];
+
+/// How the client proves itself.
+const PROOF: &[Key] = &[
+    optional(
+        "client_secret",
+        Shape::Secret,
+        "As registered at the authorization server. Required by every method with `secret` in its name.",
+    ),
+    optional(
+        "token_endpoint_auth_method",
+        // No choice, so that the methods that come later get an error of their own.
+        TEXT,
+        "client_secret_basic, client_secret_basic_raw (not form-encoded), client_secret_post, client_secret_jwt, \
+         private_key_jwt or none. Default: what discovery says of basic and post, else client_secret_basic.",
+    ),
+];
+
+/// What signs its assertion.
+const ASSERTION: &[Key] = &[
+    optional(
+        "private_key",
+        Shape::Secret,
+        "For private_key_jwt: a PEM file of the key (PKCS#8, or PKCS#1 for RSA), whose public half is registered.",
+    ),
+    optional("key_id", TEXT, "The `kid` that the server knows the key by, in the assertion's header."),
+    optional(
+        "algorithm",
+        Shape::Choice(&[
+            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+        ]),
+        "What signs the assertion. Default: by the key RS256, ES256, ES384 or EdDSA; HS256 for client_secret_jwt.",
+    ),
+    optional(
+        "assertion_audience",
+        TEXT,
+        "The assertion's `aud`: \"issuer\", \"token_url\" or a text of its own. Default: the issuer if one is \
+         configured, else the token URL.",
+    ),
+];
+
+/// What is asked for.
+const ASKED: &[Key] = &[
+    optional("scope", Shape::OneOrMore(&TEXT), "Scopes to ask for."),
+    optional("audience", TEXT, "The `audience` parameter that some servers want."),
+    optional("resource", Shape::OneOrMore(&TEXT), "RFC 8707 resource indicators."),
+    optional(
+        "parameters",
+        Shape::Map { keys: "PARAMETER", of: &TEXT },
+        "Further form fields of the token request; a `grant_type` stands in place of ours.",
+    ),
+];
+
+/// When tokens are fetched, and how answers are read.
+const LIFE: &[Key] = &[
+    optional(
+        "refresh_before",
+        SPAN,
+        "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
+    ),
+    optional(
+        "single_active",
+        Shape::Boolean,
+        "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
+         Default false.",
+    ),
+    optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
+    optional(
+        "warm",
+        Shape::Choice(&["false", "true", "required"]),
+        "Fetch at start; \"required\": before ready. Default false.",
+    ),
+    optional("stale_if_error", SPAN, "Send an expired token for this long if none can be had. Default 0."),
+    ATTACH_KEY,
+    optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
+    optional("private", Shape::Boolean, "The token endpoint's name may resolve to private addresses. Default false."),
+    optional("cleartext", Shape::Boolean, "Allow an http:// token endpoint beyond loopback. Default false."),
+    optional("timeouts", Shape::Table(&TOKEN_TIMEOUTS), "Timeouts of token requests."),
+    optional(
+        "answer",
+        Shape::Table(&ANSWER),
+        "Where token and lifetime are in an answer that is not as RFC 6749 says.",
+    ),
+];
+
+/// Values of `token_endpoint_auth_method` that later versions know.
+pub(in crate::config) const LATER_AUTH_METHODS: &[&str] = &["tls_client_auth", "self_signed_tls_client_auth"];
+
+static TOKEN_TIMEOUTS: Table = table(
+    "Timeouts of token requests.",
+    &[
+        optional("connect", TIMEOUT, "Name, TCP and TLS together. Default 3s."),
+        optional("attempt", TIMEOUT, "One attempt, from connecting to the end of the answer. Default 10s."),
+        optional("total", TIMEOUT, "All attempts of one fetch together. Default 30s."),
+    ],
+);
+
+/// Of every kind whose token is fetched.
+const ATTACH_KEY: Key = optional(
+    "attach",
+    PLACES,
+    "Where the token goes; or several places. Default: the header Authorization, with the scheme Bearer.",
+);
+
+const PLACES: Shape = Shape::OneOrMore(&Shape::Table(&ATTACH));
+
+static ATTACH: Table = table(
+    "A place that a token goes to.",
+    &[
+        optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
+        optional("query", TEXT, "The query parameter's name, not encoded."),
+        optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
+        optional("scheme", TEXT, "What stands before the token in a header, such as \"Bearer\". Default: nothing."),
+        optional("value", TEXT, "What is sent, such as \"id={id}, token={token}\". Default: the token alone."),
+    ],
+);
+
+static ANSWER: Table = table(
+    "Where things are in a token answer. Paths are dotted member names.",
+    &[
+        optional("token", TEXT, "Path of the token, such as \"credentials.token\"."),
+        optional("lifetime", TEXT, "Path of the lifetime."),
+        optional(
+            "lifetime_unit",
+            Shape::Choice(&["milliseconds", "seconds", "minutes", "hours"]),
+            "The lifetime's unit; it is then relative. Default: seconds for small numbers and for expires_in; larger ones are dates.",
+        ),
+        optional(
+            "lifetime_format",
+            TEXT,
+            "The lifetime's format: a duration of D, H, MM and SS, such as \"H:MM:SS\", or a date of yyyy, M, d, H (or h with \
+             [AM|PM]), mm, ss and ±zz:zz, such as \"M/d/yyyy h:mm:ss [AM|PM] ±zz:zz\". Default: a number, or ISO 8601.",
+        ),
+    ],
+);

@@ -1,0 +1,57 @@
+//! The grants of OAuth 2.0: what is presented for a token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::jws::SigningKey;
+
+/// What is presented for a token.
+#[derive(Debug, Clone)]
+pub enum Grant {
+    /// Nothing but the client itself, RFC 6749 section 4.4.
+    ClientCredentials,
+    /// An assertion that we sign, RFC 7523 section 2.1.
+    JwtBearer(Box<JwtBearer>),
+}
+
+/// How the assertion of a JWT bearer grant is made, RFC 7523 section 3.
+#[derive(Debug, Clone)]
+pub struct JwtBearer {
+    pub key: Arc<SigningKey>,
+    /// `kid` of the header.
+    pub key_id: Option<String>,
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`. `None`: the assertion has none, which Google takes for the issuer itself.
+    pub subject: Option<String>,
+    /// `aud`. `None`: the token endpoint's URL.
+    pub audience: Option<String>,
+    /// What else it claims.
+    pub claims: BTreeMap<String, String>,
+}
+
+impl Grant {
+    /// The kind of the credential in proxy.toml, which is also what tells its tokens from those of another grant (TL-02).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Grant::ClientCredentials => "client_credentials",
+            Grant::JwtBearer(_) => "jwt_bearer",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Grant::ClientCredentials => "client credentials",
+            Grant::JwtBearer(_) => "JWT bearer",
+        }
+    }
+
+    /// The form's `grant_type`.
+    pub fn grant_type(&self) -> &str {
+        match self {
+            Grant::ClientCredentials => "client_credentials",
+            Grant::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The grants of OAuth 2.0 that no real server at hand speaks: scripted token endpoints, of which the tests check what
+//! they were sent as a server would.
+
+use std::time::UNIX_EPOCH;
+
+use attache::clock::{Clock as _, SystemClock};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
+use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use serde_json::{Value, json};
+
+use crate::support::{Grant, Proxy, TokenEndpoint, Upstream, assert_problem, one_route_of};
+
+/// The private key of the tests.
+const RSA: &str = include_str!("../../src/jws/keys/rsa.pem");
+
+/// A proxy with this table for the credential `api`.
+fn proxy(credential: &str, environment: &[(&str, &str)], upstream: &Upstream) -> Proxy {
+    Proxy::start_with(&one_route_of(credential, &format!("url = \"{}\"", upstream.url()), ""), environment)
+}
+
+/// The fields of the only token request, in order.
+fn only_form(endpoint: &TokenEndpoint) -> Vec<(String, String)> {
+    let requests = endpoint.requests();
+    let [request] = &requests[..] else { panic!("{} token requests", requests.len()) };
+    form_urlencoded::parse(&request.body).into_owned().collect()
+}
+
+fn names(form: &[(String, String)]) -> Vec<&str> {
+    form.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn value<'f>(form: &'f [(String, String)], name: &str) -> &'f str {
+    &form.iter().find(|(field, _)| field == name).unwrap_or_else(|| panic!("no {name} in {form:?}")).1
+}
+
+/// Header and claims of an assertion that the private key of the tests signed with RS256, and that is good now.
+fn verified(assertion: &str) -> (Value, Value) {
+    let der = PrivatePkcs8KeyDer::from_pem_slice(RSA.as_bytes()).expect("it is a key");
+    let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).expect("it is an RSA key");
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref());
+    let (message, signature) = assertion.rsplit_once('.').expect("three parts");
+    let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+    key.verify(message.as_bytes(), &signature).expect("the key signed it");
+    let (header, claims) = message.split_once('.').expect("three parts");
+    let read = |part: &str| -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
+    };
+    let (header, claims) = (read(header), read(claims));
+    let now_s = SystemClock.wall().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let [iat, exp] = ["iat", "exp"].map(|claim| claims[claim].as_u64().expect("a time"));
+    assert!(iat <= now_s && now_s <= exp, "{claims} at {now_s}");
+    (header, claims)
+}
+
+/// Claims but for those that differ each time.
+fn lasting(claims: &Value) -> Value {
+    let mut claims = claims.clone();
+    for fresh in ["iat", "exp", "jti"] {
+        claims.as_object_mut().expect("an object").remove(fresh).unwrap_or_else(|| panic!("no {fresh}"));
+    }
+    claims
+}
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// As https://developers.google.com/identity/protocols/oauth2/service-account says: issuer, key and token endpoint come
+/// from the key file, the scope is a claim, and `sub` is there for domain-wide delegation only.
+#[test]
+fn a_google_service_account_signs_for_itself_or_for_a_person() {
+    for (subject, more) in [(None, ""), (Some("ada@example.com"), "subject = \"ada@example.com\"")] {
+        let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+        let key_file = json!({
+            "type": "service_account", "project_id": "p", "private_key_id": "key-7", "private_key": RSA,
+            "client_email": "robot@p.iam.gserviceaccount.com", "client_id": "108", "token_uri": endpoint.url(),
+        });
+        let credential = format!(
+            "[credentials.api.jwt_bearer]\nkey_file = {{ env = \"KEY_FILE\" }}\n\
+             scope = [\"https://www.googleapis.com/auth/drive\", \"openid\"]\n{more}\n"
+        );
+        let proxy = proxy(&credential, &[("KEY_FILE", &key_file.to_string())], &upstream);
+        assert_eq!(proxy.get("/api/x").status, 200);
+        assert_eq!(upstream.request().bearer(), Some("demo-access-token-000001"));
+        let form = only_form(&endpoint);
+        assert_eq!(names(&form), ["grant_type", "assertion"]);
+        assert_eq!(value(&form, "grant_type"), JWT_BEARER);
+        let (header, claims) = verified(value(&form, "assertion"));
+        assert_eq!(header, json!({ "alg": "RS256", "typ": "JWT", "kid": "key-7" }));
+        let mut expected = json!({
+            "iss": "robot@p.iam.gserviceaccount.com", "aud": endpoint.url(),
+            "scope": "https://www.googleapis.com/auth/drive openid",
+        });
+        if let Some(subject) = subject {
+            expected["sub"] = subject.into();
+        }
+        assert_eq!(lasting(&claims), expected);
+        assert_eq!(endpoint.requests()[0].headers.get("authorization"), None);
+    }
+}
+
+/// As Salesforce's "OAuth 2.0 JWT Bearer Flow" says: the consumer key signs, for a user, towards the login host, for at most
+/// three minutes.
+#[test]
+fn a_client_signs_for_a_user_towards_an_audience_of_its_own() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let credential = format!(
+        "[credentials.api.jwt_bearer]\ntoken_url = \"{}\"\nissuer_claim = \"3MVG9.consumer\"\n\
+         subject = \"ada@example.com\"\nassertion_audience = \"https://login.salesforce.com\"\n\
+         private_key = {{ env = \"KEY\" }}\nscope = \"api\"\nclaims = {{ tenant = \"7\" }}\n",
+        endpoint.url()
+    );
+    let proxy = proxy(&credential, &[("KEY", RSA)], &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let form = only_form(&endpoint);
+    assert_eq!(names(&form), ["grant_type", "scope", "assertion"]);
+    let (_, claims) = verified(value(&form, "assertion"));
+    let [iat, exp] = ["iat", "exp"].map(|claim| claims[claim].as_u64().expect("a time"));
+    assert!(exp - iat <= 180);
+    let expected = json!({
+        "iss": "3MVG9.consumer", "sub": "ada@example.com", "aud": "https://login.salesforce.com",
+        "scope": "api", "tenant": "7",
+    });
+    assert_eq!(lasting(&claims), expected);
+}
+
+/// TL-32: each attempt has an assertion of its own, since a server takes a `jti` once.
+#[test]
+fn each_attempt_signs_anew() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    endpoint.script([Grant::Json(503, json!({}))]);
+    let credential = format!(
+        "[credentials.api.jwt_bearer]\ntoken_url = \"{}\"\nissuer_claim = \"robot\"\nprivate_key = {{ env = \"KEY\" }}\n",
+        endpoint.url()
+    );
+    let proxy = proxy(&credential, &[("KEY", RSA)], &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let requests = endpoint.requests();
+    let ids = requests.iter().map(|request| verified(&request.form("assertion").expect("one")).1["jti"].clone());
+    let ids: Vec<Value> = ids.collect();
+    assert!(ids.len() == 2 && ids[0].is_string() && ids[0] != ids[1], "{ids:?}");
+}
+
+/// As Box's "JWT without SDKs" says: the client proves itself by its secret beside the assertion. TL-26: what the server
+/// says of a refused assertion is passed on.
+#[test]
+fn a_client_with_a_secret_signs_too() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let refusal = json!({ "error": "invalid_grant", "error_description": "Invalid JWT Signature." });
+    endpoint.script([Grant::Json(400, refusal)]);
+    let credential = format!(
+        "[credentials.api.jwt_bearer]\ntoken_url = \"{}\"\nclient_id = \"box-client\"\n\
+         client_secret = {{ env = \"SECRET\" }}\ntoken_endpoint_auth_method = \"client_secret_post\"\n\
+         subject = \"11446498\"\nclaims = {{ box_sub_type = \"enterprise\" }}\nprivate_key = {{ env = \"KEY\" }}\n",
+        endpoint.url()
+    );
+    let proxy = proxy(&credential, &[("KEY", RSA), ("SECRET", "s3cret-of-the-box-client")], &upstream);
+    let problem = assert_problem(&proxy.get("/api/x"), 502);
+    let detail = problem["detail"].as_str().expect("a text");
+    assert!(detail.contains("invalid_grant"), "{problem}");
+    let form = only_form(&endpoint);
+    assert_eq!(names(&form), ["grant_type", "assertion", "client_id", "client_secret"]);
+    assert_eq!(value(&form, "client_secret"), "s3cret-of-the-box-client");
+    let (_, claims) = verified(value(&form, "assertion"));
+    assert_eq!((&claims["iss"], &claims["sub"]), (&json!("box-client"), &json!("11446498")));
+    assert_eq!(claims["box_sub_type"], "enterprise");
+    assert!(upstream.requests().is_empty());
+}
