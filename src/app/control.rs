@@ -16,7 +16,7 @@ use super::worker::{Setup, Worker};
 use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
-use crate::config::{Config, CredentialKind, Loaded, Problem, Warm};
+use crate::config::{Config, Loaded, Problem, Warm};
 use crate::descriptors::{Permits, Shares};
 use crate::listener::{ReceiveMemory, Tickets, bind_alone};
 use crate::metrics::Metrics;
@@ -304,13 +304,10 @@ pub(super) async fn compile(config: Arc<Config>, living: Living) -> Arc<Snapshot
 }
 
 fn admin_state(config: &Config, living: &Living) -> Arc<admin::State> {
-    let required = config.credentials.iter().filter(|credential| match &credential.kind {
-        CredentialKind::OAuth2(grant) => grant.life.warm == Warm::Required,
-        CredentialKind::Bearer { .. }
-        | CredentialKind::ApiKeys(_)
-        | CredentialKind::Basic { .. }
-        | CredentialKind::BasicKey { .. } => false,
-    });
+    let required = config
+        .credentials
+        .iter()
+        .filter(|credential| credential.kind.token_life().is_some_and(|life| life.warm == Warm::Required));
     let required = required.map(|credential| credential.name.clone()).collect();
     admin::State::new(living.clone(), required, super::log::lines_dropped)
 }

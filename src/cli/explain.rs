@@ -210,6 +210,7 @@ fn in_header(credential: &Credential, header: &str) -> String {
     let name = &credential.name;
     match &credential.kind {
         CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header),
+        CredentialKind::Metadata(metadata) => token_in_header(name, &metadata.life.attach, header),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
@@ -244,6 +245,7 @@ fn credential(upstream: &Upstream) -> String {
                 }
             }
         }
+        CredentialKind::Metadata(metadata) => format!("{name}: a token of the metadata server {}", metadata.url),
         CredentialKind::Bearer { .. } => format!("{name}: a fixed Bearer token"),
         CredentialKind::ApiKeys(keys) if keys.len() > 1 => format!("{name}: {} fixed keys", keys.len()),
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),
@@ -286,9 +288,7 @@ fn answer(route: &Route) -> String {
 
 fn rejection(upstream: &Upstream) -> Option<String> {
     let credential = upstream.credential.as_deref()?;
-    if !matches!(credential.kind, CredentialKind::OAuth2(_)) {
-        return None;
-    }
+    credential.kind.token_life()?;
     let rejections = upstream.reject_on.iter().map(|on| match &on.body_contains {
         Some(text) => format!("{} with {text:?}", on.status.as_u16()),
         None => on.status.as_u16().to_string(),

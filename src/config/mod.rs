@@ -167,6 +167,7 @@ pub struct Credential {
 #[derive(Debug)]
 pub enum CredentialKind {
     OAuth2(Box<OAuth2>),
+    Metadata(Box<Metadata>),
     Bearer {
         token: Secret,
     },
@@ -180,6 +181,20 @@ pub enum CredentialKind {
     BasicKey {
         key: Secret,
     },
+}
+
+impl CredentialKind {
+    /// The life of its tokens, if they are fetched.
+    pub fn token_life(&self) -> Option<&TokenLife> {
+        match self {
+            CredentialKind::OAuth2(oauth2) => Some(&oauth2.life),
+            CredentialKind::Metadata(metadata) => Some(&metadata.life),
+            CredentialKind::Bearer { .. }
+            | CredentialKind::ApiKeys(_)
+            | CredentialKind::Basic { .. }
+            | CredentialKind::BasicKey { .. } => None,
+        }
+    }
 }
 
 /// A fixed key, and where it goes.
@@ -217,6 +232,27 @@ impl Default for Attach {
         let value = Template { pieces: vec![Piece::Text("Bearer ".to_owned()), Piece::Value("token".to_owned())] };
         Attach { parts: vec![AttachPart { place: ApiKeyPlace::Header(AUTHORIZATION), value }] }
     }
+}
+
+/// Tokens of the metadata server of the cloud that attache runs in.
+#[derive(Debug)]
+pub struct Metadata {
+    /// Where it is: the fixed address of the clouds, or one that is configured. No slash at the end, no query.
+    pub url: HttpUrl,
+    pub request: MetadataRequest,
+    pub life: TokenLife,
+}
+
+/// What a metadata server is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataRequest {
+    /// The token of a managed identity for an API. On a virtual machine; or, with the secret of `IDENTITY_HEADER`, on App
+    /// Service, whose URL is that of `IDENTITY_ENDPOINT`, path included.
+    Azure { resource: String, client_id: Option<String>, identity_header: Option<Secret> },
+    /// An access token of a service account; no scopes: all that the machine has.
+    Google { account: String, scope: Vec<String> },
+    /// An identity token of a service account for this audience, such as a Cloud Run service.
+    GoogleIdentity { account: String, audience: String },
 }
 
 /// A grant of OAuth 2.0, and how its tokens are asked for.

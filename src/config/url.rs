@@ -80,6 +80,16 @@ impl HttpUrl {
         }
     }
 
+    /// Whether the URL itself says that it leads no further than this machine's link, where clouds have their metadata
+    /// servers: 169.254.0.0/16, fe80::/10, or fd00:ec2::/32, which AWS uses in their place.
+    pub fn is_link_local(&self) -> bool {
+        match self.ip.map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => ip.is_link_local(),
+            Some(IpAddr::V6(ip)) => ip.is_unicast_link_local() || ip.segments()[..2] == [0xfd00, 0xec2],
+            None => false,
+        }
+    }
+
     pub fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Parts;
 use super::failure::{Failure, Step};
+use super::metadata::Metadata;
 use super::oauth2::{Endpoint, OAuth2};
 use crate::clock::timer_now;
 use crate::config::{self, CredentialKind, TokenEndpointAuthMethod};
@@ -71,9 +72,16 @@ fn usual_cause(failure: &Failure) -> Option<&'static str> {
 /// authentication methods are tried, once each, for the cause is most often there. Runs on a control thread; takes at
 /// most the credential's total timeout.
 pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
-    let CredentialKind::OAuth2(grant) = &config.kind else {
-        let credential = config.name.clone();
-        return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
+    let grant = match &config.kind {
+        CredentialKind::OAuth2(grant) => grant,
+        CredentialKind::Metadata(metadata) => return probe_metadata(config.name.clone(), metadata, parts).await,
+        CredentialKind::Bearer { .. }
+        | CredentialKind::ApiKeys(_)
+        | CredentialKind::Basic { .. }
+        | CredentialKind::BasicKey { .. } => {
+            let credential = config.name.clone();
+            return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
+        }
     };
     let source = OAuth2::new(grant, parts);
     let end = timer_now() + grant.life.timeouts.total;
@@ -109,6 +117,16 @@ pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
         }
     }
     report(Some(&endpoint), Outcome::Failed { failure, method_that_works })
+}
+
+async fn probe_metadata(credential: Arc<str>, config: &config::Metadata, parts: &Parts) -> Report {
+    let source = Metadata::new(config, parts);
+    let begun = parts.clock.now();
+    let outcome = match source.attempt(timer_now() + config.life.timeouts.attempt).await {
+        Ok(granted) => Outcome::Granted { lifetime: granted.lifetime, took: parts.clock.now().since(begun) },
+        Err(failure) => Outcome::Failed { failure, method_that_works: None },
+    };
+    Report { credential, host: Some(source.url().authority()), auth_method: None, outcome }
 }
 
 /// Whether the server did not recognise the client, as opposed to what it asked for.

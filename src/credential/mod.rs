@@ -9,6 +9,7 @@ mod endpoint;
 mod failure;
 mod fixed;
 pub mod live;
+mod metadata;
 mod oauth2;
 mod reflection;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::token::{
     TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
+use metadata::Metadata;
 use oauth2::OAuth2;
 
 /// What credentials need of the process.
@@ -67,6 +69,9 @@ impl Credential {
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
             CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            CredentialKind::Metadata(metadata) => {
+                Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
+            }
             CredentialKind::Bearer { token } => Credential::Fixed(Arc::new(fixed::bearer(token))),
             CredentialKind::ApiKeys(keys) => Credential::Fixed(Arc::new(fixed::api_keys(keys))),
             CredentialKind::Basic { username, password } => {
@@ -164,6 +169,17 @@ impl TokenCredential {
     ) -> Self {
         let cell = parts.tokens.declare(identity, proof, policy(name, life), source);
         TokenCredential { cell, identity, names: PlaceNames::of(life.attach.parts.iter().map(|part| &part.place)) }
+    }
+
+    fn metadata(name: &Arc<str>, config: &config::Metadata, parts: &Parts) -> Self {
+        let source = Metadata::new(config, parts);
+        // What is asked for stands in the URL, all of it.
+        let endpoint = source.url().to_string();
+        let fields =
+            IdentityFields { credential: name, endpoint: &endpoint, grant: "metadata", ..IdentityFields::default() };
+        let identity = parts.tokens.identity(&fields);
+        let proof = parts.tokens.proof(&[source.secret().map_or(&[][..], |secret| secret.expose().as_bytes())]);
+        TokenCredential::new(name, &config.life, identity, proof, Arc::new(source), parts)
     }
 }
 

@@ -157,12 +157,12 @@ impl Inner {
 }
 
 /// A URL's scheme, host and port.
-fn origin(url: &HttpUrl) -> Arc<str> {
+pub(super) fn origin(url: &HttpUrl) -> Arc<str> {
     format!("{}://{}", url.scheme(), url.authority()).into()
 }
 
 /// The request's target: path and query, which are kept as they were written.
-fn target(url: &HttpUrl) -> Result<http::Uri, String> {
+pub(super) fn target(url: &HttpUrl) -> Result<http::Uri, String> {
     let text = match url.path.as_str() {
         "" => "/".to_owned(),
         query if query.starts_with('?') => format!("/{query}"),

@@ -52,10 +52,11 @@ impl Egress {
         Egress { proxy, direct, ca: config.ca.clone() }
     }
 
-    /// The proxy for this URL, if it goes through one. Loopback never does, as everywhere.
+    /// The proxy for this URL, if it goes through one. Loopback never does, as everywhere; nor does what is on this
+    /// machine's link: the proxy would reach its own machine's metadata server.
     pub(super) fn proxy_for(&self, url: &HttpUrl) -> Option<&Proxy> {
         let proxy = self.proxy.as_ref()?;
-        let is_own = url.host == "localhost" || url.ip.is_some_and(|ip| ip.is_loopback());
+        let is_own = url.host == "localhost" || url.ip.is_some_and(|ip| ip.is_loopback()) || url.is_link_local();
         (!is_own && !self.direct.iter().any(|rule| rule.covers(url))).then_some(proxy)
     }
 }
@@ -173,14 +174,20 @@ mod tests {
         egress.proxy_for(&url(host)).is_none()
     }
 
-    /// SEC-21: `no_proxy`.
+    /// SEC-21: `no_proxy`, and what is never sent through a proxy.
     #[test]
     fn what_is_reached_directly() {
-        let table: [(&[&str], &str, bool); 19] = [
+        let table: [(&[&str], &str, bool); 24] = [
             (&[], "api.example", false),
             (&[], "localhost", true),
             (&[], "127.0.0.1", true),
             (&[], "::1", true),
+            // Metadata servers of clouds.
+            (&[], "169.254.169.254", true),
+            (&[], "fe80::a9fe:a9fe", true),
+            (&[], "fd00:ec2::254", true),
+            (&[], "fd00::254", false),
+            (&[], "169.253.169.254", false),
             (&["*"], "api.example", true),
             (&["api.example"], "api.example", true),
             (&["API.Example"], "api.example", true),

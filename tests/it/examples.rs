@@ -7,6 +7,8 @@ use std::process::Command;
 
 use attache::config::{Environment, Load, load};
 
+use crate::sources::below;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 const SECRET: &str = "a-secret-of-the-examples";
@@ -52,18 +54,8 @@ fn blocks(page: &Path) -> Vec<(usize, String)> {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages = ["README.md", "ARCHITECTURE.md"].map(|name| Path::new(ROOT).join(name)).to_vec();
-    let mut folders = vec![Path::new(ROOT).join("docs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.extension() {
-                _ if path.is_dir() => folders.push(path),
-                Some(extension) if extension == "md" => pages.push(path),
-                _ => {}
-            }
-        }
-    }
+    let mut pages: Vec<_> = below("docs", "md").iter().map(|page| Path::new(ROOT).join(&page.path)).collect();
+    pages.extend(["README.md", "ARCHITECTURE.md"].map(|name| Path::new(ROOT).join(name)));
     pages
 }
 

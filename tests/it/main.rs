@@ -15,6 +15,7 @@ mod h2;
 mod h2_attacks;
 mod h2_renewal;
 mod house;
+mod metadata;
 mod metrics;
 mod oidc;
 mod packaging;

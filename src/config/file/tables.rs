@@ -1,8 +1,34 @@
 //! The tables of proxy.toml: every key with what it may hold, once.
 
+/// The keys of these groups, one after the other.
+macro_rules! keys {
+    ($($group:expr),+ $(,)?) => {{
+        const COUNT: usize = 0 $(+ $group.len())+;
+        const KEYS: [Key; COUNT] = joined(&[$($group),+]);
+        &KEYS
+    }};
+}
+
+const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
+    let mut keys = [groups[0][0]; COUNT];
+    let (mut group, mut from, mut to) = (0, 0, 0);
+    while to < COUNT {
+        if from == groups[group].len() {
+            (group, from) = (group + 1, 0);
+        } else {
+            keys[to] = groups[group][from];
+            (from, to) = (from + 1, to + 1);
+        }
+    }
+    keys
+}
+
+mod life;
+mod metadata;
 mod oauth2;
 
 use super::{Format, Key, Shape, Table};
+use metadata::METADATA;
 pub(in crate::config) use oauth2::LATER_AUTH_METHODS;
 use oauth2::{CLIENT_CREDENTIALS, JWT_BEARER};
 
@@ -229,7 +255,11 @@ static CREDENTIAL: Table = Table {
         later("login", "token endpoints that are no OAuth 2.0"),
         later("aws_sigv4", "AWS signatures"),
         later("hmac", "HMAC signatures"),
-        later("metadata", "cloud metadata servers"),
+        optional(
+            "metadata",
+            Shape::Table(&METADATA),
+            "Tokens of the metadata server of the cloud that attache runs in.",
+        ),
     ],
 };
 

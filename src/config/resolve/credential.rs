@@ -13,6 +13,7 @@ use super::client_proof::{Clients, client_proof, require};
 use super::fields::{Fields, Text, text};
 use super::jwt_bearer::jwt_bearer;
 use super::key_file::{ServiceAccount, key_file};
+use super::metadata::metadata;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
@@ -37,6 +38,7 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
             }
             let fields = fields.table(kind)?;
             match kind {
+                "metadata" => metadata(reading, &fields).map(|metadata| CredentialKind::Metadata(Box::new(metadata))),
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
                 _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
@@ -54,6 +56,7 @@ impl Credential {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
             CredentialKind::OAuth2(oauth2) => oauth2.life.attach.headers(),
+            CredentialKind::Metadata(metadata) => metadata.life.attach.headers(),
             CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } | CredentialKind::BasicKey { .. } => {
                 vec![&AUTHORIZATION]
             }

@@ -13,6 +13,7 @@ mod fields;
 mod headers;
 mod jwt_bearer;
 mod key_file;
+mod metadata;
 mod named;
 mod process;
 mod route;

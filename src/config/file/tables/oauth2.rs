@@ -1,29 +1,7 @@
 //! The tables of the OAuth 2.0 grants: their keys in groups, since the grants have most of them in common.
 
-use super::{Key, SPAN, Shape, TEXT, TIMEOUT, Table, URL, optional, required, table};
-
-/// The keys of these groups, one after the other.
-macro_rules! keys {
-    ($($group:expr),+ $(,)?) => {{
-        const COUNT: usize = 0 $(+ $group.len())+;
-        const KEYS: [Key; COUNT] = joined(&[$($group),+]);
-        &KEYS
-    }};
-}
-
-const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
-    let mut keys = [groups[0][0]; COUNT];
-    let (mut group, mut from, mut to) = (0, 0, 0);
-    while to < COUNT {
-        if from == groups[group].len() {
-            (group, from) = (group + 1, 0);
-        } else {
-            keys[to] = groups[group][from];
-            (from, to) = (from + 1, to + 1);
-        }
-    }
-    keys
-}
+use super::life::LIFE;
+use super::{Key, Shape, TEXT, Table, URL, joined, optional, required, table};
 
 pub(super) static CLIENT_CREDENTIALS: Table = table(
     "The OAuth 2.0 client credentials grant, RFC 6749 section 4.4.",
@@ -33,7 +11,8 @@ pub(super) static CLIENT_CREDENTIALS: Table = table(
         PROOF,
         ASSERTION,
         ASKED,
-        LIFE
+        ANSWERS,
+        LIFE,
     ],
 );
 
@@ -75,6 +54,7 @@ pub(super) static JWT_BEARER: Table = table(
         CLIENT,
         PROOF,
         ASKED,
+        ANSWERS,
         LIFE,
     ],
 );
@@ -143,31 +123,11 @@ const ASKED: &[Key] = &[
     ),
 ];
 
-/// When tokens are fetched, and how answers are read.
-const LIFE: &[Key] = &[
-    optional(
-        "refresh_before",
-        SPAN,
-        "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
-    ),
-    optional(
-        "single_active",
-        Shape::Boolean,
-        "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
-         Default false.",
-    ),
-    optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
-    optional(
-        "warm",
-        Shape::Choice(&["false", "true", "required"]),
-        "Fetch at start; \"required\": before ready. Default false.",
-    ),
-    optional("stale_if_error", SPAN, "Send an expired token for this long if none can be had. Default 0."),
-    ATTACH_KEY,
+/// How the endpoint is reached, and its answers are read.
+const ANSWERS: &[Key] = &[
     optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
     optional("private", Shape::Boolean, "The token endpoint's name may resolve to private addresses. Default false."),
     optional("cleartext", Shape::Boolean, "Allow an http:// token endpoint beyond loopback. Default false."),
-    optional("timeouts", Shape::Table(&TOKEN_TIMEOUTS), "Timeouts of token requests."),
     optional(
         "answer",
         Shape::Table(&ANSWER),
@@ -177,35 +137,6 @@ const LIFE: &[Key] = &[
 
 /// Values of `token_endpoint_auth_method` that later versions know.
 pub(in crate::config) const LATER_AUTH_METHODS: &[&str] = &["tls_client_auth", "self_signed_tls_client_auth"];
-
-static TOKEN_TIMEOUTS: Table = table(
-    "Timeouts of token requests.",
-    &[
-        optional("connect", TIMEOUT, "Name, TCP and TLS together. Default 3s."),
-        optional("attempt", TIMEOUT, "One attempt, from connecting to the end of the answer. Default 10s."),
-        optional("total", TIMEOUT, "All attempts of one fetch together. Default 30s."),
-    ],
-);
-
-/// Of every kind whose token is fetched.
-const ATTACH_KEY: Key = optional(
-    "attach",
-    PLACES,
-    "Where the token goes; or several places. Default: the header Authorization, with the scheme Bearer.",
-);
-
-const PLACES: Shape = Shape::OneOrMore(&Shape::Table(&ATTACH));
-
-static ATTACH: Table = table(
-    "A place that a token goes to.",
-    &[
-        optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
-        optional("query", TEXT, "The query parameter's name, not encoded."),
-        optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
-        optional("scheme", TEXT, "What stands before the token in a header, such as \"Bearer\". Default: nothing."),
-        optional("value", TEXT, "What is sent, such as \"id={id}, token={token}\". Default: the token alone."),
-    ],
-);
 
 static ANSWER: Table = table(
     "Where things are in a token answer. Paths are dotted member names.",

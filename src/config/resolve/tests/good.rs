@@ -9,8 +9,8 @@ use http::HeaderName;
 use super::*;
 use crate::config::{
     Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, Grant,
-    HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, RejectOn, Replay, ServerTimeouts, TemplatePiece,
-    TokenEndpoint, TokenEndpointAuthMethod, TokenTimeouts, UpstreamTimeouts, Warm,
+    HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, MetadataRequest, RejectOn, Replay, ServerTimeouts,
+    TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::jws::Algorithm;
 
@@ -94,7 +94,8 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    assert_eq!(names, ["crm", "legacy", "fixed", "maps", "search", "old", "signed", "paid", "robot", "asserted"]);
+    let last = ["paid", "robot", "asserted", "azure", "run", "pubsub"];
+    assert_eq!(names, [&["crm", "legacy", "fixed", "maps", "search", "old", "signed"][..], &last].concat());
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
     assert!(
@@ -129,6 +130,40 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
     assert_eq!(assertion.key_id.as_deref(), Some("2026"));
     assert_eq!(assertion.audience.as_deref(), Some("https://login.example"));
+}
+
+#[test]
+fn metadata_servers_are_asked_for_what_the_file_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let metadata = |name: &str| match &config.credentials.iter().find(|one| &*one.name == name).unwrap().kind {
+        CredentialKind::Metadata(metadata) => metadata,
+        _ => panic!("{name} is from a metadata server"),
+    };
+    let azure = metadata("azure");
+    assert_eq!(azure.url.to_string(), "http://169.254.129.4:8081/msi/token");
+    let (resource, client_id) = ("https://graph.microsoft.com".to_owned(), Some("attache-client".to_owned()));
+    let identity_header = Some(crate::secret::Secret::new("a-token-of-enough-length"));
+    assert_eq!(azure.request, MetadataRequest::Azure { resource, client_id, identity_header });
+    let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
+    let life = TokenLife {
+        refresh_before: Some(seconds(90)),
+        keep_warm: Duration::ZERO,
+        warm: Warm::Yes,
+        stale_if_error: seconds(300),
+        single_active: false,
+        attach: Attach::default(),
+        private: true,
+        // It does not leave the link.
+        cleartext: true,
+        timeouts,
+    };
+    assert_eq!(azure.life, life);
+    let (run, pubsub) = (metadata("run"), metadata("pubsub"));
+    assert_eq!((run.url.to_string(), run.life.cleartext), ("http://169.254.169.254".to_owned(), true));
+    let account = "run@project.iam.gserviceaccount.com".to_owned();
+    assert_eq!(run.request, MetadataRequest::GoogleIdentity { account, audience: "https://run.example".to_owned() });
+    let scope = vec!["https://www.googleapis.com/auth/pubsub".to_owned()];
+    assert_eq!(pubsub.request, MetadataRequest::Google { account: "default".to_owned(), scope });
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn without_secrets_the_rest_is_checked() {
     }
     let loaded = resolve_in(ca_only.path(), FULL, &[], Load::WithoutSecrets).unwrap_or_else(|why| panic!("{why}"));
     assert!(messages(&loaded.warnings).iter().all(|message| message.ends_with("is not set")));
-    assert_eq!(messages(&loaded.warnings).len(), 3);
+    assert_eq!(messages(&loaded.warnings).len(), 4);
     let broken = FULL.replace("credential = \"maps\"", "credential = \"mpas\"");
     let problems = resolve_in(ca_only.path(), &broken, &[], Load::WithoutSecrets).unwrap_err();
     assert_eq!(messages(&problems), ["there is no credential `mpas`"]);
