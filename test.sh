@@ -69,6 +69,14 @@ if ! cmp -s tests/peers/grpc/requirements.txt "$stamp" || [ ! -x "$target/tmp/gr
     cp tests/peers/grpc/requirements.txt "$stamp"
 fi
 
+stamp=$target/tmp/aws.stamp
+if ! cmp -s tests/peers/aws/requirements.txt "$stamp" || [ ! -x "$target/tmp/aws/bin/python" ]; then
+    step "installing moto into a virtual environment, $target/tmp/aws, by pip"
+    python3 -m venv --clear "$target/tmp/aws"
+    "$target/tmp/aws/bin/pip" install -q --disable-pip-version-check -r tests/peers/aws/requirements.txt
+    cp tests/peers/aws/requirements.txt "$stamp"
+fi
+
 # --- The tests --------------------------------------------------------------------------------------------------------
 
 step "format and lints"

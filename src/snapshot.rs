@@ -126,7 +126,7 @@ impl Snapshot {
     /// The identities whose tokens this snapshot uses; the others can be forgotten once it is installed.
     pub fn identities(&self) -> Vec<Identity> {
         let identity = |credential: &Arc<Credential>| match &**credential {
-            Credential::Fixed(_) => None,
+            Credential::Fixed(_) | Credential::Signed(_) => None,
             Credential::Token(token) => Some(token.identity),
         };
         self.credentials.iter().filter_map(identity).collect()

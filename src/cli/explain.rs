@@ -215,6 +215,7 @@ fn in_header(credential: &Credential, header: &str) -> String {
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
         CredentialKind::ApiKeys(_) => format!("<{name}>"),
+        CredentialKind::Signature(_) => format!("<{name}>"),
     }
 }
 
@@ -251,6 +252,7 @@ fn credential(upstream: &Upstream) -> String {
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),
         CredentialKind::Basic { username, .. } => format!("{name}: Basic, as {username}"),
         CredentialKind::BasicKey { .. } => format!("{name}: Basic, with a key in place of the user name"),
+        CredentialKind::Signature(signature) => format!("{name}: {}, made anew for each request", signature.kind()),
     }
 }
 

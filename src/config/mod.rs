@@ -9,6 +9,7 @@ mod lifetime_format;
 mod pattern;
 mod problem;
 mod resolve;
+mod signature;
 mod template;
 mod url;
 
@@ -19,6 +20,7 @@ pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPat
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use resolve::is_cookie_value;
 pub use resolve::{Environment, Load, Loaded, is_name, load, load_text, meant_method};
+pub use signature::{AwsSigV4, Signature};
 pub use template::{Piece, Template};
 pub use url::{HttpUrl, UrlFlaw};
 
@@ -181,6 +183,8 @@ pub enum CredentialKind {
     BasicKey {
         key: Secret,
     },
+    /// Made anew for each request.
+    Signature(Box<Signature>),
 }
 
 impl CredentialKind {
@@ -192,7 +196,8 @@ impl CredentialKind {
             CredentialKind::Bearer { .. }
             | CredentialKind::ApiKeys(_)
             | CredentialKind::Basic { .. }
-            | CredentialKind::BasicKey { .. } => None,
+            | CredentialKind::BasicKey { .. }
+            | CredentialKind::Signature(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::sign::Signer;
 use crate::secret::Masks;
 use crate::token::{Attached, Generation, Rest, Token};
 
@@ -17,6 +18,8 @@ pub struct Attachment {
 enum What {
     Fixed(Arc<Attached>),
     Token(Arc<Token>),
+    /// Nothing before it has signed, which attaches a fixed credential for one attempt.
+    Signer(Arc<Signer>),
 }
 
 impl Attachment {
@@ -28,42 +31,55 @@ impl Attachment {
         Attachment { what: What::Token(token) }
     }
 
-    fn attached(&self) -> &Attached {
+    pub(super) fn signer(signer: &Arc<Signer>) -> Self {
+        Attachment { what: What::Signer(signer.clone()) }
+    }
+
+    /// What signs each attempt of the request, if something does. What it attaches stands in place of this.
+    pub fn signs(&self) -> Option<&Signer> {
         match &self.what {
-            What::Fixed(fixed) => fixed,
-            What::Token(token) => &token.attached,
+            What::Signer(signer) => Some(signer),
+            What::Fixed(_) | What::Token(_) => None,
+        }
+    }
+
+    fn attached(&self) -> Option<&Attached> {
+        match &self.what {
+            What::Fixed(fixed) => Some(fixed),
+            What::Token(token) => Some(&token.attached),
+            What::Signer(_) => None,
         }
     }
 
     /// The header to set; of several the first, the others are in `rest`. Its value is marked sensitive.
     pub fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
-        self.attached().first_header()
+        self.attached()?.first_header()
     }
 
     /// What few credentials set: cookies, and headers beside the first one.
     pub fn rest(&self) -> Option<&Rest> {
-        self.attached().rest()
+        self.attached()?.rest()
     }
 
     /// Whether it sets the header of this name.
     pub fn sets(&self, name: &HeaderName) -> bool {
-        self.attached().names().headers.contains(name)
+        self.attached().is_some_and(|attached| attached.names().headers.contains(name))
     }
 
     /// What to add to the query, already encoded (`key=VALUE`, with `&` between several).
     pub fn query(&self) -> Option<&str> {
-        self.attached().query()
+        self.attached()?.query()
     }
 
-    /// How to recognise what was attached.
-    pub fn masks(&self) -> &Arc<Masks> {
-        self.attached().masks()
+    /// How to recognise what was attached. `None`: nothing was.
+    pub fn masks(&self) -> Option<&Arc<Masks>> {
+        self.attached().map(Attached::masks)
     }
 
     /// The token's generation, for a rejection. `None`: nothing that could be renewed.
     pub fn generation(&self) -> Option<Generation> {
         match &self.what {
-            What::Fixed(_) => None,
+            What::Fixed(_) | What::Signer(_) => None,
             What::Token(token) => Some(token.generation),
         }
     }

@@ -78,7 +78,8 @@ pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
         CredentialKind::Bearer { .. }
         | CredentialKind::ApiKeys(_)
         | CredentialKind::Basic { .. }
-        | CredentialKind::BasicKey { .. } => {
+        | CredentialKind::BasicKey { .. }
+        | CredentialKind::Signature(_) => {
             let credential = config.name.clone();
             return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
         }

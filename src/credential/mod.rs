@@ -1,5 +1,5 @@
 //! How we authenticate to an upstream: a closed enum, one file per variant. `attach` adds headers, cookies or
-//! query parameters; signatures over the final request come later as a second step.
+//! query parameters; `sign` is a second step, over the final request.
 
 mod answer;
 mod assertion;
@@ -12,6 +12,7 @@ pub mod live;
 mod metadata;
 mod oauth2;
 mod reflection;
+pub mod sign;
 #[cfg(test)]
 mod tests;
 mod token_request;
@@ -37,6 +38,7 @@ use crate::token::{
 use crate::upstream::Connector;
 use metadata::Metadata;
 use oauth2::OAuth2;
+use sign::Signer;
 
 /// What credentials need of the process.
 #[derive(Clone, Debug)]
@@ -54,6 +56,7 @@ pub struct Parts {
 pub enum Credential {
     Fixed(Arc<Attached>),
     Token(TokenCredential),
+    Signed(Arc<Signer>),
 }
 
 /// A credential whose token lives in a cell.
@@ -78,28 +81,34 @@ impl Credential {
                 Credential::Fixed(Arc::new(fixed::basic(username, password)))
             }
             CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(fixed::basic_key(key))),
+            CredentialKind::Signature(signature) => Credential::Signed(Arc::new(Signer::new(signature, &parts.clock))),
         }
     }
 
     /// The names of the headers it sets: a client's own of that name are removed, as are query parameters and cookies (SEC-10).
     pub fn header_names(&self) -> &[HeaderName] {
-        &self.names().headers
+        match self {
+            Credential::Fixed(fixed) => &fixed.names().headers,
+            Credential::Token(token) => &token.names.headers,
+            Credential::Signed(signer) => signer.header_names(),
+        }
     }
 
     /// The decoded names of the query parameters it sets.
     pub fn query_names(&self) -> &[String] {
-        &self.names().query
+        match self {
+            Credential::Fixed(fixed) => &fixed.names().query,
+            Credential::Token(token) => &token.names.query,
+            Credential::Signed(signer) => signer.query_names(),
+        }
     }
 
     /// The names of the cookies it sets.
     pub fn cookie_names(&self) -> &[String] {
-        &self.names().cookies
-    }
-
-    fn names(&self) -> &PlaceNames {
         match self {
-            Credential::Fixed(fixed) => fixed.names(),
-            Credential::Token(token) => &token.names,
+            Credential::Fixed(fixed) => &fixed.names().cookies,
+            Credential::Token(token) => &token.names.cookies,
+            Credential::Signed(_) => &[],
         }
     }
 
@@ -107,7 +116,7 @@ impl Credential {
     pub fn concerns_bodies(&self) -> bool {
         match self {
             Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
-            Credential::Token(_) => true,
+            Credential::Token(_) | Credential::Signed(_) => true,
         }
     }
 
@@ -116,6 +125,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.ready_at(now).map(Attachment::token),
+            Credential::Signed(signer) => Some(Attachment::signer(signer)),
         }
     }
 
@@ -127,13 +137,14 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.take(deadline).await.map(Attachment::token),
+            Credential::Signed(signer) => Ok(Attachment::signer(signer)),
         }
     }
 
     /// After a rejection: what to attach to the replay, or `None` if the upstream's answer stands.
     pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self {
-            Credential::Fixed(_) => None,
+            Credential::Fixed(_) | Credential::Signed(_) => None,
             Credential::Token(token) => match token.cell.rejected(sent, can_replay, deadline).await {
                 Rejected::Replay(renewed) => Some(Attachment::token(renewed)),
                 Rejected::PassThrough => None,
@@ -144,7 +155,7 @@ impl Credential {
     /// How a replay went.
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         match self {
-            Credential::Fixed(_) => {}
+            Credential::Fixed(_) | Credential::Signed(_) => {}
             Credential::Token(token) => token.cell.replayed(generation, accepted),
         }
     }

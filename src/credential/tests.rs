@@ -45,7 +45,7 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
             (&["sid".to_owned()][..usize::from(has_cookie)], has_cookie)
         );
         assert_eq!(attachment.generation(), None);
-        assert!(!attachment.masks().is_empty());
+        assert!(!attachment.masks().unwrap().is_empty());
         let taken = credential.take(Duration::ZERO).await.unwrap();
         assert_eq!((headers(&taken), taken.query()), (headers(&attachment), attachment.query()));
         assert!(credential.rejected(Generation(1), true, Duration::from_secs(1)).await.is_none());

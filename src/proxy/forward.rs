@@ -99,24 +99,31 @@ impl Outbound<'_> {
 
     /// Sends with this attachment; again if the connection failed and that is safe (SEC-31, SEC-32).
     async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
-        let credential = attachment.and_then(Attachment::header);
         if let Some(rest) = attachment.and_then(Attachment::rest) {
             cookie::put(rest, &mut self.headers);
         }
-        // What the credential sets wins over everything that would stand there.
-        let is_set = |name: &HeaderName| attachment.is_some_and(|attachment| attachment.sets(name));
-        let [via, accept_encoding] = self.own.fields();
-        let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
-        let head = OutgoingHead {
-            method: self.method,
-            target: &target,
-            headers: &self.headers,
-            over: [via, accept_encoding.filter(|own| !is_set(own.0)), credential],
-            wants_trailers: self.wants_trailers,
-        };
         let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
         let mut attempts = Attempts::One;
-        let answer = loop {
+        let (answer, masks) = loop {
+            let signed = match attachment.and_then(Attachment::signs) {
+                None => None,
+                Some(signer) => Some(Box::pin(self.sign(signer)).await?),
+            };
+            let (attachment, headers) = match &signed {
+                None => (attachment, &self.headers),
+                Some(signed) => (Some(&signed.attachment), &signed.headers),
+            };
+            // What the credential sets wins over everything that would stand there.
+            let is_set = |name: &HeaderName| attachment.is_some_and(|attachment| attachment.sets(name));
+            let [via, accept_encoding] = self.own.fields();
+            let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
+            let head = OutgoingHead {
+                method: self.method,
+                target: &target,
+                headers,
+                over: [via, accept_encoding.filter(|own| !is_set(own.0)), attachment.and_then(Attachment::header)],
+                wants_trailers: self.wants_trailers,
+            };
             let over = match attempts {
                 Attempts::One | Attempts::Two => Over::Any,
                 Attempts::Three => Over::ItsOwn,
@@ -124,7 +131,7 @@ impl Outbound<'_> {
             let exchanged = self.route.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
             self.record.bytes_in = self.body.bytes();
             match exchanged {
-                Ok(answer) => break answer,
+                Ok(answer) => break (answer, attachment.and_then(Attachment::masks).cloned()),
                 Err(error) => match attempts.after(&error, self.method) {
                     Some(next) if is_kept(&self.body) => attempts = next,
                     _ => return Err(Failure::Exchange(error)),
@@ -139,7 +146,7 @@ impl Outbound<'_> {
             present: Present::among(answer.headers.keys()),
             headers: answer.headers,
             body: Source::new(answer.body),
-            masks: attachment.map(|attachment| attachment.masks().clone()),
+            masks,
         })
     }
 

@@ -16,6 +16,7 @@ mod present;
 mod query;
 mod redact;
 mod rejection;
+mod sign;
 mod source;
 mod survey;
 mod target;

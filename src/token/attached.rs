@@ -138,6 +138,17 @@ impl Attached {
         Attached::new(&parts, &masked)
     }
 
+    /// What a signature sets for one attempt of one request. `query` is encoded.
+    pub fn of_one_request(headers: Vec<(HeaderName, HeaderValue)>, query: Option<Secret>, masks: Arc<Masks>) -> Self {
+        let names =
+            PlaceNames { headers: headers.iter().map(|(name, _)| name.clone()).collect(), ..PlaceNames::default() };
+        let mut headers = headers.into_iter();
+        let header = headers.next();
+        let headers: Vec<_> = headers.collect();
+        let rest = (!headers.is_empty()).then(|| Box::new(Rest { headers, cookies: None }));
+        Attached { names, header, query, rest, masks }
+    }
+
     pub fn names(&self) -> &PlaceNames {
         &self.names
     }
@@ -163,8 +174,8 @@ impl Attached {
     }
 }
 
-/// A header's value that hyper's HPACK keeps out of its tables, and that no Debug shows.
-fn sensitive(value: &str) -> Option<HeaderValue> {
+/// A header's value that hyper's HPACK keeps out of its tables, and that no Debug shows. `None`: it is no legal one.
+pub fn sensitive(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -12,7 +12,7 @@ mod identity;
 pub mod lifetime;
 mod machine;
 
-pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest};
+pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
 pub use identity::{Identity, IdentityFields, ProofVersion};

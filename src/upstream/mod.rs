@@ -21,7 +21,7 @@ mod waiting;
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 mod tests;
 
-pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, OutgoingBody, ReplayBudget};
+pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, HoldError, OutgoingBody, Recoder, ReplayBudget};
 pub use bulkhead::Bulkhead;
 pub use connect::{ConnectError, Connection, Connector, Target};
 pub use pool::{Pool, PoolStats};
@@ -74,7 +74,7 @@ pub struct OutgoingHead<'a> {
 
 impl OutgoingHead<'_> {
     /// Hands over the fields to send, but for those of `headers` that are the codec's to write.
-    fn each_field(&self, mut send: impl FnMut(&HeaderName, &HeaderValue)) {
+    pub fn each_field(&self, mut send: impl FnMut(&HeaderName, &HeaderValue)) {
         for (name, value) in self.over.iter().flatten() {
             send(name, value);
         }
@@ -167,6 +167,11 @@ impl Upstream {
         let name = connector.name_of(&target.url);
         let opener = Opener { target, authority, http: config.http, connector: connector.clone(), slot };
         Upstream { opener: Arc::new(opener), name }
+    }
+
+    /// `Host` of every request to it (SEC-11).
+    pub fn authority(&self) -> &str {
+        &self.opener.authority
     }
 
     /// Sends a request over the worker's pool and returns when the answer's head is complete. Cancelled by dropping

@@ -3,6 +3,7 @@
 mod access_log;
 mod api_keys;
 mod attacks;
+mod aws;
 mod commands;
 mod demo;
 mod descriptors;

@@ -26,11 +26,13 @@ const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
 mod life;
 mod metadata;
 mod oauth2;
+mod signatures;
 
 use super::{Format, Key, Shape, Table};
 use metadata::METADATA;
 pub(in crate::config) use oauth2::LATER_AUTH_METHODS;
 use oauth2::{CLIENT_CREDENTIALS, JWT_BEARER};
+use signatures::AWS_SIGV4;
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, required: true, shape, doc }
@@ -248,12 +250,12 @@ static CREDENTIAL: Table = Table {
             "A fixed key in a header, in the query or in a cookie; or several, sent together.",
         ),
         optional("basic", Shape::Table(&BASIC), "HTTP Basic authentication."),
+        optional("aws_sigv4", Shape::Table(&AWS_SIGV4), "AWS Signature Version 4, over each request."),
         later("refresh_token", "the refresh token grant"),
         later("token_exchange", "token exchange"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
         later("login", "token endpoints that are no OAuth 2.0"),
-        later("aws_sigv4", "AWS signatures"),
         later("hmac", "HMAC signatures"),
         optional(
             "metadata",

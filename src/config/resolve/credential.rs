@@ -17,10 +17,11 @@ use super::metadata::metadata;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
+use super::signature::aws_sigv4;
 use crate::config::file::Format;
 use crate::config::problem::either;
 use crate::config::{
-    AnswerShape, Credential, CredentialKind, Grant, HttpUrl, LifetimeFormat, LifetimeUnit, OAuth2, Problem,
+    AnswerShape, Credential, CredentialKind, Grant, HttpUrl, LifetimeFormat, LifetimeUnit, OAuth2, Problem, Signature,
     TokenEndpoint, TokenLife, TokenTimeouts, Warm,
 };
 
@@ -41,6 +42,7 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
                 "metadata" => metadata(reading, &fields).map(|metadata| CredentialKind::Metadata(Box::new(metadata))),
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
+                "aws_sigv4" => aws_sigv4(reading, &fields).map(signature),
                 _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
             }
         });
@@ -57,11 +59,16 @@ impl Credential {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
             CredentialKind::OAuth2(oauth2) => oauth2.life.attach.headers(),
             CredentialKind::Metadata(metadata) => metadata.life.attach.headers(),
+            CredentialKind::Signature(signature) => signature.headers(),
             CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } | CredentialKind::BasicKey { .. } => {
                 vec![&AUTHORIZATION]
             }
         }
     }
+}
+
+fn signature(signature: Signature) -> CredentialKind {
+    CredentialKind::Signature(Box::new(signature))
 }
 
 fn bearer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<CredentialKind> {

@@ -18,6 +18,7 @@ mod named;
 mod process;
 mod route;
 mod secrets;
+mod signature;
 mod unused;
 mod upstream;
 

@@ -82,6 +82,11 @@ impl OutgoingBody {
         self.read(Some(0), |reader| reader.length)
     }
 
+    /// The length of what is sent, if it is known: another one than the client's where the body is recoded.
+    pub(in crate::upstream) fn sent_length(&self) -> Option<u64> {
+        self.read(Some(0), |reader| reader.recoder.as_ref().map_or(reader.length, |recoder| Some(recoder.length())))
+    }
+
     /// How long the client may send nothing.
     pub fn idle(&self) -> Duration {
         self.read(Duration::ZERO, |reader| reader.idle)
@@ -144,7 +149,7 @@ impl OutgoingBody {
         Some(SharedBody { reader, attempt })
     }
 
-    fn read<R>(&self, nobody: R, read: impl FnOnce(&Reader) -> R) -> R {
+    pub(super) fn read<R>(&self, nobody: R, read: impl FnOnce(&Reader) -> R) -> R {
         match &self.holder {
             Holder::Nobody => nobody,
             Holder::Own(reader) => read(reader),
@@ -152,7 +157,7 @@ impl OutgoingBody {
         }
     }
 
-    fn write<R>(&mut self, nobody: R, write: impl FnOnce(&mut Reader) -> R) -> R {
+    pub(super) fn write<R>(&mut self, nobody: R, write: impl FnOnce(&mut Reader) -> R) -> R {
         match &mut self.holder {
             Holder::Nobody => nobody,
             Holder::Own(reader) => write(reader),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 
+use super::recode::Recoder;
 use super::replay::{COPY_BYTES_MAX, Copy, ReplayBudget};
 use crate::clock::Ticker;
 use crate::upstream::trailers::is_trailer_allowed;
@@ -29,6 +30,8 @@ pub(super) struct Reader {
     pub(super) idle: Duration,
     /// Counts beginnings, so that an attempt that is over reads nothing any more.
     pub(super) attempt: u32,
+    /// Writes this attempt's body in another coding.
+    pub(super) recoder: Option<Box<Recoder>>,
 }
 
 /// Where the body comes from.
@@ -95,6 +98,7 @@ impl Reader {
             ticker: ticker.clone(),
             idle,
             attempt: 0,
+            recoder: None,
         }
     }
 
@@ -109,14 +113,23 @@ impl Reader {
     pub(super) fn rewind(&mut self) {
         self.attempt += 1;
         self.next_piece = 0;
+        self.recoder = None;
         self.trailers = match std::mem::replace(&mut self.trailers, Trailers::None) {
             Trailers::Sent(trailers) => Trailers::Due(trailers),
             other => other,
         };
     }
 
-    /// The next frame: what is kept and was not sent in this attempt, then what the client brings.
+    /// The next frame as it is sent.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let Some(mut recoder) = self.recoder.take() else { return self.poll_uncoded(cx) };
+        let polled = recoder.poll_frame(self, cx);
+        self.recoder = Some(recoder);
+        polled
+    }
+
+    /// The next frame: what is kept and was not sent in this attempt, then what the client brings.
+    pub(super) fn poll_uncoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         if let Some(piece) = self.copy.piece(self.next_piece) {
             self.next_piece += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
@@ -129,6 +142,10 @@ impl Reader {
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => Poll::Ready(self.due_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
         }
+    }
+
+    pub(super) fn has_trailers(&self) -> bool {
+        !matches!(self.trailers, Trailers::None)
     }
 
     fn due_trailers(&mut self) -> Option<HeaderMap> {

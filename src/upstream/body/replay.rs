@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-/// The most that is kept of one request's body.
+/// The most that is kept of one request's body, unless it has to be held whole before it is sent.
 pub(super) const COPY_BYTES_MAX: usize = 64 * 1024;
 
 /// What all replay copies of the process may hold together (`replay_memory_bytes_max`).
@@ -50,6 +50,10 @@ pub(super) struct Copy {
     first: Bytes,
     /// Further pieces, copied together, so that many small ones cost no more than their bytes.
     rest: BytesMut,
+    /// What `rest` was, once nothing more comes.
+    sealed: Bytes,
+    /// The most that is kept.
+    bytes_max: usize,
     lost: bool,
     /// The body is known to be too long: nothing of it will be kept.
     hopeless: bool,
@@ -57,11 +61,37 @@ pub(super) struct Copy {
 
 impl Copy {
     pub(super) fn new(budget: Arc<ReplayBudget>) -> Self {
-        Copy { budget, first: Bytes::new(), rest: BytesMut::new(), lost: false, hopeless: false }
+        Copy {
+            budget,
+            first: Bytes::new(),
+            rest: BytesMut::new(),
+            sealed: Bytes::new(),
+            bytes_max: COPY_BYTES_MAX,
+            lost: false,
+            hopeless: false,
+        }
     }
 
     fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
+        self.slices().map(<[u8]>::len).iter().sum()
+    }
+
+    /// All that is kept, in order.
+    pub(super) fn slices(&self) -> [&[u8]; 3] {
+        [&self.first, &self.sealed, &self.rest]
+    }
+
+    /// Lets it hold another number of bytes than usual. Only before anything was read.
+    pub(super) fn allow(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.hopeless = false;
+    }
+
+    /// Nothing more comes: from now on its pieces are shared, not copied.
+    pub(super) fn seal(&mut self) {
+        if !self.rest.is_empty() {
+            self.sealed = std::mem::take(&mut self.rest).freeze();
+        }
     }
 
     /// Whether something was read that is not here.
@@ -74,7 +104,7 @@ impl Copy {
         if self.lost || data.is_empty() {
             return;
         }
-        if self.hopeless || self.len() + data.len() > COPY_BYTES_MAX || !self.budget.take(data.len()) {
+        if self.hopeless || self.len() + data.len() > self.bytes_max || !self.budget.take(data.len()) {
             self.give_up();
         } else if self.first.is_empty() {
             self.first = data.clone();
@@ -98,6 +128,7 @@ impl Copy {
     pub(super) fn piece(&self, index: usize) -> Option<Bytes> {
         match index {
             0 if !self.first.is_empty() => Some(self.first.clone()),
+            1 if !self.sealed.is_empty() => Some(self.sealed.clone()),
             1 if !self.rest.is_empty() => Some(Bytes::copy_from_slice(&self.rest)),
             _ => None,
         }
@@ -105,7 +136,7 @@ impl Copy {
 
     /// The number of pieces.
     pub(super) fn pieces(&self) -> usize {
-        usize::from(!self.first.is_empty()) + usize::from(!self.rest.is_empty())
+        self.slices().into_iter().filter(|slice| !slice.is_empty()).count()
     }
 
     fn release(&mut self) {
@@ -113,6 +144,7 @@ impl Copy {
             self.budget.bytes.fetch_sub(self.len(), Ordering::Relaxed);
             self.first = Bytes::new();
             self.rest = BytesMut::new();
+            self.sealed = Bytes::new();
         }
     }
 }

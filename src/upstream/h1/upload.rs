@@ -55,7 +55,7 @@ pub(super) enum Progress {
 impl Upload {
     /// Encodes the head. Nothing is sent yet.
     pub(super) fn begin(wire: &mut Wire, request: &Outgoing<'_>, body: &OutgoingBody) -> Self {
-        let framing = RequestFraming::choose(request.head.method, body.is_empty(), body.length());
+        let framing = RequestFraming::choose(request.head.method, body.is_empty(), body.sent_length());
         encode::head(&mut wire.output, request, framing);
         let announced = if let RequestFraming::Length(length) = framing { length } else { 0 };
         let stage = if body.is_empty() { Stage::Rest } else { Stage::Head };

@@ -85,7 +85,7 @@ pub(in crate::upstream) async fn exchange(
 }
 
 fn begin(body: &mut OutgoingBody) -> (Option<Rc<Upload>>, RequestBody) {
-    let length = body.length();
+    let length = body.sent_length();
     let Some(body) = body.share() else { return (None, RequestBody::Empty) };
     let upload = Rc::new(Upload::default());
     let streamed = RequestBody::Streamed { body, length, left: length, upload: upload.clone() };

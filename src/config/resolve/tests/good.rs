@@ -13,6 +13,7 @@ use crate::config::{
     TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::jws::Algorithm;
+use crate::secret::Secret;
 
 pub(super) const FULL: &str = include_str!("full.toml");
 
@@ -94,7 +95,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    let last = ["paid", "robot", "asserted", "azure", "run", "pubsub"];
+    let last = ["paid", "robot", "asserted", "azure", "run", "pubsub", "orders"];
     assert_eq!(names, [&["crm", "legacy", "fixed", "maps", "search", "old", "signed"][..], &last].concat());
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
@@ -125,6 +126,14 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!(places(kinds[4]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
     assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
     assert!(matches!(kinds[7], CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
+    let CredentialKind::Signature(orders) = kinds[13] else { panic!() };
+    let crate::config::Signature::AwsSigV4(aws) = &**orders;
+    assert_eq!(
+        (&*aws.access_key_id, &*aws.region, &*aws.service),
+        ("AKIAIOSFODNN7EXAMPLE", "eu-central-1", "dynamodb")
+    );
+    let secrets = [&aws.secret_access_key, aws.session_token.as_ref().unwrap()].map(Secret::expose);
+    assert_eq!(secrets, ["a-token-of-enough-length"; 2]);
     let CredentialKind::OAuth2(signed) = kinds[6] else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);

@@ -1,0 +1,62 @@
+//! The credentials that sign each request.
+
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use super::Reading;
+use super::fields::{Fields, Text};
+use super::secrets::Alphabet;
+use crate::config::{AwsSigV4, Problem, Signature};
+
+impl Signature {
+    /// The headers that it sets, but for those that only some of its requests get.
+    pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
+        match self {
+            Signature::AwsSigV4(_) => vec![&AUTHORIZATION],
+        }
+    }
+}
+
+pub(super) fn aws_sigv4(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Signature> {
+    let access_key_id = scope_word(reading, fields, "access_key_id");
+    let secret_access_key = fields.secret(reading, "secret_access_key", Alphabet::Text);
+    let session_token = match fields.value("session_token") {
+        None => Some(None),
+        Some(_) => fields.attached_secret(reading, "session_token", Alphabet::HeaderValue).map(Some),
+    };
+    let region = scope_word(reading, fields, "region");
+    let service = scope_word(reading, fields, "service");
+    if let (Some(id), None) = (&access_key_id, &session_token.as_ref().and_then(Option::as_ref))
+        && id.value.starts_with("ASIA")
+    {
+        let problem =
+            Problem::new("this access key is a temporary one, which needs its `session_token`", id.span.clone());
+        reading.warning(problem.hint("keys that begin with ASIA come from STS, together with a session token"));
+    }
+    Some(Signature::AwsSigV4(AwsSigV4 {
+        access_key_id: access_key_id?.value,
+        secret_access_key: secret_access_key?,
+        session_token: session_token?,
+        region: region?.value,
+        service: service?.value,
+    }))
+}
+
+/// A word of `Credential=ID/DATE/REGION/SERVICE/aws4_request`.
+fn scope_word(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str) -> Option<Text> {
+    let text = fields.text(reading, key)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !text.value.is_empty() && text.value.bytes().all(legal) {
+        return Some(text);
+    }
+    if key == "access_key_id" {
+        // The two keys are easily swapped.
+        reading.hide(&text);
+    }
+    let hint = match key {
+        "access_key_id" => "it looks like AKIAIOSFODNN7EXAMPLE; the longer one is the `secret_access_key`",
+        "region" => "such as \"eu-central-1\", as it stands in the host's name",
+        _ => "such as \"execute-api\" or \"s3\": the first word of most AWS hosts",
+    };
+    reading.refuse((format!("`{key}` is made of letters, digits and `-`, `_`, `.`"), hint.to_owned()), &text.span)
+}

@@ -1,0 +1,139 @@
+//! Signatures: the second step, after everything else is settled, over what will really be sent. A signature is good for
+//! one attempt, so that a retry or a replay is signed anew.
+
+mod aws_canonical;
+mod aws_chunks;
+mod aws_sigv4;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue};
+
+use super::Attachment;
+use crate::clock::Clock;
+use crate::config::Signature;
+use crate::token::{self, Attached};
+use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
+use aws_sigv4::AwsSigV4;
+
+/// The largest body that is held to be signed. Most APIs that want signatures over bodies take no larger ones.
+pub const SIGNED_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A request as it will be sent, but for its signature.
+#[derive(Debug)]
+pub struct Unsigned<'a> {
+    pub https: bool,
+    /// What `Host` will be.
+    pub authority: &'a str,
+    pub head: &'a OutgoingHead<'a>,
+    pub body: &'a OutgoingBody,
+}
+
+/// What a signer makes of a request.
+#[derive(Debug)]
+pub struct Signed {
+    /// What to set, for this attempt alone.
+    pub attachment: Attachment,
+    /// How the body has to be sent, if not as it is.
+    pub recoder: Option<Recoder>,
+}
+
+/// Why a request cannot be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsignable {
+    /// Its chunks would have to be signed, and that begins with the length of them all.
+    LengthUnknown,
+    /// The client has signed the chunks of its body with a key of its own.
+    SignedByClient,
+}
+
+/// Signs requests. Shared by all workers.
+#[derive(Debug)]
+pub struct Signer {
+    scheme: Scheme,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+enum Scheme {
+    AwsSigV4(AwsSigV4),
+}
+
+impl Signer {
+    pub(super) fn new(config: &Signature, clock: &Arc<dyn Clock>) -> Self {
+        let scheme = match config {
+            Signature::AwsSigV4(config) => Scheme::AwsSigV4(AwsSigV4::new(config)),
+        };
+        Signer { scheme, clock: clock.clone() }
+    }
+
+    /// The names of the headers that it sets for every request.
+    pub(super) fn header_names(&self) -> &[HeaderName] {
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.header_names(),
+        }
+    }
+
+    /// The names of the query parameters that it sets, or of which the client must not set any beside it.
+    pub(super) fn query_names(&self) -> &[String] {
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.query_names(),
+        }
+    }
+
+    /// How many bytes of the body may have to be held before the request is signed; `None`: the signature does not cover it.
+    ///
+    /// # Errors
+    /// Says why the request cannot be signed.
+    pub fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.holds(request),
+        }
+    }
+
+    /// Signs a request, whose body is held if it has to be.
+    ///
+    /// # Errors
+    /// Says why the request cannot be signed.
+    pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Unsignable> {
+        let now = self.clock.wall();
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.sign(request, now),
+        }
+    }
+}
+
+/// Sets these, for one attempt.
+fn attached(attached: Attached) -> Signed {
+    Signed { attachment: Attachment::fixed(&Arc::new(attached)), recoder: None }
+}
+
+/// # Panics
+/// If the value is no legal header value. The configuration refuses such a secret, with its place.
+fn sensitive(value: &str) -> HeaderValue {
+    token::sensitive(value).expect("the configuration refuses a secret that is no legal header value")
+}
+
+/// A time in the format of `strftime`, in UTC.
+fn utc(now: SystemTime, format: &str) -> String {
+    let timestamp = jiff::Timestamp::try_from(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    timestamp.strftime(format).to_string()
+}
+
+/// In lower case, as all these schemes have it.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
+}
+
+/// The SHA-256 of what is held of a body.
+fn body_sha256(body: &OutgoingBody) -> ring::digest::Digest {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    body.each_held(|piece| hash.update(piece));
+    hash.finish()
+}
