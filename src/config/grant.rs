@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::jws::SigningKey;
+use crate::secret::Secret;
 
 /// What is presented for a token.
 #[derive(Debug, Clone)]
@@ -12,6 +13,30 @@ pub enum Grant {
     ClientCredentials,
     /// An assertion that we sign, RFC 7523 section 2.1.
     JwtBearer(Box<JwtBearer>),
+    /// Form fields that are what they are.
+    Fields(Box<FieldsGrant>),
+}
+
+/// A grant whose request is its form fields.
+#[derive(Debug, Clone)]
+pub struct FieldsGrant {
+    pub kind: FieldsKind,
+    /// The form's `grant_type`.
+    pub grant_type: String,
+    /// In the order in which they are sent.
+    pub plain: Vec<(String, String)>,
+    /// The same, of those that are secret.
+    pub secret: Vec<(String, Secret)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldsKind {
+    /// A user's name and password, RFC 6749 section 4.3.
+    Password,
+    /// A token of somebody else's, RFC 8693.
+    TokenExchange,
+    /// Whatever the server calls by a name of its own, RFC 6749 section 4.5.
+    Custom,
 }
 
 /// How the assertion of a JWT bearer grant is made, RFC 7523 section 3.
@@ -36,14 +61,24 @@ impl Grant {
         match self {
             Grant::ClientCredentials => "client_credentials",
             Grant::JwtBearer(_) => "jwt_bearer",
+            Grant::Fields(grant) => match grant.kind {
+                FieldsKind::Password => "password",
+                FieldsKind::TokenExchange => "token_exchange",
+                FieldsKind::Custom => "custom_grant",
+            },
         }
     }
 
     /// What people call it.
-    pub fn title(&self) -> &'static str {
+    pub fn title(&self) -> &str {
         match self {
             Grant::ClientCredentials => "client credentials",
             Grant::JwtBearer(_) => "JWT bearer",
+            Grant::Fields(grant) => match grant.kind {
+                FieldsKind::Password => "password",
+                FieldsKind::TokenExchange => "token exchange",
+                FieldsKind::Custom => &grant.grant_type,
+            },
         }
     }
 
@@ -52,6 +87,7 @@ impl Grant {
         match self {
             Grant::ClientCredentials => "client_credentials",
             Grant::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Grant::Fields(grant) => &grant.grant_type,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::endpoint::Broken;
-use crate::config::{Grant, TokenEndpointAuthMethod};
+use crate::config::{FieldsKind, Grant, TokenEndpointAuthMethod};
 use crate::token::{FetchError, FetchErrorKind, Reached};
 
 /// At which step of a fetch something went wrong.
@@ -172,6 +172,17 @@ fn presented_hint(code: Option<&str>, grant: &Grant) -> Option<&'static str> {
             "check the assertion: this machine's clock, `iss`, `sub` and `aud` as the server wants them, that the public \
              half of the key is registered there, and that the owner of the key may act for `subject`",
         ),
+        (Grant::Fields(grant), code) => match (grant.kind, code) {
+            (FieldsKind::Password, "invalid_grant") => {
+                Some("check username and password, and that this user needs no second factor and no new password")
+            }
+            (FieldsKind::TokenExchange, "invalid_grant" | "invalid_request") => Some(
+                "check subject_token: that it has not expired, is what `subject_token_type` says, and is from whom and for \
+                 whom the server trusts",
+            ),
+            (FieldsKind::Custom, "invalid_grant") => Some("check `parameters` and `secret_parameters`"),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -219,6 +219,7 @@ fn subject(grant: &Grant) -> Option<String> {
     match grant {
         Grant::ClientCredentials => None,
         Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
+        Grant::Fields(grant) => Some(json!([grant.grant_type, grant.plain]).to_string()),
     }
 }
 
@@ -239,6 +240,9 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         Grant::JwtBearer(grant) => {
             let key_id = grant.key_id.as_deref().unwrap_or_default();
             parts.extend([grant.key.identity(), grant.key.algorithm().name().as_bytes(), key_id.as_bytes()]);
+        }
+        Grant::Fields(grant) => {
+            parts.extend(grant.secret.iter().flat_map(|(name, secret)| [name.as_bytes(), secret.expose().as_bytes()]));
         }
     }
     tokens.proof(&parts)

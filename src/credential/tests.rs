@@ -145,6 +145,11 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
         cell(|grant| grant.scope.push("write".into())),
         cell(|grant| grant.audience = Some("a".into())),
         cell(|grant| grant.resource.push("r".into())),
+        cell(|grant| grant.grant = presented("password", "ada", "s")),
+        cell(|grant| grant.grant = presented("password", "bob", "s")),
+        cell(|grant| grant.grant = presented("token_exchange", "bob", "s")),
+        cell(|grant| grant.grant = asserted(P256, "ada")),
+        cell(|grant| grant.grant = asserted(P256, "bob")),
         cell(|grant| drop(grant.parameters.insert("tenant".into(), "2".into()))),
         cell(|grant| {
             let TokenEndpoint::Url(url) = &mut grant.endpoint else { return };
@@ -153,4 +158,37 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
     ] {
         assert_ne!(other.identity, first.identity);
     }
+    for (one, other) in [
+        (presented("password", "ada", "s"), presented("password", "ada", "rotated")),
+        (asserted(P256, "ada"), asserted(P384, "ada")),
+    ] {
+        let [one, other] = [one, other].map(|changed| {
+            let mut grant = grant(TokenEndpoint::Url(url.clone()));
+            grant.grant = changed;
+            (identity("crm", &grant, &parts.tokens), proof(&grant, &parts.tokens))
+        });
+        assert!(one.0 == other.0 && one.1 != other.1, "what is secret is the proof of the same token");
+    }
+}
+
+/// A grant of form fields.
+fn presented(grant_type: &str, name: &str, secret: &str) -> Grant {
+    Grant::Fields(Box::new(config::FieldsGrant {
+        kind: config::FieldsKind::Custom,
+        grant_type: grant_type.to_owned(),
+        plain: vec![("name".to_owned(), name.to_owned())],
+        secret: vec![("secret".to_owned(), Secret::new(secret))],
+    }))
+}
+
+/// A grant of an assertion for this subject.
+fn asserted(pem: &str, subject: &str) -> Grant {
+    Grant::JwtBearer(Box::new(config::JwtBearer {
+        key: Arc::new(crate::jws::SigningKey::from_pem(pem, None).unwrap()),
+        key_id: None,
+        issuer: "robot".to_owned(),
+        subject: Some(subject.to_owned()),
+        audience: None,
+        claims: std::collections::BTreeMap::new(),
+    }))
 }

@@ -96,7 +96,12 @@ impl TokenRequest {
 
     /// Whatever of a request must not be repeated to anybody.
     pub(super) fn secrets<'a>(&'a self, signed: &'a Signed) -> Vec<&'a Secret> {
-        self.client_secret().into_iter().chain(&signed.client).chain(&signed.grant).collect()
+        let presented: &[(String, Secret)] = match &self.grant {
+            Grant::Fields(grant) => &grant.secret,
+            Grant::ClientCredentials | Grant::JwtBearer(_) => &[],
+        };
+        let presented = presented.iter().map(|(_, secret)| secret);
+        self.client_secret().into_iter().chain(presented).chain(&signed.client).chain(&signed.grant).collect()
     }
 
     /// The request to send to this target.
@@ -116,12 +121,15 @@ impl TokenRequest {
         let mut fields = self.presented(signed);
         fields.extend(self.own_fields(method, signed.client.as_ref()));
         // Made as large as it can get, so that growing leaves no copy behind.
-        let bytes_max: usize = fields.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
+        let bytes_max: usize = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
         let mut body = Zeroizing::new(Vec::with_capacity(self.form.len() + bytes_max));
         body.extend_from_slice(self.form.as_bytes());
         for (name, value) in fields {
-            body.extend_from_slice(format!("&{name}=").as_bytes());
-            form_urlencoded::byte_serialize(value.as_bytes()).for_each(|part| body.extend_from_slice(part.as_bytes()));
+            for (before, text) in [(b'&', name), (b'=', value)] {
+                body.push(before);
+                let encoded = form_urlencoded::byte_serialize(text.as_bytes());
+                encoded.for_each(|part| body.extend_from_slice(part.as_bytes()));
+            }
         }
         body
     }
@@ -131,6 +139,7 @@ impl TokenRequest {
         match &self.grant {
             Grant::ClientCredentials => Vec::new(),
             Grant::JwtBearer(_) => signed.grant.iter().map(|assertion| ("assertion", assertion.expose())).collect(),
+            Grant::Fields(grant) => grant.secret.iter().map(|(name, value)| (name.as_str(), value.expose())).collect(),
         }
     }
 
@@ -180,6 +189,9 @@ fn form(config: &config::OAuth2) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     if !config.parameters.contains_key("grant_type") {
         form.append_pair("grant_type", config.grant.grant_type());
+    }
+    if let Grant::Fields(grant) = &config.grant {
+        form.extend_pairs(&grant.plain);
     }
     if !config.scope.is_empty() {
         form.append_pair("scope", &config.scope.join(" "));

@@ -166,3 +166,111 @@ fn a_client_with_a_secret_signs_too() {
     assert_eq!(claims["box_sub_type"], "enterprise");
     assert!(upstream.requests().is_empty());
 }
+
+/// RFC 6749 section 4.3: name and password in the form, and the client's own proof as ever.
+#[test]
+fn a_users_password_is_presented_beside_the_client() {
+    for (client, authorization, fields) in [
+        ("", None, vec!["grant_type", "username", "scope", "password"]),
+        ("client_id = \"app\"", None, vec!["grant_type", "username", "scope", "password", "client_id"]),
+        (
+            "client_id = \"app\"\nclient_secret = { env = \"SECRET\" }",
+            Some("Basic YXBwOnMzY3JldA=="),
+            vec!["grant_type", "username", "scope", "password"],
+        ),
+    ] {
+        let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+        let credential = format!(
+            "[credentials.api.password]\ntoken_url = \"{}\"\nusername = \"ada\"\npassword = {{ env = \"PASSWORD\" }}\n\
+             scope = \"read\"\n{client}\n",
+            endpoint.url()
+        );
+        let proxy = proxy(&credential, &[("PASSWORD", "pass+word&=:"), ("SECRET", "s3cret")], &upstream);
+        assert_eq!(proxy.get("/api/x").status, 200);
+        let form = only_form(&endpoint);
+        assert_eq!(names(&form), fields);
+        assert_eq!(
+            ["grant_type", "username", "password"].map(|name| value(&form, name)),
+            ["password", "ada", "pass+word&=:"]
+        );
+        assert_eq!(endpoint.requests()[0].headers.get("authorization"), authorization);
+    }
+}
+
+/// As https://developers.zoom.us/docs/internal-apps/s2s-oauth/ says, with a field that is secret besides.
+#[test]
+fn a_grant_of_the_servers_own_is_as_configured() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let credential = format!(
+        "[credentials.api.custom_grant]\ntoken_url = \"{}\"\ngrant_type = \"account_credentials\"\n\
+         client_id = \"app\"\nclient_secret = {{ env = \"SECRET\" }}\nparameters = {{ account_id = \"7\" }}\n\
+         secret_parameters = {{ \"pin&code\" = {{ env = \"PIN\" }} }}\n",
+        endpoint.url()
+    );
+    let proxy = proxy(&credential, &[("PIN", "12=34&56"), ("SECRET", "s3cret")], &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let pairs = [("grant_type", "account_credentials"), ("account_id", "7"), ("pin&code", "12=34&56")];
+    assert_eq!(only_form(&endpoint), pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(endpoint.requests()[0].headers.get("authorization"), Some("Basic YXBwOnMzY3JldA=="));
+}
+
+/// RFC 8693 section 2.1: the subject's token, who acts, and what for.
+#[test]
+fn a_token_is_exchanged() {
+    const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+    const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let credential = format!(
+        "[credentials.api.token_exchange]\ntoken_url = \"{}\"\nsubject_token = {{ env = \"SUBJECT\" }}\n\
+         actor_token = {{ env = \"ACTOR\" }}\nactor_token_type = \"access_token\"\n\
+         requested_token_type = \"access_token\"\naudience = \"crm\"\nscope = \"read\"\n\
+         resource = [\"https://a.example\", \"https://b.example\"]\n",
+        endpoint.url()
+    );
+    let proxy = proxy(&credential, &[("SUBJECT", "ey.subject.token"), ("ACTOR", "ey.actor.token")], &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let pairs = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token_type", JWT),
+        ("actor_token_type", ACCESS_TOKEN),
+        ("requested_token_type", ACCESS_TOKEN),
+        ("scope", "read"),
+        ("audience", "crm"),
+        ("resource", "https://a.example"),
+        ("resource", "https://b.example"),
+        ("subject_token", "ey.subject.token"),
+        ("actor_token", "ey.actor.token"),
+    ];
+    assert_eq!(only_form(&endpoint), pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+/// TL-03: a subject token that rotates in its file is presented from the next fetch on, and the old access token serves
+/// until that has brought a new one.
+#[test]
+fn a_subject_token_that_rotates_is_read_again() {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let file = folder.path().join("subject");
+    let write = |text: &str| {
+        std::fs::write(&file, text).expect("there is room for a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, mode).expect("it is ours");
+    };
+    write("the-first-subject-token");
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let credential = format!(
+        "[credentials.api.token_exchange]\ntoken_url = \"{}\"\nsubject_token = {{ file = \"{}\" }}\n",
+        endpoint.url(),
+        file.display()
+    );
+    let toml = one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), "");
+    let proxy = Proxy::start(&toml);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    write("the-second-subject-token");
+    proxy.reload(&toml).expect("nothing is wrong with it");
+    // A request that finds the token soft takes it, and starts the fetch that another one may have started.
+    assert_eq!(proxy.get("/api/x").status, 200);
+    endpoint.wait_for_requests(2);
+    let subjects: Vec<_> = endpoint.requests().iter().map(|request| request.form("subject_token").unwrap()).collect();
+    assert_eq!(subjects, ["the-first-subject-token", "the-second-subject-token"]);
+    assert!(upstream.requests().iter().all(|request| request.bearer().is_some()));
+}

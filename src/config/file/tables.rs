@@ -31,7 +31,7 @@ mod signatures;
 use super::{Format, Key, Shape, Table};
 use metadata::METADATA;
 pub(in crate::config) use oauth2::LATER_AUTH_METHODS;
-use oauth2::{CLIENT_CREDENTIALS, JWT_BEARER};
+use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
 use signatures::AWS_SIGV4;
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -243,6 +243,9 @@ static CREDENTIAL: Table = Table {
     keys: &[
         optional("client_credentials", Shape::Table(&CLIENT_CREDENTIALS), "The OAuth 2.0 client credentials grant."),
         optional("jwt_bearer", Shape::Table(&JWT_BEARER), "The JWT bearer grant: an assertion that attache signs."),
+        optional("token_exchange", Shape::Table(&TOKEN_EXCHANGE), "Token exchange: a token of somebody else's."),
+        optional("password", Shape::Table(&PASSWORD), "The OAuth 2.0 password grant."),
+        optional("custom_grant", Shape::Table(&CUSTOM_GRANT), "An OAuth 2.0 grant of the server's own."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
         optional(
             "api_key",
@@ -252,7 +255,6 @@ static CREDENTIAL: Table = Table {
         optional("basic", Shape::Table(&BASIC), "HTTP Basic authentication."),
         optional("aws_sigv4", Shape::Table(&AWS_SIGV4), "AWS Signature Version 4, over each request."),
         later("refresh_token", "the refresh token grant"),
-        later("token_exchange", "token exchange"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
         later("login", "token endpoints that are no OAuth 2.0"),

@@ -19,7 +19,9 @@ const KEYS: [&str; 5] = ["client_secret", "private_key", "key_id", "algorithm", 
 pub(super) enum Clients {
     /// One that proves itself, since nothing else is presented.
     Proven,
-    /// One that proves itself, one that shows its id, or none. The keys that sign are those of what is presented.
+    /// One that proves itself, one that shows its id, or none.
+    Any,
+    /// The same, where the keys that sign are those of what is presented.
     AnyWithoutAssertion,
 }
 

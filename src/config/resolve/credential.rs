@@ -11,6 +11,7 @@ use super::api_key::api_keys;
 use super::attach::attach;
 use super::client_proof::{Clients, client_proof, require};
 use super::fields::{Fields, Text, text};
+use super::fields_grant::fields_grant;
 use super::jwt_bearer::jwt_bearer;
 use super::key_file::{ServiceAccount, key_file};
 use super::metadata::metadata;
@@ -26,8 +27,20 @@ use crate::config::{
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
-const FORM_FIELDS: &[&str] =
+pub(super) const FORM_FIELDS: &[&str] =
     &["audience", "client_assertion", "client_assertion_type", "client_id", "client_secret", "resource", "scope"];
+
+/// The same, of the kinds that have a key for them.
+const FORM_FIELDS_OF_KINDS: &[&str] = &[
+    "actor_token",
+    "actor_token_type",
+    "grant_type",
+    "password",
+    "requested_token_type",
+    "subject_token",
+    "subject_token_type",
+    "username",
+];
 
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
@@ -133,7 +146,10 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
             let grant = jwt_bearer(reading, fields, endpoint.as_ref(), account.as_ref());
             (grant.map(|grant| Grant::JwtBearer(Box::new(grant))), endpoint, Clients::AnyWithoutAssertion)
         }
-        _ => return None,
+        _ => {
+            let grant = fields_grant(reading, fields, kind);
+            (grant.map(|grant| Grant::Fields(Box::new(grant))), endpoint(reading, fields, cleartext), Clients::Any)
+        }
     };
     let issuer = endpoint.as_ref().and_then(TokenEndpoint::issuer);
     let proof = client_proof(reading, fields, issuer, clients);
@@ -230,14 +246,15 @@ pub(super) fn refuse_cleartext(reading: &mut Reading<'_>, url: &HttpUrl, allowed
 fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for (name, value) in fields.entries("parameters") {
-        if FORM_FIELDS.contains(&name.value.as_str()) {
+        let own = name.value.as_str();
+        if FORM_FIELDS.contains(&own) || (FORM_FIELDS_OF_KINDS.contains(&own) && fields.declares(own)) {
             // It may be the client secret.
             reading.hide_value(value);
             let hint = match name.value.as_str() {
                 "client_assertion" | "client_assertion_type" => {
                     "`token_endpoint_auth_method = \"private_key_jwt\"` makes one for each request".to_owned()
                 }
-                key => format!("write `{key}` beside `client_id`"),
+                key => format!("write `{key}` beside `parameters`, not in it"),
             };
             reading.problem(Problem::new(format!("`{}` is no further parameter", name.value), name.span).hint(hint));
         } else if let Some(text) = text(reading, value, Format::Plain) {

@@ -40,6 +40,11 @@ impl<'t> Fields<'t> {
         self.entries.get(key)
     }
 
+    /// Whether the table has a key of this name.
+    pub(super) fn declares(&self, key: &str) -> bool {
+        self.table.key(key).is_some()
+    }
+
     /// Whether a key that nobody knows was probably meant to be this one: its absence is no news then.
     pub(super) fn is_misspelt(&self, key: &str) -> bool {
         let known: Vec<&str> = self.table.names().collect();

@@ -10,6 +10,7 @@ mod credential;
 mod disk;
 mod duration;
 mod fields;
+mod fields_grant;
 mod headers;
 mod jwt_bearer;
 mod key_file;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::fields::Fields;
 use super::{Load, Reading, Why, command, disk};
 use crate::config::Problem;
-use crate::config::file::SecretSource;
+use crate::config::file::{SecretSource, Value};
 use crate::jws::{Algorithm, SigningKey};
 use crate::secret::{BODY_SECRET_BYTES_MIN, Secret};
 
@@ -53,18 +53,7 @@ impl Fields<'_> {
 
     /// Reads a secret.
     pub(super) fn secret(&self, reading: &mut Reading<'_>, key: &str, alphabet: Alphabet) -> Option<Secret> {
-        let value = self.value(key)?;
-        let source = SecretSource::of(value)?;
-        let span = value.span();
-        if reading.is_withheld(&source) {
-            return Some(Secret::new(PLACEHOLDER));
-        }
-        let secret = reading.read_secret(&source, alphabet, &span)?;
-        if let Some(problem) = flaw(key, &secret, alphabet) {
-            reading.problem(Problem { span: Some(span), ..problem });
-            return None;
-        }
-        Some(Secret::new(secret.as_str()))
+        reading.secret(key, self.value(key)?, alphabet)
     }
 
     /// Reads a private key that signs, with this algorithm or its own.
@@ -107,6 +96,21 @@ pub(super) fn placeholder_key() -> Option<SigningKey> {
 }
 
 impl Reading<'_> {
+    /// Reads the secret that a value says the place of.
+    pub(super) fn secret(&mut self, key: &str, value: &Value<'_>, alphabet: Alphabet) -> Option<Secret> {
+        let source = SecretSource::of(value)?;
+        let span = value.span();
+        if self.is_withheld(&source) {
+            return Some(Secret::new(PLACEHOLDER));
+        }
+        let secret = self.read_secret(&source, alphabet, &span)?;
+        if let Some(problem) = flaw(key, &secret, alphabet) {
+            self.problem(Problem { span: Some(span), ..problem });
+            return None;
+        }
+        Some(Secret::new(secret.as_str()))
+    }
+
     fn is_withheld(&self, source: &SecretSource<'_>) -> bool {
         match self.how {
             Load::Full => false,

@@ -6,7 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::endpoint::tests::{Peer, Then, answer, connector, in_ten_seconds};
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::{ClientAssertion, ClientProof, LifetimeFormat, TokenLife, TokenTimeouts, Warm};
+use crate::config::{
+    ClientAssertion, ClientProof, FieldsGrant, FieldsKind, Grant, JwtBearer, LifetimeFormat, TokenLife, TokenTimeouts,
+    Warm,
+};
 use crate::jws::tests::{RSA, verified};
 use crate::jws::{Algorithm, SigningKey};
 use crate::secret::Secret;
@@ -160,6 +163,45 @@ async fn an_assertion_that_comes_back_is_not_quoted() {
     let error = fetch(&config::OAuth2 { auth_method, proof, ..at(&peer, "/") }).await.unwrap_err();
     assert!(error.text.contains("invalid_client") && error.text.contains("public half"), "{}", error.text);
     assert!(!error.text.contains("bad:") && !error.text.contains("eyJ"), "{}", error.text);
+}
+
+/// The attack K14: nor is anything else that a grant presents.
+#[tokio::test]
+async fn what_a_grant_presents_is_not_quoted() {
+    let peer = Peer::start(|request| {
+        let (_, _, form) = parse(request);
+        let sent: Vec<_> = form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = format!("{{\"error\":\"invalid_grant\",\"error_description\":\"bad: {}\"}}", sent.join(" "));
+        Then::Answer(answer(400, "", &body))
+    })
+    .await;
+    let key = || Arc::new(SigningKey::from_pem(RSA, None).unwrap());
+    let fields = |kind, names: &[&str]| {
+        let secret = names.iter().map(|name| ((*name).to_owned(), Secret::new("planted-secret"))).collect();
+        let grant = FieldsGrant { kind, grant_type: "g".to_owned(), plain: Vec::new(), secret };
+        Grant::Fields(Box::new(grant))
+    };
+    let jwt_bearer = JwtBearer {
+        key: key(),
+        key_id: None,
+        issuer: "robot".to_owned(),
+        subject: None,
+        audience: None,
+        claims: BTreeMap::new(),
+    };
+    for (grant, likely) in [
+        (Grant::JwtBearer(Box::new(jwt_bearer)), "check the assertion"),
+        (fields(FieldsKind::Password, &["password"]), "username and password"),
+        (fields(FieldsKind::TokenExchange, &["subject_token", "actor_token"]), "check subject_token"),
+        (fields(FieldsKind::Custom, &["pin"]), "secret_parameters"),
+    ] {
+        let config = config::OAuth2 { grant, proof: ClientProof::Nothing, client_id: String::new(), ..at(&peer, "/") };
+        let error = fetch(&config).await.unwrap_err();
+        assert!(error.text.contains("invalid_grant") && error.text.contains(likely), "{}", error.text);
+        assert!(!error.text.contains("bad:") && !format!("{config:?}").contains("planted"), "{}", error.text);
+    }
+    let config = config::OAuth2 { proof: ClientProof::Nothing, client_id: String::new(), ..at(&peer, "/") };
+    assert!(fetch(&config).await.unwrap_err().text.contains("bad:"), "what is no secret is quoted");
 }
 
 #[tokio::test]

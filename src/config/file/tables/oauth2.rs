@@ -59,6 +59,72 @@ pub(super) static JWT_BEARER: Table = table(
     ],
 );
 
+pub(super) static PASSWORD: Table = table(
+    "The resource owner password credentials grant, RFC 6749 section 4.3.",
+    keys![
+        ENDPOINT,
+        &[
+            required("username", TEXT, "Whose tokens these are."),
+            required("password", Shape::Secret, "The user's password."),
+        ],
+        CLIENT,
+        PROOF,
+        ASSERTION,
+        ASKED,
+        ANSWERS,
+        LIFE,
+    ],
+);
+
+pub(super) static CUSTOM_GRANT: Table = table(
+    "A grant of the server's own, RFC 6749 section 4.5.",
+    keys![
+        ENDPOINT,
+        &[
+            required("grant_type", TEXT, "The grant's name, as the server calls it."),
+            optional(
+                "secret_parameters",
+                Shape::Map { keys: "PARAMETER", of: &Shape::Secret },
+                "Further form fields that are secret.",
+            ),
+        ],
+        CLIENT,
+        PROOF,
+        ASSERTION,
+        ASKED,
+        ANSWERS,
+        LIFE,
+    ],
+);
+
+pub(super) static TOKEN_EXCHANGE: Table = table(
+    "Token exchange, RFC 8693: a token of somebody else's stands for one of this server's.",
+    keys![
+        ENDPOINT,
+        &[
+            required("subject_token", Shape::Secret, "The token to exchange: on whose behalf."),
+            optional(
+                "subject_token_type",
+                TEXT,
+                "What it is: jwt, access_token, id_token, refresh_token, saml1, saml2 or a URI. Default: jwt.",
+            ),
+            optional("actor_token", Shape::Secret, "The token of the party that acts."),
+            optional("actor_token_type", TEXT, "What the actor's token is, in the same words. Default: jwt."),
+            optional(
+                "requested_token_type",
+                TEXT,
+                "What to exchange it for, in the same words. Default: the server decides.",
+            ),
+        ],
+        CLIENT,
+        PROOF,
+        ASSERTION,
+        ASKED,
+        ANSWERS,
+        LIFE,
+    ],
+);
+
 /// Where tokens come from.
 const ENDPOINT: &[Key] = &[
     optional("token_url", URL, "The token endpoint. Either this or `issuer`."),
