@@ -268,6 +268,8 @@ pub struct OAuth2 {
     /// Empty: no client is named beside what the grant presents.
     pub client_id: String,
     pub proof: ClientProof,
+    /// Shown at the token endpoint: the proof itself (RFC 8705 section 2), or what a server wants besides.
+    pub client_certificate: Option<Arc<CertificateAndKey>>,
     /// As configured; `None`: what discovery says, else basic (TL-38).
     pub auth_method: Option<TokenEndpointAuthMethod>,
     pub scope: Vec<String>,
@@ -374,17 +376,23 @@ pub enum TokenEndpointAuthMethod {
     ClientSecretJwt,
     /// An assertion signed with the client's private key.
     PrivateKeyJwt,
+    /// The certificate of the connection, which an authority issued, RFC 8705 section 2.1.
+    TlsClientAuth,
+    /// The certificate of the connection, which is registered itself, RFC 8705 section 2.2.
+    SelfSignedTlsClientAuth,
     /// `none`: the client's id alone.
     Public,
 }
 
 impl TokenEndpointAuthMethod {
-    pub const ALL: [TokenEndpointAuthMethod; 6] = [
+    pub const ALL: [TokenEndpointAuthMethod; 8] = [
         TokenEndpointAuthMethod::ClientSecretBasic,
         TokenEndpointAuthMethod::ClientSecretBasicRaw,
         TokenEndpointAuthMethod::ClientSecretPost,
         TokenEndpointAuthMethod::ClientSecretJwt,
         TokenEndpointAuthMethod::PrivateKeyJwt,
+        TokenEndpointAuthMethod::TlsClientAuth,
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth,
         TokenEndpointAuthMethod::Public,
     ];
 
@@ -396,6 +404,8 @@ impl TokenEndpointAuthMethod {
             TokenEndpointAuthMethod::ClientSecretPost => "client_secret_post",
             TokenEndpointAuthMethod::ClientSecretJwt => "client_secret_jwt",
             TokenEndpointAuthMethod::PrivateKeyJwt => "private_key_jwt",
+            TokenEndpointAuthMethod::TlsClientAuth => "tls_client_auth",
+            TokenEndpointAuthMethod::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
             TokenEndpointAuthMethod::Public => "none",
         }
     }

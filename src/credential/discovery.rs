@@ -62,6 +62,8 @@ struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Discovered {
     pub token_endpoint: HttpUrl,
+    /// For clients that show a certificate (RFC 8705 section 5).
+    pub mtls_token_endpoint: Option<HttpUrl>,
     /// The first of basic and post that it lists, else basic.
     pub auth_method: TokenEndpointAuthMethod,
 }
@@ -180,11 +182,20 @@ fn read(reply: &Reply, issuer: &Issuer, clock: &dyn Clock) -> Result<Discovered,
     if issuer.check && metadata.get("issuer").and_then(Value::as_str) != Some(&issuer.name) {
         return Err(other_issuer(&metadata));
     }
-    let endpoint =
-        metadata.get("token_endpoint").and_then(Value::as_str).ok_or_else(|| wrong("it names no token_endpoint"))?;
+    let token_endpoint = endpoint(&metadata, issuer)?.ok_or_else(|| wrong("it names no token_endpoint"))?;
+    let mtls_token_endpoint = match metadata.get("mtls_endpoint_aliases") {
+        Some(aliases) => endpoint(aliases, issuer)?,
+        None => None,
+    };
+    Ok(Discovered { token_endpoint, mtls_token_endpoint, auth_method: auth_method(&metadata) })
+}
+
+/// The `token_endpoint` among these members, if there is one.
+fn endpoint(members: &Value, issuer: &Issuer) -> Result<Option<HttpUrl>, Broken> {
+    let Some(endpoint) = members.get("token_endpoint").and_then(Value::as_str) else { return Ok(None) };
     let endpoint = HttpUrl::parse(endpoint).map_err(|_| wrong("its token_endpoint is no http(s) URL"))?;
     check_endpoint(&endpoint, issuer)?;
-    Ok(Discovered { token_endpoint: endpoint, auth_method: auth_method(&metadata) })
+    Ok(Some(endpoint))
 }
 
 /// RFC 8414 section 3.3: else the answer is somebody else's, and the secret would go to him.

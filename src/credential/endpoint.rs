@@ -6,6 +6,7 @@ mod body;
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 pub(super) mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::clock::timer_now;
-use crate::config::HttpUrl;
+use crate::config::{CertificateAndKey, HttpUrl};
 use crate::token::{FetchErrorKind, Reached};
 use crate::upstream::{ConnectError, Connection, Connector, ExchangeErrorKind, Target};
 
@@ -33,6 +34,8 @@ pub(super) struct Reach<'a> {
     pub private: bool,
     /// Plain http is allowed also to what is not loopback.
     pub cleartext: bool,
+    /// What we show, if the endpoint wants to see a certificate.
+    pub client_certificate: Option<&'a Arc<CertificateAndKey>>,
     pub connect_timeout: Duration,
     /// When the whole fetch has to be over.
     pub deadline: Instant,
@@ -106,7 +109,7 @@ async fn connect(reach: Reach<'_>, url: &HttpUrl) -> Result<Connection, Broken> 
         url: url.clone(),
         private: reach.private,
         ca: Vec::new(),
-        client_certificate: None,
+        client_certificate: reach.client_certificate.cloned(),
         alpn: &[b"http/1.1"],
     };
     let left = reach.deadline.saturating_duration_since(timer_now());

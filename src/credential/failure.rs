@@ -112,7 +112,7 @@ pub(super) fn hint(
     method: TokenEndpointAuthMethod,
     grant: &Grant,
 ) -> Option<String> {
-    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth};
     if let Some(about_grant) = presented_hint(code, grant) {
         return Some(about_grant.to_owned());
     }
@@ -129,6 +129,13 @@ pub(super) fn hint(
             return Some(
                 "check client_id and client_secret, this machine's clock, and which `algorithm` and `assertion_audience` \
                  the server wants"
+                    .to_owned(),
+            );
+        }
+        TlsClientAuth | SelfSignedTlsClientAuth if unrecognised => {
+            return Some(
+                "check client_id, that this client_certificate (or its subject and issuer) is registered there, and that the \
+                 token endpoint is the one that looks at certificates: servers often have another host for it"
                     .to_owned(),
             );
         }

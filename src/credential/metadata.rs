@@ -83,6 +83,7 @@ impl Metadata {
         *request.uri_mut() = target(&inner.url).map_err(failed)?;
         request.headers_mut().clone_from(&inner.headers);
         let reach = Reach {
+            client_certificate: None,
             connector: &inner.connector,
             private: inner.life.private,
             cleartext: inner.life.cleartext,

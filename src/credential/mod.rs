@@ -235,6 +235,7 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
     };
     let mut parts = vec![key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
+    parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));
     match &config.grant {
         Grant::ClientCredentials => {}
         Grant::JwtBearer(grant) => {

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::answer::{self, Asked};
-use super::discovery::{DiscoveryCache, Issuer};
+use super::discovery::{Discovered, DiscoveryCache, Issuer};
 use super::endpoint::{Reach, exchange};
 use super::failure::{Failure, Step};
 use super::token_request::TokenRequest;
 use crate::clock::{Clock, timer_now};
-use crate::config::{self, AnswerShape, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::config::{self, AnswerShape, CertificateAndKey, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
 use crate::upstream::Connector;
 
@@ -32,6 +32,7 @@ struct Inner {
     /// Scheme, host and port of what is configured.
     origin: Arc<str>,
     request: TokenRequest,
+    client_certificate: Option<Arc<CertificateAndKey>>,
     auth_method: Option<TokenEndpointAuthMethod>,
     shape: AnswerShape,
     private: bool,
@@ -73,6 +74,7 @@ impl OAuth2 {
             origin: origin(configured),
             place,
             request: TokenRequest::new(config),
+            client_certificate: config.client_certificate.clone(),
             auth_method: config.auth_method,
             shape: config.answer.clone(),
             private: config.life.private,
@@ -97,8 +99,10 @@ impl OAuth2 {
         let (url, discovered) = match &inner.place {
             Place::Url(url) => (url.clone(), None),
             Place::Issuer(issuer) => {
-                let found = inner.discoveries.find(issuer, inner.reach(deadline), &*inner.clock).await?;
-                (found.token_endpoint.clone(), Some(found.auth_method))
+                // What an issuer publishes, it shows to anybody.
+                let reach = Reach { client_certificate: None, ..inner.reach(deadline) };
+                let found = inner.discoveries.find(issuer, reach, &*inner.clock).await?;
+                (inner.endpoint_of(&found).clone(), Some(found.auth_method))
             }
         };
         let method = inner.auth_method.or(discovered).unwrap_or(TokenEndpointAuthMethod::ClientSecretBasic);
@@ -145,11 +149,20 @@ impl OAuth2 {
 }
 
 impl Inner {
+    /// RFC 8705 section 5: who shows a certificate goes where the server says that it looks at one.
+    fn endpoint_of<'d>(&self, found: &'d Discovered) -> &'d HttpUrl {
+        match (&self.client_certificate, &found.mtls_token_endpoint) {
+            (Some(_), Some(alias)) => alias,
+            _ => &found.token_endpoint,
+        }
+    }
+
     fn reach(&self, deadline: Instant) -> Reach<'_> {
         Reach {
             connector: &self.connector,
             private: self.private,
             cleartext: self.cleartext,
+            client_certificate: self.client_certificate.as_ref(),
             connect_timeout: self.connect_timeout,
             deadline,
         }
@@ -185,7 +198,7 @@ impl Source for OAuth2 {
             Place::Url(_) => self.inner.origin.clone(),
             Place::Issuer(issuer) => {
                 let known = self.inner.discoveries.known(issuer);
-                known.map_or_else(|| self.inner.origin.clone(), |found| origin(&found.token_endpoint))
+                known.map_or_else(|| self.inner.origin.clone(), |found| origin(self.inner.endpoint_of(&found)))
             }
         }
     }

@@ -130,6 +130,14 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
     assert_eq!(signed(P256, None), signed(P256, None));
     assert_ne!(signed(P256, None), signed(P384, None), "another key is another proof");
     assert_ne!(signed(P256, None), signed(P256, Some("2026")));
+    let certified = |chain: &[u8]| {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(Vec::new()).into();
+        let own = config::CertificateAndKey { chain: vec![chain.to_vec().into()], key };
+        let mut grant = grant(TokenEndpoint::Url(url.clone()));
+        grant.client_certificate = Some(Arc::new(own));
+        proof(&grant, &parts.tokens)
+    };
+    assert!(certified(b"one") == certified(b"one") && certified(b"one") != certified(b"other"));
     for same in [
         cell(|_| {}),
         cell(|grant| grant.proof = config::ClientProof::Secret(Secret::new("rotated"))),

@@ -175,6 +175,8 @@ impl TokenRequest {
             TokenEndpointAuthMethod::ClientSecretPost
             | TokenEndpointAuthMethod::ClientSecretJwt
             | TokenEndpointAuthMethod::PrivateKeyJwt
+            | TokenEndpointAuthMethod::TlsClientAuth
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth
             | TokenEndpointAuthMethod::Public => return None,
         };
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));

@@ -1,13 +1,15 @@
 //! A real authorization server, npm's oidc-provider: client credentials by basic and by post with a secret that every
-//! encoding mistake would break, by assertions that a private key or the secret signs, JWT access tokens, discovery.
+//! encoding mistake would break, by assertions that a private key or the secret signs, by certificates, JWT access tokens,
+//! discovery.
 
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::support::{Process, Proxy, Upstream, one_route_of};
+use crate::support::{Identity, Process, Proxy, Upstream, one_route_of};
 
 struct Provider {
     _process: Process,
@@ -16,9 +18,15 @@ struct Provider {
 
 impl Provider {
     fn start() -> Provider {
+        Provider::start_with(None)
+    }
+
+    /// `certificates`: a folder with those of server and client.
+    fn start_with(certificates: Option<&Path>) -> Provider {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/oidc");
         let mut command = Command::new("node");
         command.arg("server.mjs").current_dir(folder);
+        command.envs(certificates.map(|folder| ("CERTIFICATES", folder)));
         let process = Process::spawn(command, "./test.sh installs node and, with `npm ci`, oidc-provider");
         let line = process.wait_for_line("the issuer", |line| line.starts_with('{'));
         let issuer =
@@ -136,6 +144,47 @@ fn a_secret_that_signs_proves_the_client() {
         let answer = proxy.get("/api/x");
         assert_eq!(answer.status, 200, "{algorithm}: {answer:?}");
         assert!(upstream.request().bearer().is_some(), "{algorithm}");
+    }
+}
+
+/// RFC 8705: the client is known by the certificate that it shows where the server's metadata says that it looks at one, and
+/// its tokens are bound to it.
+#[test]
+fn a_certificate_proves_the_client() {
+    let folder = tempfile::tempdir().expect("there is room for files");
+    let server = Identity::new(folder.path(), "server", &["localhost"]);
+    let client = Identity::new(folder.path(), "client", &["client.example"]);
+    let other = Identity::new(folder.path(), "other", &["client.example"]);
+    let provider = Provider::start_with(Some(folder.path()));
+    let token = |client_id: &str, method: &str, own: &Identity| {
+        let upstream = Upstream::open();
+        let credential = format!(
+            "[egress]\nca = \"{}\"\n[credentials.api.client_credentials]\nissuer = \"{}\"\nclient_id = \"{client_id}\"\n\
+             token_endpoint_auth_method = \"{method}\"\nclient_certificate = {{ cert = \"{}\", key = \"{}\" }}\n\
+             resource = \"urn:attache:api\"\n",
+            server.cert_file.display(),
+            provider.issuer,
+            own.cert_file.display(),
+            own.key_file.display(),
+        );
+        let proxy = Proxy::start(&one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), ""));
+        let answer = proxy.get("/api/x");
+        let token = upstream.requests().first().and_then(|request| request.bearer().map(str::to_owned));
+        (answer, token)
+    };
+    let methods = [("by-self-signed", "self_signed_tls_client_auth"), ("by-authority", "tls_client_auth")];
+    for (client_id, method) in methods {
+        let (answer, token) = token(client_id, method, &client);
+        assert_eq!(answer.status, 200, "{method}: {answer:?}");
+        let claims = claims(&token.expect("a token is attached"));
+        assert_eq!(claims["client_id"], client_id);
+        assert!(claims["cnf"]["x5t#S256"].is_string(), "{claims}");
+    }
+    for (client_id, method) in methods {
+        let (answer, token) = token(client_id, method, &other);
+        let problem = crate::support::assert_problem(&answer, 502);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_client")), "{problem}");
+        assert_eq!(token, None);
     }
 }
 

@@ -25,7 +25,11 @@ const OPEN: &[(&str, &str)] = &[
 
 /// Clauses that no test shows of promises that are shown otherwise: id, clause, and why.
 const PARTLY: &[(&str, &str, &str)] = &[
-    ("TL-03", "a token bound to a vanished key (`cnf`) dies at once", "no credential binds its tokens to a key yet"),
+    (
+        "TL-03",
+        "a token bound to a vanished key (`cnf`) dies at once",
+        "of a certificate that changes it is the upstream that knows",
+    ),
     ("TL-03", "a refresh token stays", "refresh tokens come with the grants that yield them"),
     ("TL-15", "wall time for what is stored; a restored token never outlives its L", "nothing is stored yet"),
     ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),

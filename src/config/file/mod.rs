@@ -10,7 +10,7 @@ mod tables;
 pub(super) use check::{SecretSource, check, unknown_choice};
 pub(super) use literals::{leaves, mask, mask_unparsed};
 pub use schema::json_schema;
-pub(super) use tables::{LATER_AUTH_METHODS, ROOT};
+pub(super) use tables::ROOT;
 
 use std::ops::Range;
 

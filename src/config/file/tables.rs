@@ -30,7 +30,6 @@ mod signatures;
 
 use super::{Format, Key, Shape, Table};
 use metadata::METADATA;
-pub(in crate::config) use oauth2::LATER_AUTH_METHODS;
 use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
 use signatures::AWS_SIGV4;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Reading;
+use super::certificates::certificate_and_key;
 use super::fields::Fields;
 use super::secrets::Alphabet;
-use crate::config::file::{LATER_AUTH_METHODS, unknown_choice};
-use crate::config::{ClientAssertion, ClientProof, Problem, TokenEndpointAuthMethod};
+use crate::config::file::unknown_choice;
+use crate::config::{CertificateAndKey, ClientAssertion, ClientProof, Problem, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::jws::{Algorithm, SigningKey};
 
 const METHOD: &str = "token_endpoint_auth_method";
@@ -32,7 +33,7 @@ pub(super) fn client_proof(
     issuer: Option<&str>,
     clients: Clients,
 ) -> Option<(Option<TokenEndpointAuthMethod>, ClientProof)> {
-    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public};
+    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth};
     if clients != Clients::Proven {
         if fields.value("client_id").is_none() {
             refuse_proof_of_nobody(reading, fields)?;
@@ -54,6 +55,10 @@ pub(super) fn client_proof(
     refuse_useless_keys(reading, fields, method, clients);
     let proof = match method {
         Some(Public) => ClientProof::Nothing,
+        Some(TlsClientAuth | SelfSignedTlsClientAuth) => {
+            require_certificate(reading, fields);
+            ClientProof::Nothing
+        }
         Some(PrivateKeyJwt) => {
             let algorithm = algorithm(reading, fields);
             require(reading, fields, "private_key");
@@ -77,15 +82,36 @@ pub(super) fn client_proof(
 fn method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
     let text = fields.text(reading, METHOD)?;
     let known = TokenEndpointAuthMethod::ALL.into_iter().find(|method| method.name() == text.value);
-    if known.is_none() && LATER_AUTH_METHODS.contains(&text.value.as_str()) {
-        let why = format!("`{METHOD}`: {}: not yet in this version", text.value);
-        return reading.refuse((why, "it comes in a later version".to_owned()), &text.span);
-    }
     if known.is_none() {
         let names = TokenEndpointAuthMethod::ALL.map(TokenEndpointAuthMethod::name);
         reading.problem(unknown_choice(METHOD, &text.value, &names, "How the client authenticates.", text.span));
     }
     known
+}
+
+fn require_certificate(reading: &mut Reading<'_>, fields: &Fields<'_>) {
+    if fields.value("client_certificate").is_none() && !fields.is_misspelt("client_certificate") {
+        let hint = "write `client_certificate = { cert = \"PATH\", key = \"PATH\" }`";
+        reading.problem(Problem::new("`client_certificate` is missing", fields.span.clone()).hint(hint));
+    }
+}
+
+/// The certificate to show at this endpoint, if there is one. The outer `None`: it cannot be used.
+pub(super) fn client_certificate(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    endpoint: Option<&TokenEndpoint>,
+) -> Option<Option<Arc<CertificateAndKey>>> {
+    let Some(pair) = fields.table("client_certificate") else {
+        return fields.value("client_certificate").is_none().then_some(None);
+    };
+    if let Some(TokenEndpoint::Url(url)) = endpoint
+        && !url.https
+    {
+        let why = "`client_certificate` says something about TLS, but `token_url` is http://".to_owned();
+        return reading.refuse((why, "write https://, or remove `client_certificate`".to_owned()), &pair.span);
+    }
+    certificate_and_key(reading, &pair).map(Arc::new).map(Some)
 }
 
 /// A proof without a client whom it would prove.
@@ -112,12 +138,13 @@ fn refuse_second_assertion<T>(reading: &mut Reading<'_>, fields: &Fields<'_>) ->
 fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
     use TokenEndpointAuthMethod::{
         ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt, Public,
+        SelfSignedTlsClientAuth, TlsClientAuth,
     };
     match method {
         None | Some(ClientSecretBasic | ClientSecretBasicRaw | ClientSecretPost) => &["client_secret"],
         Some(ClientSecretJwt) => &["client_secret", "key_id", "algorithm", "assertion_audience"],
         Some(PrivateKeyJwt) => &["private_key", "key_id", "algorithm", "assertion_audience"],
-        Some(Public) => &[],
+        Some(Public | TlsClientAuth | SelfSignedTlsClientAuth) => &[],
     }
 }
 

@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use super::Reading;
 use super::api_key::api_keys;
 use super::attach::attach;
-use super::client_proof::{Clients, client_proof, require};
+use super::client_proof::{Clients, client_certificate, client_proof, require};
 use super::fields::{Fields, Text, text};
 use super::fields_grant::fields_grant;
 use super::jwt_bearer::jwt_bearer;
@@ -153,6 +153,7 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
     };
     let issuer = endpoint.as_ref().and_then(TokenEndpoint::issuer);
     let proof = client_proof(reading, fields, issuer, clients);
+    let client_certificate = client_certificate(reading, fields, endpoint.as_ref());
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
@@ -174,6 +175,7 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
         endpoint: endpoint?,
         client_id,
         proof,
+        client_certificate: client_certificate?,
         auth_method,
         scope,
         audience,

@@ -26,7 +26,14 @@ impl Asker {
 
     fn reach(&self, deadline: Instant) -> Reach<'_> {
         let connect_timeout = Duration::from_secs(3);
-        Reach { connector: &self.connector, private: false, cleartext: false, connect_timeout, deadline }
+        Reach {
+            connector: &self.connector,
+            private: false,
+            cleartext: false,
+            client_certificate: None,
+            connect_timeout,
+            deadline,
+        }
     }
 }
 
@@ -230,6 +237,7 @@ async fn discovery_ends_with_the_fetch() {
     tokio::time::resume();
     let good = Discovered {
         token_endpoint: HttpUrl::parse("https://login.example.com/token").unwrap(),
+        mtls_token_endpoint: None,
         auth_method: TokenEndpointAuthMethod::ClientSecretPost,
     };
     asker.cache.keep(&silent, Arc::new(good), Boot::default());
@@ -246,8 +254,11 @@ async fn discovery_ends_with_the_fetch() {
 fn issuers_are_bounded() {
     let cache = DiscoveryCache::default();
     let url = HttpUrl::parse("https://login.example.com").unwrap();
-    let discovered =
-        Arc::new(Discovered { token_endpoint: url.clone(), auth_method: TokenEndpointAuthMethod::ClientSecretBasic });
+    let discovered = Arc::new(Discovered {
+        token_endpoint: url.clone(),
+        mtls_token_endpoint: None,
+        auth_method: TokenEndpointAuthMethod::ClientSecretBasic,
+    });
     for number in 0..ISSUERS_MAX as u64 + 10 {
         let issuer = Issuer { name: number.to_string(), url: url.clone(), check: true, cleartext: false };
         cache.keep(&issuer, discovered.clone(), Boot::from_nanos(number));

@@ -122,7 +122,14 @@ async fn get(url: &HttpUrl) -> Result<Reply, Broken> {
 async fn get_until(url: &HttpUrl, deadline: Instant) -> Result<Reply, Broken> {
     let connector = connector();
     let connect_timeout = Duration::from_secs(3);
-    let reach = Reach { connector: &connector, private: false, cleartext: false, connect_timeout, deadline };
+    let reach = Reach {
+        connector: &connector,
+        private: false,
+        cleartext: false,
+        client_certificate: None,
+        connect_timeout,
+        deadline,
+    };
     exchange(reach, url, Request::new(Full::new(Bytes::new()))).await
 }
 

@@ -1,9 +1,11 @@
 // oidc-provider as an authorization server for client credentials: clients by basic, by post, by an assertion signed with
 // the secret, and by assertions signed with the private keys of the unit tests, whose public halves it knows.
-// JWT access tokens for one resource, discovery. It prints {"issuer": …} when it listens and ends with its standard input.
-import { createPublicKey } from 'node:crypto';
+// JWT access tokens for one resource, discovery. With CERTIFICATES, a folder, in its environment it also speaks TLS, for
+// clients by the certificate in there; that address is an alias in its metadata. It prints {"issuer": …} when it listens and ends with its standard input.
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { Provider } from 'oidc-provider';
 
 const SECRET = 's3cret+/=:x';
@@ -37,6 +39,19 @@ const byKey = ([alg, name]) => ({
   jwks: { keys: [publicKey(name)] },
 });
 
+const pem = (name) => readFileSync(`${process.env.CERTIFICATES}/${name}`);
+
+// One client by its certificate itself, one by its name in a certificate that an authority issued, which here is its own.
+const byCertificate = () => {
+  const certificate = new X509Certificate(pem('client.crt'));
+  const key = { ...certificate.publicKey.export({ format: 'jwk' }), x5c: [certificate.raw.toString('base64')] };
+  const bound = { client_secret: undefined, tls_client_certificate_bound_access_tokens: true };
+  return [
+    { ...client('by-self-signed', 'self_signed_tls_client_auth'), ...bound, jwks: { keys: [key] } },
+    { ...client('by-authority', 'tls_client_auth'), ...bound, tls_client_auth_san_dns: 'client.example' },
+  ];
+};
+
 const ALGORITHMS = ['HS256', 'HS512', 'RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
 const KEYS = { RS256: 'rsa', PS256: 'rsa', ES256: 'p256', ES384: 'p384', EdDSA: 'ed25519' };
 
@@ -45,14 +60,25 @@ const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
+const tls = process.env.CERTIFICATES
+  && createTlsServer({
+    key: pem('server.key'), cert: pem('server.crt'), ca: pem('client.crt'), requestCert: true, rejectUnauthorized: false,
+  });
+if (tls) await new Promise((resolve) => tls.listen(0, '127.0.0.1', resolve));
+
 const provider = new Provider(issuer, {
   clients: [
     client('by-basic', 'client_secret_basic'),
     client('by-post', 'client_secret_post'),
     ...['HS256', 'HS512'].map(byJwt),
     ...Object.entries(KEYS).map(byKey),
+    ...(tls ? byCertificate() : []),
   ],
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'],
+  clientAuthMethods: [
+    'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
+    ...(tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+  ],
+  discovery: tls ? { mtls_endpoint_aliases: { token_endpoint: `https://localhost:${tls.address().port}/token` } } : {},
   enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
   scopes: ['read', 'write'],
   ttl: { ClientCredentials: 600 },
@@ -61,6 +87,16 @@ const provider = new Provider(issuer, {
     introspection: { enabled: true },
     revocation: { enabled: true },
     devInteractions: { enabled: false },
+    mTLS: {
+      enabled: Boolean(tls),
+      certificateBoundAccessTokens: true,
+      selfSignedTlsClientAuth: true,
+      tlsClientAuth: true,
+      getCertificate: (context) => context.socket.getPeerX509Certificate?.(),
+      certificateAuthorized: (context) => context.socket.authorized,
+      certificateSubjectMatches: (context, _property, expected) =>
+        context.socket.getPeerX509Certificate().subjectAltName === `DNS:${expected}`,
+    },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => undefined,
@@ -74,5 +110,6 @@ const provider = new Provider(issuer, {
 });
 
 server.on('request', provider.callback());
+tls?.on('request', provider.callback());
 console.log(JSON.stringify({ issuer }));
 process.stdin.on('end', () => process.exit(0)).resume();

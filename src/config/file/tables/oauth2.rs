@@ -1,7 +1,7 @@
 //! The tables of the OAuth 2.0 grants: their keys in groups, since the grants have most of them in common.
 
 use super::life::LIFE;
-use super::{Key, Shape, TEXT, Table, URL, joined, optional, required, table};
+use super::{CERTIFICATE, Key, Shape, TEXT, Table, URL, joined, optional, required, table};
 
 pub(super) static CLIENT_CREDENTIALS: Table = table(
     "The OAuth 2.0 client credentials grant, RFC 6749 section 4.4.",
@@ -147,10 +147,15 @@ const PROOF: &[Key] = &[
     ),
     optional(
         "token_endpoint_auth_method",
-        // No choice, so that the methods that come later get an error of their own.
         TEXT,
         "client_secret_basic, client_secret_basic_raw (not form-encoded), client_secret_post, client_secret_jwt, \
-         private_key_jwt or none. Default: what discovery says of basic and post, else client_secret_basic.",
+         private_key_jwt, tls_client_auth, self_signed_tls_client_auth or none. Default: what discovery says of basic and \
+         post, else client_secret_basic.",
+    ),
+    optional(
+        "client_certificate",
+        Shape::Table(&CERTIFICATE),
+        "The certificate that we show at the token endpoint (mutual TLS). Required by every method with `tls` in its name.",
     ),
 ];
 
@@ -200,9 +205,6 @@ const ANSWERS: &[Key] = &[
         "Where token and lifetime are in an answer that is not as RFC 6749 says.",
     ),
 ];
-
-/// Values of `token_endpoint_auth_method` that later versions know.
-pub(in crate::config) const LATER_AUTH_METHODS: &[&str] = &["tls_client_auth", "self_signed_tls_client_auth"];
 
 static ANSWER: Table = table(
     "Where things are in a token answer. Paths are dotted member names.",

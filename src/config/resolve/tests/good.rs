@@ -184,6 +184,7 @@ fn client_credentials_have_every_key() {
     assert_eq!(crm.client_id, "attache-client");
     assert!(matches!(&crm.proof, ClientProof::Secret(secret) if secret.expose() == "a-secret-in-a-file"));
     assert_eq!(crm.auth_method, Some(TokenEndpointAuthMethod::ClientSecretPost));
+    assert_eq!(crm.client_certificate.as_ref().map(|own| own.chain.len()), Some(1));
     assert_eq!(crm.scope, ["customers.read", "customers.write"]);
     assert_eq!(crm.audience.as_deref(), Some("crm"));
     assert_eq!(crm.resource, ["https://a.example", "https://b.example"]);
