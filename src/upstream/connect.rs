@@ -1,21 +1,17 @@
 //! Opening connections: name, address check, race, egress proxy, TLS.
 
+mod connection;
 mod race;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use super::ExchangeErrorKind;
@@ -25,7 +21,8 @@ use super::resolve::{Name, Names, Resolver, is_allowed};
 use super::tls::TlsConfigs;
 use crate::clock::Clock;
 use crate::config::{self, CertificateAndKey, HttpUrl, HttpVersion};
-use crate::tcp;
+pub use connection::Connection;
+pub(super) use connection::Transport;
 use race::Raced;
 
 /// Opens connections for upstreams, token endpoints and discovery. One per process and configuration of `[egress]`;
@@ -77,20 +74,6 @@ pub struct Target {
     pub alpn: &'static [&'static [u8]],
 }
 
-/// An open connection.
-#[derive(Debug)]
-pub struct Connection {
-    pub(super) transport: Transport,
-    /// Given back when it is closed.
-    _permit: Permit,
-}
-
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
-
 /// An open connection, and how it was come by.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -138,6 +121,11 @@ impl Connector {
             egress_count: AtomicUsize::new(1),
         };
         Arc::new(Connector { shared: Arc::new(shared), egress: Egress::new(egress), egress_number: 0 })
+    }
+
+    /// Whether connections to this URL leave through an egress proxy.
+    pub fn uses_proxy(&self, url: &HttpUrl) -> bool {
+        self.egress.proxy_for(url).is_some()
     }
 
     /// The connector for another `[egress]`, after a reload; the same one if nothing has changed. Names and TLS
@@ -308,46 +296,4 @@ fn not_in_time(url: &HttpUrl, timeout: Duration, in_handshake: bool) -> ConnectE
 
 fn host_and_port(url: &HttpUrl) -> String {
     format!("{}:{}", url.host, url.port)
-}
-
-impl Connection {
-    /// What ALPN agreed on.
-    pub fn protocol(&self) -> Option<&[u8]> {
-        match &self.transport {
-            Transport::Plain(_) => None,
-            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-        }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => tcp::poll_read(stream, cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => tcp::poll_write(stream, cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

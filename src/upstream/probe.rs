@@ -9,8 +9,7 @@ use rustls::ProtocolVersion;
 use tokio::io::AsyncReadExt;
 
 use super::bulkhead::Permit;
-use super::connect::Transport;
-use super::{ConnectError, Connection, ExchangeErrorKind, Upstream, tls};
+use super::{ConnectError, ExchangeErrorKind, Upstream, tls};
 
 /// How long a server has to take back what it agreed to. In TLS 1.3 a client certificate is refused only after the
 /// client's side of the handshake is done (RFC 8446 section 4.4.2.4), so that it shows in the first read.
@@ -41,7 +40,7 @@ impl Upstream {
         if let Ok(Err(error)) = read {
             return Err(self.thought_better(&error));
         }
-        Ok(Probed { address: opened.address, tls: tls_version(&opened.connection), http2, took: opened.took })
+        Ok(Probed { address: opened.address, tls: opened.connection.tls_version(), http2, took: opened.took })
     }
 
     fn thought_better(&self, error: &io::Error) -> ConnectError {
@@ -53,12 +52,5 @@ impl Upstream {
                 ConnectError::new(ExchangeErrorKind::Closed, text)
             }
         }
-    }
-}
-
-fn tls_version(connection: &Connection) -> Option<ProtocolVersion> {
-    match &connection.transport {
-        Transport::Plain(_) => None,
-        Transport::Tls(stream) => stream.get_ref().1.protocol_version(),
     }
 }
