@@ -41,9 +41,9 @@ fn ready(c: &mut Criterion) {
     let cache = TokenCache::new(Arc::new(SystemClock), control.handle().clone());
     let policy = Policy {
         name: Arc::from("crm"),
-        single_active: false,
         refresh_before: None,
         keep_warm: Duration::from_secs(24 * 3600),
+        single_active: false,
         warm: false,
         stale_if_error: Duration::ZERO,
         attach: Arc::default(),

@@ -94,6 +94,7 @@ impl Living {
             tokens: self.tokens.clone(),
             connector: self.connector.clone(),
             discoveries: self.discoveries.clone(),
+            tape: None,
         }
     }
 }

@@ -14,12 +14,12 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::Failure;
 use super::check::{counted, valid};
+use super::{Failure, running};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Load};
 use crate::credential;
-use crate::credential::live::{Outcome, Report};
+use crate::credential::live::{MayRotate, Outcome, Report};
 use crate::snapshot::Living;
 use crate::upstream::{ConnectError, ExchangeErrorKind, Probed, Upstream};
 
@@ -52,21 +52,26 @@ struct Check {
 }
 
 /// Writes a line for each check as it becomes known; the result is the last one.
-pub(super) fn check(file: &Path, out: &mut impl Write) -> Result<String, Failure> {
+pub(super) fn check(file: &Path, may_rotate: MayRotate, out: &mut impl Write) -> Result<String, Failure> {
     let loaded = super::load(file, Load::Full)?;
     let failed = |error: io::Error| Failure::Failed(format!("cannot check: {error}"));
     write!(out, "{}", valid(file, &loaded.config)).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let living = Living::new(&loaded.config, Arc::new(SystemClock), runtime.handle().clone());
-    let done = runtime.block_on(run(&loaded.config, &living, out)).map_err(failed);
+    let done = runtime.block_on(run(&loaded.config, &living, may_rotate, out)).map_err(failed);
     // A resolver that hangs is not waited for.
     runtime.shutdown_background();
     done?
 }
 
 /// All checks at once, told in the order of the configuration.
-async fn run(config: &Config, living: &Living, out: &mut impl Write) -> io::Result<Result<String, Failure>> {
-    let checks = begin(config, living);
+async fn run(
+    config: &Config,
+    living: &Living,
+    may_rotate: MayRotate,
+    out: &mut impl Write,
+) -> io::Result<Result<String, Failure>> {
+    let checks = begin(config, living, may_rotate);
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let (number, mut failed) = (checks.len(), 0);
     for Check { kind, name, checked } in checks {
@@ -88,13 +93,21 @@ async fn run(config: &Config, living: &Living, out: &mut impl Write) -> io::Resu
     })
 }
 
-fn begin(config: &Config, living: &Living) -> Vec<Check> {
+fn begin(config: &Config, living: &Living, may_rotate: MayRotate) -> Vec<Check> {
     let places = Arc::new(Semaphore::new(CHECKS_MAX));
     let mut checks = Vec::new();
     for credential in &config.credentials {
         let (credential, parts) = (credential.clone(), living.credential_parts());
         let name = credential.name.clone();
-        let check = async move { of_credential(&credential::live::probe(&credential, &parts).await) };
+        let admin = config.admin;
+        let check = async move {
+            let report = credential::live::probe(&credential, &parts, may_rotate).await;
+            match (&report.outcome, admin) {
+                (Outcome::LeftAlone, Some(admin)) => left_alone(running::credential(admin, &credential.name).await),
+                (Outcome::LeftAlone, None) => left_alone(None),
+                _ => of_credential(&report),
+            }
+        };
         checks.push(Check { kind: "credential", name, checked: spawn(check, &places) });
     }
     for upstream in &config.upstreams {
@@ -126,14 +139,15 @@ fn of_credential(report: &Report) -> Checked {
             text: "it is sent as it is: only the API can tell whether it is right".to_owned(),
             hint: None,
         },
-        Outcome::Granted { lifetime, took } => {
+        Outcome::LeftAlone => left_alone(None),
+        Outcome::Granted { lifetime, took, .. } => {
             let host = report.host.as_deref().unwrap_or_default();
             let lives = match lifetime {
                 Some(lifetime) => format!("it lives {lifetime:?}"),
                 None => "it names no lifetime".to_owned(),
             };
             let text = format!("fetched a token from {host}{by}: {lives}{}", took_text(*took));
-            Checked { verdict: Verdict::Ok, text, hint: None }
+            Checked { verdict: Verdict::Ok, text, hint: report.likely_cause() }
         }
         Outcome::Failed { failure, .. } => {
             // The hint is told by itself.
@@ -145,6 +159,16 @@ fn of_credential(report: &Report) -> Checked {
             Checked { verdict: Verdict::Failed, text: format!("{text}{}", asked_by), hint: report.likely_cause() }
         }
     }
+}
+
+/// `running`: what the instance says that uses the token.
+fn left_alone(running: Option<String>) -> Checked {
+    let why = "a new token would end the one that is in use (`single_active`)";
+    let (text, hint) = match running {
+        Some(says) => (format!("{why}; {says}"), None),
+        None => (why.to_owned(), Some("--may-rotate fetches one nevertheless".to_owned())),
+    };
+    Checked { verdict: Verdict::Skipped, text, hint }
 }
 
 fn of_upstream(upstream: &config::Upstream, probed: Result<Probed, ConnectError>) -> Checked {

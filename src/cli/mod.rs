@@ -6,6 +6,8 @@ mod explain;
 mod key;
 mod live;
 mod routes;
+mod running;
+mod token;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Load, Loaded, Problems, meant_method};
+use crate::credential::live::MayRotate;
 use crate::{app, demo};
 
 /// Something went wrong that is no mistake of the command line or the configuration.
@@ -25,7 +28,8 @@ const INVALID_CONFIGURATION: u8 = 3;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `run`: stopped as asked, after draining
-  1  failed: it could not start, no route answers (`explain`), or something does not work (`check --live`)
+  1  failed: it could not start, no route answers (`explain`), there is no token (`token`), or something
+     does not work (`check --live`)
   2  the command line is wrong
   3  the configuration is invalid; every problem of it is on standard error";
 
@@ -74,6 +78,26 @@ enum Command {
         /// no request is sent to an upstream: whether a fixed key is right, only its API can tell.
         #[arg(long)]
         live: bool,
+        /// Also fetch tokens that end the ones in use (`single_active`)
+        #[arg(long, requires = "live")]
+        may_rotate: bool,
+    },
+    /// Fetch a token, and tell what the token endpoint said
+    ///
+    /// Shows every request and answer as they were, step by step, with each secret as its length and the beginning of its
+    /// SHA-256; then how the token and its lifetime were read and what it says of itself, or why there is none and the likely
+    /// cause. The token is thrown away.
+    Token {
+        /// The credential's name in proxy.toml
+        name: String,
+        #[command(flatten)]
+        file: File,
+        /// Print the bare token and nothing else, for scripts; refused on a terminal
+        #[arg(long)]
+        print: bool,
+        /// Fetch one even if that ends the one in use (`single_active`); without it, a running instance is asked instead
+        #[arg(long)]
+        may_rotate: bool,
     },
     /// Make API keys for clients
     #[command(subcommand)]
@@ -132,11 +156,19 @@ pub fn main() -> ExitCode {
             return app::run(app::Options { config: file.config, environment, watch });
         }
         Command::Demo => return demo::run(),
-        Command::Check { file, live: true, .. } => {
+        Command::Check { file, live: true, may_rotate, .. } => {
             app::harden();
-            live::check(&file.config, &mut std::io::stdout())
+            live::check(&file.config, permission(may_rotate), &mut std::io::stdout())
         }
         Command::Check { file, no_secrets, .. } => check::check(&file.config, no_secrets),
+        Command::Token { name, file, print, may_rotate } => {
+            app::harden();
+            let may_rotate = permission(may_rotate);
+            match print {
+                true => token::print(&file.config, &name, may_rotate, std::io::stdout().is_terminal()),
+                false => token::tell(&file.config, &name, may_rotate, &mut std::io::stdout()),
+            }
+        }
         Command::Key(Key::New { name }) => key::new(&name, &mut std::io::stdout()),
         Command::Routes { file } => file.load_without_secrets().map(|loaded| routes::list(&loaded.config)),
         Command::Explain { method, url, file } => {
@@ -162,6 +194,10 @@ pub fn main() -> ExitCode {
             ExitCode::from(INVALID_CONFIGURATION)
         }
     }
+}
+
+fn permission(may_rotate: bool) -> MayRotate {
+    if may_rotate { MayRotate::Yes } else { MayRotate::No }
 }
 
 /// The arguments. Mistakes in them end the process, as `--help` and `--version` do.
@@ -229,7 +265,7 @@ mod tests {
         assert!(command.render_long_help().to_string().contains("3  the configuration is invalid"));
         command.build();
         let names: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["run", "check", "key", "routes", "explain", "schema", "demo", "help"]);
+        assert_eq!(names, ["run", "check", "token", "key", "routes", "explain", "schema", "demo", "help"]);
         assert!(command.get_subcommands().all(|command| command.get_about().is_some()));
     }
 

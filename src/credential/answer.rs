@@ -1,6 +1,6 @@
 //! What a token endpoint answered: RFC 6749 section 5, as freely as real servers read it.
 
-mod document;
+pub(super) mod document;
 #[cfg(test)]
 mod tests;
 
@@ -208,12 +208,12 @@ fn check_token(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn content_type(headers: &HeaderMap) -> &str {
+pub(super) fn content_type(headers: &HeaderMap) -> &str {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The answer's own date.
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 

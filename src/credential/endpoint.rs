@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+use super::tape::{Exchange, Tape};
 use crate::clock::timer_now;
 use crate::config::{CertificateAndKey, HttpUrl};
 use crate::token::{FetchErrorKind, Reached};
@@ -39,10 +40,12 @@ pub(super) struct Reach<'a> {
     pub connect_timeout: Duration,
     /// When the whole fetch has to be over.
     pub deadline: Instant,
+    /// Where a person wants to see what is said.
+    pub tape: Option<&'a Tape>,
 }
 
 /// A complete answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -51,7 +54,7 @@ pub(super) struct Reply {
 }
 
 /// No complete answer came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Broken {
     pub kind: FetchErrorKind,
     pub reached: Reached,
@@ -73,7 +76,21 @@ pub(super) async fn exchange(
 ) -> Result<Reply, Broken> {
     refuse_cleartext(url, reach.cleartext)?;
     complete_headers(url, request.headers_mut());
+    let Some(tape) = reach.tape else { return perform(reach, url, request, |_| {}).await };
+    let mut exchange = Exchange::begin(url, &request).await;
+    let reply = perform(reach, url, request, |connection| exchange.connected(reach.connector, connection)).await;
+    tape.add(exchange, &reply);
+    reply
+}
+
+async fn perform(
+    reach: Reach<'_>,
+    url: &HttpUrl,
+    request: Request<Full<Bytes>>,
+    connected: impl FnOnce(&Connection),
+) -> Result<Reply, Broken> {
     let connection = connect(reach, url).await?;
+    connected(&connection);
     match timeout_at(reach.deadline, send(connection, request)).await {
         Ok(result) => result.map_err(|error| Broken::transient(Reached::Answered, broken_off(&error))),
         Err(_) => Err(Broken::transient(Reached::Silent, "it did not answer in time")),

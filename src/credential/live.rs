@@ -1,4 +1,5 @@
-//! `attache check --live`: fetches a token as the proxy would, and says what failed and why it probably did.
+//! `attache token` and `attache check --live`: fetch a token as the proxy would, and say what was said, what failed, and why
+//! it probably did.
 
 #[cfg(test)]
 mod tests;
@@ -6,12 +7,20 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Parts;
+use http::StatusCode;
+
+use super::answer::{self, document::Document};
+use super::claims::claims;
 use super::failure::{Failure, Step};
+use super::mask::mask;
 use super::metadata::Metadata;
 use super::oauth2::{Endpoint, OAuth2};
+use super::told::{self, Clocks, Showing, Told};
+use super::{Parts, Tape, cause};
 use crate::clock::timer_now;
-use crate::config::{self, CredentialKind, TokenEndpointAuthMethod};
+use crate::config::{self, AnswerShape, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::secret::Secret;
+use crate::token::{Granted, lifetime};
 
 /// What became of one credential. Holds no secret, and no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +30,12 @@ pub struct Report {
     pub host: Option<String>,
     /// How the client authenticated there.
     pub auth_method: Option<&'static str>,
+    /// Who said that it should: "as configured", "as the server lists it", "the default".
+    pub auth_method_from: Option<&'static str>,
+    /// Every request that was made, and what came of it.
+    pub said: Vec<Told>,
+    /// How this machine's clock and the server's agree, if the server said what time it is.
+    pub clocks: Option<Clocks>,
     pub outcome: Outcome,
 }
 
@@ -28,27 +43,61 @@ pub struct Report {
 pub enum Outcome {
     /// The credential is a key that is sent as it is: only the upstream can tell whether it is right.
     NothingToFetch,
+    /// A token would end the one that is in use (`single_active`), and nobody said that it may.
+    LeftAlone,
     Granted {
         /// As TL-10 reads it; `None`: the server named none.
         lifetime: Option<Duration>,
         took: Duration,
+        token: GrantedToken,
     },
     Failed {
         failure: Failure,
         /// An authentication method that works in place of the one that failed: the certain cause.
         method_that_works: Option<&'static str>,
+        /// What is odd about the secret, where the client was not recognised.
+        secret_flaw: Option<&'static str>,
     },
 }
 
+/// A token that was granted, without itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantedToken {
+    /// Its length and the beginning of its SHA-256.
+    pub fingerprint: String,
+    /// The member of the answer that it was taken from.
+    pub member: String,
+    /// The member that decided its lifetime.
+    pub lifetime_member: Option<String>,
+    /// What it says of itself if it is a JWT, names with values.
+    pub claims: Option<Vec<(&'static str, String)>>,
+}
+
+/// Whether a token may be fetched where that ends the one in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayRotate {
+    Yes,
+    No,
+}
+
 impl Report {
-    /// The probable cause of a failure, and what to do about it, in a sentence.
+    /// The probable cause of a failure, and what to do about it; also what is wrong though a token was granted.
     pub fn likely_cause(&self) -> Option<String> {
-        match &self.outcome {
-            Outcome::NothingToFetch | Outcome::Granted { .. } => None,
+        let clocks = self.clocks.and_then(cause::of_clocks);
+        let cause = match &self.outcome {
+            Outcome::NothingToFetch | Outcome::LeftAlone | Outcome::Granted { .. } => None,
             Outcome::Failed { method_that_works: Some(method), .. } => Some(format!(
                 "the server takes this client with another method: say `token_endpoint_auth_method = \"{method}\"`"
             )),
-            Outcome::Failed { failure, .. } => failure.hint.clone().or_else(|| usual_cause(failure).map(str::to_owned)),
+            Outcome::Failed { failure, secret_flaw, .. } => secret_flaw
+                .or_else(|| cause::of_words(&failure.cause))
+                .map(str::to_owned)
+                .or_else(|| failure.hint.clone())
+                .or_else(|| usual_cause(failure).map(str::to_owned)),
+        };
+        match (cause, clocks) {
+            (Some(cause), Some(clocks)) => Some(format!("{clocks}; else {cause}")),
+            (cause, clocks) => cause.or(clocks),
         }
     }
 }
@@ -71,78 +120,177 @@ fn usual_cause(failure: &Failure) -> Option<&'static str> {
 /// Fetches a token for a credential once, outside of its cell, and gives it up. Where the client is refused, the other
 /// authentication methods are tried, once each, for the cause is most often there. Runs on a control thread; takes at
 /// most the credential's total timeout.
-pub async fn probe(config: &config::Credential, parts: &Parts) -> Report {
-    let grant = match &config.kind {
-        CredentialKind::OAuth2(grant) => grant,
-        CredentialKind::Metadata(metadata) => return probe_metadata(config.name.clone(), metadata, parts).await,
+pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRotate) -> Report {
+    if may_rotate == MayRotate::No && config.kind.token_life().is_some_and(|life| life.single_active) {
+        return unasked(config, Outcome::LeftAlone);
+    }
+    let tape = Arc::new(Tape::new(parts.clock.clone()));
+    let parts = Parts { tape: Some(tape.clone()), ..parts.clone() };
+    let mut report = match &config.kind {
+        CredentialKind::OAuth2(grant) => {
+            let (endpoint, outcome) = ask(grant, &parts, &tape).await;
+            Report {
+                host: endpoint.as_ref().map(|endpoint| endpoint.url.authority()),
+                auth_method: endpoint.as_ref().map(|endpoint| endpoint.method.name()),
+                auth_method_from: endpoint.as_ref().map(|_| method_from(grant)),
+                ..unasked(config, outcome)
+            }
+        }
+        CredentialKind::Metadata(metadata) => {
+            let (host, outcome) = probe_metadata(metadata, &parts, &tape).await;
+            Report { host, ..unasked(config, outcome) }
+        }
         CredentialKind::Bearer { .. }
         | CredentialKind::ApiKeys(_)
         | CredentialKind::Basic { .. }
         | CredentialKind::BasicKey { .. }
-        | CredentialKind::Signature(_) => {
-            let credential = config.name.clone();
-            return Report { credential, host: None, auth_method: None, outcome: Outcome::NothingToFetch };
-        }
+        | CredentialKind::Signature(_) => return unasked(config, Outcome::NothingToFetch),
     };
+    let showing = showing(&config.kind);
+    report.clocks = tape.last_reply(|reply, wall| told::clocks(&reply.headers, wall));
+    report.said = tape.take().iter().map(|exchange| Told::of(exchange, &showing)).collect();
+    report
+}
+
+/// Fetches a token for whoever will use it himself.
+///
+/// # Errors
+/// Why there is none, in a sentence.
+pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRotate) -> Result<Secret, String> {
+    let name = &config.name;
+    let Some(life) = config.kind.token_life() else {
+        return Err(format!("`{name}` has no token to fetch: it is sent as it is"));
+    };
+    if life.single_active && may_rotate == MayRotate::No {
+        return Err(format!(
+            "a new token of `{name}` would end the one that is in use (`single_active`): --may-rotate says that it may"
+        ));
+    }
+    let deadline = timer_now() + life.timeouts.attempt;
+    let granted = match &config.kind {
+        CredentialKind::OAuth2(grant) => OAuth2::new(grant, parts).attempt(deadline).await,
+        CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
+        _ => unreachable!("only tokens that are fetched have a life"),
+    };
+    granted.map(|granted| granted.value).map_err(|failure| failure.text())
+}
+
+fn unasked(config: &config::Credential, outcome: Outcome) -> Report {
+    let credential = config.name.clone();
+    Report {
+        credential,
+        host: None,
+        auth_method: None,
+        auth_method_from: None,
+        said: Vec::new(),
+        clocks: None,
+        outcome,
+    }
+}
+
+/// Asks for a token, once by each method that is worth it.
+async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endpoint>, Outcome) {
     let source = OAuth2::new(grant, parts);
     let end = timer_now() + grant.life.timeouts.total;
     let attempt = || end.min(timer_now() + grant.life.timeouts.attempt);
-    let report = |endpoint: Option<&Endpoint>, outcome| Report {
-        credential: config.name.clone(),
-        host: endpoint.map(|endpoint| endpoint.url.authority()),
-        auth_method: endpoint.map(|endpoint| endpoint.method.name()),
-        outcome,
-    };
+    let failed = |failure, method_that_works, secret_flaw| Outcome::Failed { failure, method_that_works, secret_flaw };
 
     let deadline = attempt();
     let endpoint = match source.endpoint(deadline).await {
         Ok(endpoint) => endpoint,
-        Err(failure) => return report(None, Outcome::Failed { failure, method_that_works: None }),
+        Err(failure) => return (None, failed(failure, None, None)),
     };
     let begun = parts.clock.now();
     let failure = match source.ask(&endpoint, deadline).await {
         Ok(granted) => {
             let took = parts.clock.now().since(begun);
-            return report(Some(&endpoint), Outcome::Granted { lifetime: granted.lifetime, took });
+            let token = granted_token(&granted, &grant.answer, tape);
+            return (Some(endpoint), Outcome::Granted { lifetime: granted.lifetime, took, token });
         }
         Err(failure) => failure,
     };
+    if !is_about_the_client(&failure) {
+        return (Some(endpoint), failed(failure, None, None));
+    }
     let mut method_that_works = None;
-    if is_about_the_client(&failure) {
-        for method in other_methods(&source, endpoint.method) {
-            let endpoint = Endpoint { method, ..endpoint.clone() };
-            if source.ask(&endpoint, attempt()).await.is_ok() {
-                method_that_works = Some(method.name());
-                break;
-            }
+    for method in other_methods(&source, endpoint.method) {
+        let other = Endpoint { method, ..endpoint.clone() };
+        if source.ask(&other, attempt()).await.is_ok() {
+            method_that_works = Some(method.name());
+            break;
         }
     }
-    report(Some(&endpoint), Outcome::Failed { failure, method_that_works })
+    let secret_flaw = source.sent_secret().and_then(|secret| cause::of_secret(secret.expose()));
+    (Some(endpoint), failed(failure, method_that_works, secret_flaw))
 }
 
-async fn probe_metadata(credential: Arc<str>, config: &config::Metadata, parts: &Parts) -> Report {
+fn method_from(grant: &config::OAuth2) -> &'static str {
+    match (grant.auth_method, &grant.endpoint) {
+        (Some(_), _) => "as configured",
+        (None, TokenEndpoint::Issuer { .. }) => "as the server lists it",
+        (None, TokenEndpoint::Url(_)) => "the default",
+    }
+}
+
+/// What is told of a token, from the answer that brought it.
+fn granted_token(granted: &Granted, shape: &AnswerShape, tape: &Tape) -> GrantedToken {
+    let token = granted.value.expose();
+    let lifetime_member = tape.last_reply(|reply, wall| {
+        let body = reply.body.as_ref().ok()?;
+        let Document::Members(members) = Document::parse(body, answer::content_type(&reply.headers)) else {
+            return None;
+        };
+        let decisive = lifetime::decisive(&members, shape, token, answer::date(&reply.headers), wall);
+        decisive.map(|(member, _)| member.to_owned())
+    });
+    GrantedToken {
+        fingerprint: mask(token),
+        member: shape.token.clone().unwrap_or_else(|| "access_token".to_owned()),
+        lifetime_member,
+        claims: claims(token, tape.wall()),
+    }
+}
+
+/// What stands in proxy.toml as text may be shown.
+fn showing(kind: &CredentialKind) -> Showing<'_> {
+    static USUAL: AnswerShape = AnswerShape { token: None, lifetime: None, lifetime_unit: None, lifetime_format: None };
+    match kind {
+        CredentialKind::OAuth2(grant) => {
+            Showing { configured: grant.parameters.keys().map(String::as_str).collect(), shape: &grant.answer }
+        }
+        _ => Showing { configured: Vec::new(), shape: &USUAL },
+    }
+}
+
+async fn probe_metadata(config: &config::Metadata, parts: &Parts, tape: &Tape) -> (Option<String>, Outcome) {
     let source = Metadata::new(config, parts);
     let begun = parts.clock.now();
     let outcome = match source.attempt(timer_now() + config.life.timeouts.attempt).await {
-        Ok(granted) => Outcome::Granted { lifetime: granted.lifetime, took: parts.clock.now().since(begun) },
-        Err(failure) => Outcome::Failed { failure, method_that_works: None },
+        Ok(granted) => {
+            let took = parts.clock.now().since(begun);
+            let token = granted_token(&granted, &AnswerShape::default(), tape);
+            Outcome::Granted { lifetime: granted.lifetime, took, token }
+        }
+        Err(failure) => Outcome::Failed { failure, method_that_works: None, secret_flaw: None },
     };
-    Report { credential, host: Some(source.url().authority()), auth_method: None, outcome }
+    (Some(source.url().authority()), outcome)
 }
 
 /// Whether the server did not recognise the client, as opposed to what it asked for.
 fn is_about_the_client(failure: &Failure) -> bool {
-    let unrecognised = match failure.code.as_deref() {
+    let by_code = match failure.code.as_deref() {
         Some(code) => matches!(code, "invalid_client" | "invalid_request"),
-        None => failure.status.is_some_and(|status| matches!(status.as_u16(), 400 | 401)),
+        None => failure.status == Some(StatusCode::BAD_REQUEST),
     };
+    // Auth0 and Keycloak name other errors for it, but with this status.
+    let unrecognised = by_code || failure.status == Some(StatusCode::UNAUTHORIZED);
     failure.step == Step::Token && unrecognised
 }
 
 fn other_methods(source: &OAuth2, tried: TokenEndpointAuthMethod) -> Vec<TokenEndpointAuthMethod> {
     use TokenEndpointAuthMethod::{ClientSecretBasic, ClientSecretBasicRaw, ClientSecretPost};
     // A secret that only signs is not sent to find something out.
-    if !source.sends_its_secret() {
+    if source.sent_secret().is_none() {
         return Vec::new();
     }
     let mut methods = vec![ClientSecretBasic, ClientSecretPost];

@@ -22,6 +22,7 @@ use super::answer::{self, Asked};
 use super::endpoint::{Reach, Reply, exchange};
 use super::failure::{Failure, Step};
 use super::oauth2::{origin, target};
+use super::tape::Tape;
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, Grant, HttpUrl, MetadataRequest, TokenEndpointAuthMethod, TokenLife};
 use crate::secret::Secret;
@@ -48,6 +49,7 @@ struct Inner {
     life: TokenLife,
     clock: Arc<dyn Clock>,
     connector: Arc<Connector>,
+    tape: Option<Arc<Tape>>,
 }
 
 impl Metadata {
@@ -60,6 +62,7 @@ impl Metadata {
             life: config.life.clone(),
             clock: parts.clock.clone(),
             connector: parts.connector.clone(),
+            tape: parts.tape.clone(),
         };
         Metadata { inner: Arc::new(inner) }
     }
@@ -84,6 +87,7 @@ impl Metadata {
         request.headers_mut().clone_from(&inner.headers);
         let reach = Reach {
             client_certificate: None,
+            tape: inner.tape.as_deref(),
             connector: &inner.connector,
             private: inner.life.private,
             cleartext: inner.life.cleartext,

@@ -4,22 +4,28 @@
 mod answer;
 mod assertion;
 mod attachment;
+mod cause;
+mod claims;
 mod discovery;
 mod endpoint;
 mod failure;
 mod fixed;
 pub mod live;
+mod mask;
 mod metadata;
 mod oauth2;
 mod reflection;
 pub mod sign;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod token_request;
+mod told;
 
 pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
 pub use failure::{Failure, Step};
+pub use tape::Tape;
 
 pub use crate::token::{Cookies, Rest};
 
@@ -49,6 +55,8 @@ pub struct Parts {
     pub connector: Arc<Connector>,
     /// What issuers said; made once, so that it outlives reloads.
     pub discoveries: Arc<DiscoveryCache>,
+    /// Where a person wants to see what is said at token endpoints; proxies have none.
+    pub tape: Option<Arc<Tape>>,
 }
 
 /// A credential at work, made from its configuration by the snapshot.

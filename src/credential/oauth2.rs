@@ -14,9 +14,11 @@ use super::answer::{self, Asked};
 use super::discovery::{Discovered, DiscoveryCache, Issuer};
 use super::endpoint::{Reach, exchange};
 use super::failure::{Failure, Step};
+use super::tape::Tape;
 use super::token_request::TokenRequest;
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, CertificateAndKey, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::secret::Secret;
 use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
 use crate::upstream::Connector;
 
@@ -41,6 +43,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     connector: Arc<Connector>,
     discoveries: Arc<DiscoveryCache>,
+    tape: Option<Arc<Tape>>,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,7 @@ impl OAuth2 {
             clock: parts.clock.clone(),
             connector: parts.connector.clone(),
             discoveries: parts.discoveries.clone(),
+            tape: parts.tape.clone(),
         };
         OAuth2 { inner: Arc::new(inner) }
     }
@@ -137,9 +141,9 @@ impl OAuth2 {
         answer::read(&reply, &asked)
     }
 
-    /// Whether the client has a secret that it sends as it is, which several methods do.
-    pub(super) fn sends_its_secret(&self) -> bool {
-        self.inner.request.sent_secret().is_some()
+    /// The client's secret, if it sends it as it is, which several methods do.
+    pub(super) fn sent_secret(&self) -> Option<&Secret> {
+        self.inner.request.sent_secret()
     }
 
     /// Whether form-encoding changes the id or the secret, so that servers may differ over it.
@@ -165,6 +169,7 @@ impl Inner {
             client_certificate: self.client_certificate.as_ref(),
             connect_timeout: self.connect_timeout,
             deadline,
+            tape: self.tape.as_deref(),
         }
     }
 }

@@ -54,15 +54,26 @@ pub fn lifetime(
     date: Option<SystemTime>,
     wall: SystemTime,
 ) -> Option<Duration> {
+    decisive(answer, shape, token, date, wall).map(|(_, life)| life)
+}
+
+/// The same, with the name of the member that decided it; `exp` is the token's own.
+pub fn decisive<'a>(
+    answer: &Value,
+    shape: &'a AnswerShape,
+    token: &str,
+    date: Option<SystemTime>,
+    wall: SystemTime,
+) -> Option<(&'a str, Duration)> {
     let reference = seconds_since_epoch(reference(date, wall));
     let mut said = declared(answer, shape);
     if said.is_empty() {
         said = unasked(answer, shape);
     }
-    said.extend(jwt_exp(token));
-    let remaining = said.into_iter().map(|says| match says {
-        Says::Relative(seconds) => seconds,
-        Says::Absolute(seconds) => seconds - reference,
+    said.extend(jwt_exp(token).map(|says| ("exp", says)));
+    let remaining = said.into_iter().map(|(name, says)| match says {
+        Says::Relative(seconds) => (name, seconds),
+        Says::Absolute(seconds) => (name, seconds - reference),
     });
     smallest_positive(remaining)
 }
@@ -82,17 +93,19 @@ fn reference(date: Option<SystemTime>, wall: SystemTime) -> SystemTime {
 }
 
 /// What the declared place says. It stands in place of the unasked members, which may use other units.
-fn declared(answer: &Value, shape: &AnswerShape) -> Vec<Says> {
+fn declared<'a>(answer: &Value, shape: &'a AnswerShape) -> Vec<(&'a str, Says)> {
     let Some(path) = &shape.lifetime else { return Vec::new() };
     let relative = path == "expires_in" || path.ends_with(".expires_in");
-    at_path(answer, path).and_then(|value| read(value, shape, relative)).into_iter().collect()
+    let says = at_path(answer, path).and_then(|value| read(value, shape, relative));
+    says.map(|says| (path.as_str(), says)).into_iter().collect()
 }
 
 /// What the members beside the token say, and if there are none, those at the top.
-fn unasked(answer: &Value, shape: &AnswerShape) -> Vec<Says> {
+fn unasked(answer: &Value, shape: &AnswerShape) -> Vec<(&'static str, Says)> {
     let beside = shape.token.as_deref().and_then(|path| path.rsplit_once('.')).map(|(parent, _)| parent);
-    let read_in = |object: &Value| -> Vec<Says> {
-        MEMBERS.iter().filter_map(|name| read(object.get(name)?, shape, *name == "expires_in")).collect()
+    let read_in = |object: &Value| -> Vec<(&'static str, Says)> {
+        let member = |name: &&'static str| Some((*name, read(object.get(*name)?, shape, *name == "expires_in")?));
+        MEMBERS.iter().filter_map(member).collect()
     };
     let said = beside.and_then(|path| at_path(answer, path)).map(read_in).unwrap_or_default();
     if said.is_empty() { read_in(answer) } else { said }
@@ -154,10 +167,10 @@ fn jwt_exp(token: &str) -> Option<Says> {
 }
 
 /// The smallest positive of these remaining times; zero if there are only others; none if there are none.
-fn smallest_positive(remaining: impl Iterator<Item = f64>) -> Option<Duration> {
+fn smallest_positive<'a>(remaining: impl Iterator<Item = (&'a str, f64)>) -> Option<(&'a str, Duration)> {
     remaining
-        .map(|seconds| if seconds > 0.0 { duration(seconds) } else { Duration::ZERO })
-        .min_by_key(|life| (life.is_zero(), *life))
+        .map(|(name, seconds)| (name, if seconds > 0.0 { duration(seconds) } else { Duration::ZERO }))
+        .min_by_key(|(_, life)| (life.is_zero(), *life))
 }
 
 /// Rounded to milliseconds, so that the float's last digits do not show.

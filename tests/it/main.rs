@@ -31,4 +31,5 @@ mod starting;
 mod streaming;
 mod support;
 mod support_works;
+mod token_command;
 mod under_load;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// A body, read without trust in its content type.
-pub(super) enum Document {
+pub(in crate::credential) enum Document {
     /// A JSON object, or a form as an object of texts.
     Members(Value),
     Empty,
@@ -17,13 +17,13 @@ pub(super) enum Document {
 
 /// What a server says of a failure.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Named {
+pub(in crate::credential) struct Named {
     pub code: Option<String>,
     pub description: Option<String>,
 }
 
 impl Document {
-    pub(super) fn parse(body: &[u8], content_type: &str) -> Document {
+    pub(in crate::credential) fn parse(body: &[u8], content_type: &str) -> Document {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
         if body.is_empty() {
             return Document::Empty;
@@ -66,11 +66,11 @@ fn form(text: &str) -> Value {
 }
 
 /// The error of RFC 6749 section 5.2, or the object that some make of it.
-pub(super) fn error(members: &Value) -> Option<Named> {
+pub(in crate::credential) fn error(members: &Value) -> Option<Named> {
     match members.get("error")? {
         Value::String(code) if !code.trim().is_empty() => Some(Named {
             code: Some(code.trim().to_owned()),
-            description: text(members, &["error_description", "error_message", "message"]),
+            description: text(members, &["error_description", "error_message", "message", "reason"]),
         }),
         object @ Value::Object(_) => Some(Named {
             code: text(object, &["code", "status", "type", "error"]),

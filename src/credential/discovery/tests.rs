@@ -33,6 +33,7 @@ impl Asker {
             client_certificate: None,
             connect_timeout,
             deadline,
+            tape: None,
         }
     }
 }

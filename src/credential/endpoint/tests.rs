@@ -129,6 +129,7 @@ async fn get_until(url: &HttpUrl, deadline: Instant) -> Result<Reply, Broken> {
         client_certificate: None,
         connect_timeout,
         deadline,
+        tape: None,
     };
     exchange(reach, url, Request::new(Full::new(Bytes::new()))).await
 }

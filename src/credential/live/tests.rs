@@ -15,7 +15,7 @@ fn at(peer: &Peer) -> config::Credential {
 #[tokio::test]
 async fn a_token_that_is_granted_is_reported_without_itself() {
     let peer = Peer::answering(answer(200, "", r#"{"access_token":"planted-token","expires_in":300}"#)).await;
-    let report = probe(&at(&peer), &parts()).await;
+    let report = probe(&at(&peer), &parts(), MayRotate::No).await;
     let host = report.host.as_deref().and_then(|host| host.strip_prefix("127.0.0.1:"));
     assert!(host.is_some_and(|port| port.parse::<u16>().is_ok()), "{report:?}");
     assert_eq!(report.auth_method, Some("client_secret_basic"));
@@ -38,8 +38,8 @@ async fn a_wrong_authentication_method_is_found_out() {
             Then::Answer(if accepted { answer(200, "", r#"{"access_token":"T"}"#) } else { answer(401, "", refusal) })
         })
         .await;
-        let report = probe(&at(&peer), &parts()).await;
-        let Outcome::Failed { failure, method_that_works } = &report.outcome else { panic!("{report:?}") };
+        let report = probe(&at(&peer), &parts(), MayRotate::No).await;
+        let Outcome::Failed { failure, method_that_works, .. } = &report.outcome else { panic!("{report:?}") };
         assert_eq!((failure.code.as_deref(), *method_that_works), (Some("invalid_client"), Some(method)));
         assert!(report.likely_cause().unwrap().contains(&format!("token_endpoint_auth_method = \"{method}\"")));
         assert!(!format!("{report:?}").contains("s3cret"), "{report:?}");
@@ -49,7 +49,7 @@ async fn a_wrong_authentication_method_is_found_out() {
 #[tokio::test]
 async fn a_wrong_secret_is_tried_once_by_each_method_and_then_explained() {
     let peer = Peer::answering(answer(401, "", r#"{"error":"invalid_client"}"#)).await;
-    let report = probe(&at(&peer), &parts()).await;
+    let report = probe(&at(&peer), &parts(), MayRotate::No).await;
     assert_eq!(peer.requests().len(), 3, "basic, post and basic_raw");
     assert!(report.likely_cause().unwrap().contains("check client_id and client_secret"), "{report:?}");
 }
@@ -63,7 +63,7 @@ async fn what_is_not_about_the_client_is_asked_once() {
         (403, r#"{"error":"unauthorized_client"}"#, Some("allow it there")),
     ] {
         let peer = Peer::answering(answer(status, "", body)).await;
-        let report = probe(&at(&peer), &parts()).await;
+        let report = probe(&at(&peer), &parts(), MayRotate::No).await;
         assert_eq!(peer.requests().len(), 1, "{status}");
         match (report.likely_cause(), cause) {
             (Some(told), Some(expected)) => assert!(told.contains(expected), "{told}"),
@@ -75,5 +75,110 @@ async fn what_is_not_about_the_client_is_asked_once() {
 #[tokio::test]
 async fn a_fixed_credential_has_nothing_to_fetch() {
     let fixed = credential(CredentialKind::Bearer { token: Secret::new("planted-token") });
-    assert_eq!(probe(&fixed, &parts()).await.outcome, Outcome::NothingToFetch);
+    assert_eq!(probe(&fixed, &parts(), MayRotate::No).await.outcome, Outcome::NothingToFetch);
+}
+
+/// All that was said, line by line.
+fn said(report: &Report) -> String {
+    report.said.iter().flat_map(|told| &told.lines).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn what_was_said_is_told_with_every_secret_masked() {
+    let body = r#"{"access_token":"planted-token","expires_in":300,"id_token":"planted-too"}"#;
+    let head = "x-request-id: r-7\r\ndate: Tue, 14 Nov 2023 22:13:10 GMT\r\nset-cookie: sid=planted-cookie; Path=/\r\n";
+    let peer = Peer::answering(answer(200, head, body)).await;
+    let mut grant = grant(TokenEndpoint::Url(peer.url("/token?tenant=7&code=planted-code")));
+    grant.parameters.insert("region".to_owned(), "eu-1".to_owned());
+    grant.parameters.insert("api_key".to_owned(), "planted-key".to_owned());
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts(), MayRotate::No).await;
+    let told = said(&report);
+    for line in [
+        format!("* connected to {}, in cleartext\n", peer.address),
+        format!("> POST http://{}/token?tenant=7&code=", peer.address),
+        format!("> authorization: Basic at%3Atache:{} (form-encoded)\n", mask(SECRET)),
+        "> grant_type=client_credentials\n".to_owned(),
+        "> region=eu-1\n".to_owned(),
+        format!("> api_key={}\n", mask("planted-key")),
+        "< 200 OK\n".to_owned(),
+        "< x-request-id: r-7\n".to_owned(),
+        "< date: Tue, 14 Nov 2023 22:13:10 GMT (this machine's clock is 10 s ahead)\n".to_owned(),
+        format!("< set-cookie: sid={}\n", mask("planted-cookie")),
+        format!("<   \"access_token\": \"{}\",\n", mask("planted-token")),
+        "<   \"expires_in\": 300,\n".to_owned(),
+    ] {
+        assert!(told.contains(&line), "{line:?} is not in\n{told}");
+    }
+    let printed = format!("{report:?}{told}");
+    assert!(!printed.contains("planted-") && !printed.contains("s3cret"), "{printed}");
+    let Outcome::Granted { token, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!((&*token.member, token.lifetime_member.as_deref()), ("access_token", Some("expires_in")));
+    assert_eq!((&token.fingerprint, &token.claims), (&mask("planted-token"), &None));
+}
+
+/// S04, K14: what a server repeats of the request is masked in what is told of its answer.
+#[tokio::test]
+async fn a_server_that_repeats_the_request_tells_a_person_no_secret() {
+    let peer = Peer::start(|request| {
+        let authorization = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default();
+        let body =
+            serde_json::json!({ "error": "invalid_client", "said": authorization, "sent": request, "is": SECRET });
+        let head = format!("www-authenticate: Basic realm=\"{authorization}\"\r\n");
+        Then::Answer(answer(401, &head, body.to_string()))
+    })
+    .await;
+    let report = probe(&at(&peer), &parts(), MayRotate::No).await;
+    assert_eq!(report.said.len(), 3, "one for each method");
+    let told = said(&report);
+    for spelling in [SECRET, "s3cret", "czNjcmV0", "YXQlM0F0YWNoZTpzM2NyZXQ", "YXQ6dGFjaGU6"] {
+        assert!(!told.contains(spelling), "{told}");
+    }
+    assert!(told.contains("> client_secret=<11 bytes, sha256 "), "{told}");
+    assert!(told.contains("invalid_client"), "{told}");
+}
+
+#[tokio::test]
+async fn discovery_is_told_with_what_it_found() {
+    let issuer = std::sync::OnceLock::new();
+    let cell = std::sync::Arc::new(issuer);
+    let known = cell.clone();
+    let peer = Peer::start(move |request| {
+        let issuer: &String = known.get().expect("it is set before anybody asks");
+        let metadata = serde_json::json!({
+            "issuer": issuer, "token_endpoint": format!("{issuer}/token"), "jwks_uri": "https://long.example",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        });
+        Then::Answer(match request.starts_with("GET ") {
+            true => answer(200, "", metadata.to_string()),
+            false => answer(200, "", r#"{"access_token":"eyJhbGciOiJub25lIn0.eyJhdWQiOiJhcGk6Ly9jcm0ifQ.c2ln"}"#),
+        })
+    })
+    .await;
+    let issuer = format!("http://{}", peer.address);
+    cell.set(issuer.clone()).unwrap();
+    let endpoint = TokenEndpoint::Issuer { issuer, url: peer.url("") };
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(grant(endpoint)))), &parts(), MayRotate::No).await;
+    assert_eq!(
+        (report.auth_method, report.auth_method_from),
+        (Some("client_secret_post"), Some("as the server lists it"))
+    );
+    let told = said(&report);
+    assert!(told.contains("/.well-known/oauth-authorization-server"), "{told}");
+    assert!(told.contains("<   \"token_endpoint\": \"http://") && !told.contains("jwks_uri"), "{told}");
+    let Outcome::Granted { token, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(token.claims.as_deref(), Some(&[("aud", "api://crm".to_owned())][..]));
+}
+
+#[tokio::test]
+async fn a_token_that_would_end_the_one_in_use_is_fetched_only_if_that_was_said() {
+    let peer = Peer::answering(answer(200, "", r#"{"access_token":"T"}"#)).await;
+    let mut grant = grant(TokenEndpoint::Url(peer.url("/token")));
+    grant.life.single_active = true;
+    let credential = credential(CredentialKind::OAuth2(Box::new(grant)));
+    assert_eq!(probe(&credential, &parts(), MayRotate::No).await.outcome, Outcome::LeftAlone);
+    assert!(fetch(&credential, &parts(), MayRotate::No).await.unwrap_err().contains("--may-rotate"));
+    assert_eq!(peer.requests().len(), 0);
+    assert!(matches!(probe(&credential, &parts(), MayRotate::Yes).await.outcome, Outcome::Granted { .. }));
+    assert_eq!(fetch(&credential, &parts(), MayRotate::Yes).await.unwrap().expose(), "T");
+    assert_eq!(peer.requests().len(), 2);
 }

@@ -25,6 +25,7 @@ pub(in crate::credential) fn parts() -> Parts {
         clock,
         connector: connector(),
         discoveries: Arc::new(DiscoveryCache::default()),
+        tape: None,
     }
 }
 

@@ -1,0 +1,136 @@
+//! `attache token NAME`: what a token endpoint says, step by step, with every secret masked; or the bare token for a script.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+
+use super::{Failure, running};
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Load};
+use crate::credential;
+use crate::credential::live::{self, GrantedToken, MayRotate, Outcome, Report};
+use crate::snapshot::Living;
+
+/// Writes what is said for people; the result is the last line.
+pub(super) fn tell(file: &Path, name: &str, may_rotate: MayRotate, out: &mut impl Write) -> Result<String, Failure> {
+    with(file, name, async |credential, parts, admin| tell_of(credential, parts, admin, may_rotate, out).await)
+}
+
+/// The bare token, for scripts. `to_a_person`: it would be shown on a terminal, where it stays in the scrollback.
+pub(super) fn print(file: &Path, name: &str, may_rotate: MayRotate, to_a_person: bool) -> Result<String, Failure> {
+    if to_a_person {
+        let why = "--print is for scripts, and standard output is a terminal, which would keep the token in its scrollback: \
+                   pipe it to where it is needed (or through `cat`)";
+        return Err(Failure::Failed(why.to_owned()));
+    }
+    with(file, name, async |credential, parts, _| {
+        let token = live::fetch(credential, parts, may_rotate).await.map_err(Failure::Failed)?;
+        Ok(format!("{}\n", token.expose()))
+    })
+}
+
+/// Loads the configuration and does this with the credential.
+fn with(
+    file: &Path,
+    name: &str,
+    work: impl AsyncFnOnce(&config::Credential, &credential::Parts, Option<SocketAddr>) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let config = super::load(file, Load::Full)?.config;
+    let credential = find(&config, name)?;
+    let failed = |error: io::Error| Failure::Failed(format!("cannot fetch a token: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let living = Living::new(&config, Arc::new(SystemClock), runtime.handle().clone());
+    let done = runtime.block_on(work(credential, &living.credential_parts(), config.admin));
+    // A resolver that hangs is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Result<&'a config::Credential, Failure> {
+    if let Some(credential) = config.credentials.iter().find(|credential| *credential.name == *name) {
+        return Ok(credential);
+    }
+    let names: Vec<String> = config.credentials.iter().map(|credential| format!("`{}`", credential.name)).collect();
+    let there = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
+    Err(Failure::Failed(format!("there is no credential `{name}`: {there}")))
+}
+
+async fn tell_of(
+    credential: &config::Credential,
+    parts: &credential::Parts,
+    admin: Option<SocketAddr>,
+    may_rotate: MayRotate,
+    out: &mut impl Write,
+) -> Result<String, Failure> {
+    let report = live::probe(credential, parts, may_rotate).await;
+    let unwritten = |error: io::Error| Failure::Failed(format!("cannot print what was said: {error}"));
+    for told in &report.said {
+        for line in &told.lines {
+            writeln!(out, "{line}").map_err(unwritten)?;
+        }
+        writeln!(out).map_err(unwritten)?;
+    }
+    let name = &report.credential;
+    match &report.outcome {
+        Outcome::NothingToFetch => Err(Failure::Failed(format!(
+            "`{name}` has no token to fetch: it is sent as it is, and only the API can tell whether it is right"
+        ))),
+        Outcome::LeftAlone => left_alone(name, admin).await,
+        Outcome::Granted { lifetime, took, token } => Ok(granted(&report, *lifetime, *took, token)),
+        Outcome::Failed { failure, .. } => {
+            let failure = credential::Failure { hint: None, ..failure.clone() }.text();
+            let hint = report.likely_cause().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            Err(Failure::Failed(format!("{}{failure}{hint}", client(&report))))
+        }
+    }
+}
+
+async fn left_alone(name: &str, admin: Option<SocketAddr>) -> Result<String, Failure> {
+    let why = format!("`{name}` was left alone: a new token would end the one that is in use (`single_active`)");
+    let running = match admin {
+        Some(admin) => running::credential(admin, name).await,
+        None => None,
+    };
+    match running {
+        Some(says) => Ok(format!("{why}\n{says}\n")),
+        None => Err(Failure::Failed(format!("{why}; --may-rotate fetches one nevertheless"))),
+    }
+}
+
+/// How the client authenticated, and why so.
+fn client(report: &Report) -> String {
+    match (report.auth_method, report.auth_method_from) {
+        (Some(method), Some(from)) => format!("the client authenticated by {method} ({from})\n"),
+        _ => String::new(),
+    }
+}
+
+fn granted(report: &Report, lifetime: Option<Duration>, took: Duration, token: &GrantedToken) -> String {
+    let mut text = client(report);
+    text.push_str(&format!("token {} from `{}`, after {} ms\n", token.fingerprint, token.member, took.as_millis()));
+    text.push_str(&match (lifetime, &token.lifetime_member) {
+        (Some(lifetime), Some(member)) => format!("it lives {} s, by `{member}`\n", lifetime.as_secs()),
+        (Some(lifetime), None) => format!("it lives {} s\n", lifetime.as_secs()),
+        (None, _) => "it names no lifetime: only a rejection ends it\n".to_owned(),
+    });
+    match &token.claims {
+        None => text.push_str("it is opaque: only the API can read what it says\n"),
+        Some(claims) => {
+            text.push_str("it is a JWT that says (its signature was not checked):\n");
+            for (name, value) in claims {
+                text.push_str(&format!("  {name:<11} {value}\n"));
+            }
+        }
+    }
+    if let Some(hint) = report.likely_cause() {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    text
+}
