@@ -14,6 +14,8 @@ pub mod live;
 mod mask;
 mod metadata;
 mod oauth2;
+#[cfg(test)]
+mod quirks;
 mod reflection;
 pub mod sign;
 mod tape;

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
@@ -6,7 +6,6 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::config::{LifetimeFormat, LifetimeUnit};
 
 const SECRET: &str = "s3cret+/=:x";
 /// Tue, 14 Nov 2023 22:13:20 GMT.
@@ -23,7 +22,7 @@ fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Rep
     }
 }
 
-fn read_with(reply: &Reply, shape: &AnswerShape, wall_s: u64) -> Result<Granted, Failure> {
+fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
     read(
         reply,
         &Asked {
@@ -31,14 +30,10 @@ fn read_with(reply: &Reply, shape: &AnswerShape, wall_s: u64) -> Result<Granted,
             method: TokenEndpointAuthMethod::ClientSecretBasic,
             grant: &Grant::ClientCredentials,
             secrets: vec![&Secret::new(SECRET)],
-            shape,
-            wall: UNIX_EPOCH + Duration::from_secs(wall_s),
+            shape: &AnswerShape::default(),
+            wall: UNIX_EPOCH + Duration::from_secs(WALL_S),
         },
     )
-}
-
-fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
-    read_with(reply, &AnswerShape::default(), WALL_S)
 }
 
 fn json(status: u16, body: &str) -> Result<Granted, Failure> {
@@ -47,77 +42,6 @@ fn json(status: u16, body: &str) -> Result<Granted, Failure> {
 
 fn kind_of(result: Result<Granted, Failure>) -> FetchErrorKind {
     result.expect_err("no token").kind
-}
-
-/// The text of a member of a quirk.
-fn text<'a>(quirk: &'a Value, name: &str) -> Option<&'a str> {
-    quirk.get(name).and_then(Value::as_str)
-}
-
-fn shape(quirk: &Value) -> AnswerShape {
-    let mut shape = AnswerShape::default();
-    for (key, value) in quirk.get("config").and_then(Value::as_object).into_iter().flatten() {
-        let value = value.as_str().map(str::to_owned);
-        match key.as_str() {
-            "token" => shape.token = value,
-            "lifetime" => shape.lifetime = value,
-            "lifetime_format" => {
-                shape.lifetime_format = value.map(|format| LifetimeFormat::parse(&format).unwrap());
-            }
-            "lifetime_unit" => {
-                shape.lifetime_unit = (value.as_deref() == Some("minutes")).then_some(LifetimeUnit::Minutes)
-            }
-            // An error is an error also without being told so.
-            "success" => {}
-            other => panic!("unknown key {other}"),
-        }
-    }
-    shape
-}
-
-/// What the local clock shows when a quirk is read: its `Date`, or an hour before its absolute expiry.
-fn wall(quirk: &Value, date: Option<SystemTime>) -> u64 {
-    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let absolute =
-        text(quirk, "expect_absolute").map(|text| text.parse::<jiff::Timestamp>().unwrap().as_second() as u64);
-    let absolute = absolute.or(quirk.get("expect_absolute_epoch").and_then(Value::as_u64));
-    absolute.map(|absolute| absolute - 3600).or(date.map(since)).unwrap_or(WALL_S)
-}
-
-/// TL-10, TL-32, TL-37: what real token endpoints answer, and what is to be concluded from it.
-#[test]
-fn the_answers_of_real_servers_are_read_as_they_are_meant() {
-    let quirks: Vec<Value> = serde_json::from_str(include_str!("quirks.json")).unwrap();
-    let (mut tokens, mut errors) = (0, 0);
-    for quirk in &quirks {
-        let provider = text(quirk, "provider").unwrap();
-        let mut headers = vec![("content-type", text(quirk, "content_type").unwrap())];
-        for header in quirk.get("headers").and_then(Value::as_array).into_iter().flatten() {
-            headers.push((header[0].as_str().unwrap(), header[1].as_str().unwrap()));
-        }
-        let status = quirk["status"].as_u64().unwrap() as u16;
-        let reply = reply(status, &headers, text(quirk, "body").unwrap());
-        let result = read_with(&reply, &shape(quirk), wall(quirk, date(&reply.headers)));
-
-        if let Some(expected) = text(quirk, "expect_error") {
-            errors += 1;
-            let failure = result.expect_err(provider);
-            assert!(failure.text().contains(expected), "{provider}: {}", failure.text());
-            let transient = quirk.get("expect_transient").is_some();
-            assert!(!transient || failure.kind == FetchErrorKind::Transient, "{provider}: {failure:?}");
-            continue;
-        }
-        tokens += 1;
-        let granted = result.unwrap_or_else(|failure| panic!("{provider}: {}", failure.text()));
-        match text(quirk, "expect_token") {
-            Some(token) => assert_eq!(granted.value.expose(), token, "{provider}"),
-            None => assert!(granted.value.expose().starts_with("eyJ"), "{provider}"),
-        }
-        let absolute = quirk.get("expect_absolute").or(quirk.get("expect_absolute_epoch")).map(|_| 3600);
-        let expected = absolute.or(quirk.get("expect_life_s").and_then(Value::as_u64));
-        assert_eq!(granted.lifetime.map(|life| life.as_secs_f64().round() as u64), expected, "{provider}");
-    }
-    assert_eq!((tokens, errors), (20, 7));
 }
 
 /// TL-37, and the attack K06: whatever a server calls its tokens is Bearer, but for the two that need a proof with each request.

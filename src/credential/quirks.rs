@@ -1,0 +1,190 @@
+//! What real token endpoints answer, each with what is to be concluded from it: tests/token-endpoint-quirks.json, by the whole way
+//! from a proxy.toml to the header that an API gets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::answer::date;
+use super::endpoint::tests::{Peer, answer};
+use super::live::{MayRotate, Outcome, probe};
+use super::oauth2::tests::parts;
+use super::{Credential, Parts};
+use crate::clock::{Clock, ManualClock};
+use crate::config::{self, Environment, Load, load_text};
+use crate::token::{FetchErrorKind, TokenCache};
+
+/// With everything that an encoding could break.
+const SECRET: &str = "s3cret+/=:x";
+
+/// What is not shown yet of an entry, because it takes a kind of credential, or a key, that does not exist yet. Falls.
+const OPEN: &[(&str, &str)] = &[
+    ("Slack user token", "expect_refresh_token"),
+    ("Salesforce", "expect_base_url"),
+    ("Shopify", "expect_header"),
+    ("Xero", "expect_refresh_token"),
+    ("Amazon SP-API", "expect_header"),
+    ("Amazon SP-API", "expect_refresh_token"),
+    ("Tableau", "expect_header"),
+    ("SAP Business One", "expect_cookies"),
+    ("SAP Business One", "expect_life_s"),
+    // A refresh token that was stored is kept.
+    ("Figma", "note"),
+    // With a declared path into XML.
+    ("Walmart", "note"),
+];
+
+fn text<'a>(quirk: &'a Value, name: &str) -> Option<&'a str> {
+    quirk.get(name).and_then(Value::as_str)
+}
+
+/// What has to be shown of an entry.
+fn demands(quirk: &Value) -> BTreeSet<&str> {
+    let told = |name: &&String| name.starts_with("expect_") || *name == "note";
+    quirk.as_object().expect("an entry is an object").keys().filter(told).map(String::as_str).collect()
+}
+
+/// The keys of proxy.toml that an entry takes.
+fn keys(quirk: &Value) -> String {
+    let mut keys = String::new();
+    for (key, value) in quirk.get("config").and_then(Value::as_object).into_iter().flatten() {
+        let value = value.as_str().expect("it is text");
+        match key.as_str() {
+            "token" | "lifetime" | "lifetime_unit" | "lifetime_format" => {
+                keys += &format!("answer.{key} = \"{value}\"\n")
+            }
+            // Lifetimes are looked for beside the token.
+            "root" => keys += &format!("answer.token = \"{value}.access_token\"\n"),
+            // An error is known for one without being told how.
+            "success" => {}
+            other => panic!("unknown key {other}"),
+        }
+    }
+    keys
+}
+
+fn credential(peer: &Peer, quirk: &Value) -> Arc<config::Credential> {
+    let toml = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:8080\"\n[credentials.quirk.client_credentials]\ntoken_url = \"{}\"\n\
+         client_id = \"a:b\"\nclient_secret = {{ env = \"SECRET\" }}\n{}",
+        peer.url("/token"),
+        keys(quirk)
+    );
+    let environment = Environment(BTreeMap::from([("SECRET".to_owned(), SECRET.to_owned())]));
+    let loaded = load_text(Path::new("proxy.toml"), &toml, &environment, Load::Full);
+    loaded.unwrap_or_else(|problems| panic!("{problems}")).config.credentials.remove(0)
+}
+
+/// What the local clock shows: the answer's `Date`, or an hour before the time that is expected.
+fn wall(quirk: &Value, headers: &http::HeaderMap) -> SystemTime {
+    let absolute =
+        text(quirk, "expect_absolute").map(|text| SystemTime::from(text.parse::<jiff::Timestamp>().unwrap()));
+    let epoch = quirk.get("expect_absolute_epoch").and_then(Value::as_u64);
+    let absolute = absolute.or(epoch.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)));
+    let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    absolute.map(|absolute| absolute - Duration::from_secs(3600)).or(date(headers)).unwrap_or(now)
+}
+
+fn parts_at(wall: SystemTime) -> Parts {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(wall));
+    let tokens = TokenCache::new(clock.clone(), tokio::runtime::Handle::current());
+    Parts { clock, tokens, ..parts() }
+}
+
+fn headers(quirk: &Value) -> http::HeaderMap {
+    let own = ["content-type", text(quirk, "content_type").expect("it has one")];
+    let more = quirk.get("headers").and_then(Value::as_array).into_iter().flatten();
+    let more = more.map(|pair| [pair[0].as_str().expect("a name"), pair[1].as_str().expect("a value")]);
+    std::iter::once(own)
+        .chain(more)
+        .map(|[name, value]| (name.parse::<http::HeaderName>().unwrap(), value.parse::<http::HeaderValue>().unwrap()))
+        .collect()
+}
+
+/// Runs an entry; returns what of it was shown.
+async fn run(quirk: &Value) -> BTreeSet<&'static str> {
+    let provider = text(quirk, "provider").expect("it has one");
+    let headers = headers(quirk);
+    let head: String = headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+    let status = quirk["status"].as_u64().expect("it has one") as u16;
+    let peer = Peer::answering(answer(status, &head, text(quirk, "body").expect("it has one"))).await;
+    let config = credential(&peer, quirk);
+    let parts = parts_at(wall(quirk, &headers));
+
+    if let Some(expected) = text(quirk, "expect_error") {
+        let Outcome::Failed { failure, .. } = probe(&config, &parts, MayRotate::No).await.outcome else {
+            panic!("{provider}: it is an error");
+        };
+        assert!(failure.text().contains(expected), "{provider}: {}", failure.text());
+        let transient = quirk.get("expect_transient").is_some();
+        assert_eq!(
+            failure.kind == FetchErrorKind::Transient,
+            transient || provider == "Walmart" || provider == "WeChat"
+        );
+        return BTreeSet::from(["expect_error", "expect_transient"]);
+    }
+    if quirk.get("expect_cookies").is_some() {
+        // It has no token that could be attached as one.
+        assert!(matches!(probe(&config, &parts, MayRotate::No).await.outcome, Outcome::Failed { .. }), "{provider}");
+        return BTreeSet::new();
+    }
+
+    let running = Credential::new(&config, &parts);
+    let attachment = running.take(Duration::from_secs(10)).await;
+    let attachment = attachment.unwrap_or_else(|error| panic!("{provider}: {error:?}"));
+    let (name, value) = attachment.header().expect("a token is attached");
+    let sent = format!("{name}: {}", value.to_str().expect("it is text"));
+    let mut shown = BTreeSet::from(["expect_token", "expect_token_is"]);
+    let token = match (text(quirk, "expect_token"), text(quirk, "expect_token_is")) {
+        (Some(token), None) => token.to_owned(),
+        (None, Some("the jwt")) => {
+            let body: Value = serde_json::from_str(text(quirk, "body").unwrap()).unwrap();
+            body["jwt"].as_str().expect("it is text").to_owned()
+        }
+        other => panic!("{provider}: {other:?}"),
+    };
+    assert_eq!(sent, format!("authorization: Bearer {token}"), "{provider}");
+    if text(quirk, "expect_header").is_some_and(|header| header == format!("Authorization: Bearer {token}")) {
+        shown.insert("expect_header");
+    }
+
+    let Credential::Token(cell) = &running else { panic!("it is fetched") };
+    let absolute = quirk.get("expect_absolute").or(quirk.get("expect_absolute_epoch")).map(|_| 3600);
+    let expected = absolute.or(quirk.get("expect_life_s").and_then(Value::as_u64));
+    let life = cell.cell.status().expires_in.map(|life| life.as_secs_f64().round() as u64);
+    assert_eq!(life, expected, "{provider}");
+    shown.extend(["expect_life_s", "expect_absolute", "expect_absolute_epoch"]);
+
+    if provider.starts_with("Identity server that wants the encoded") {
+        let pair = STANDARD.encode("a%3Ab:s3cret%2B%2F%3D%3Ax");
+        let request = peer.requests().pop().expect("it was asked");
+        assert!(request.contains(&format!("authorization: Basic {pair}\r\n")), "{request}");
+        shown.insert("note");
+    }
+    shown
+}
+
+/// TL-10, TL-12, TL-32, TL-37: every entry leads to its token, its lifetime and the header that is sent, or to the error's text.
+#[tokio::test]
+async fn the_answers_of_real_servers_are_read_as_they_are_meant() {
+    let quirks: Vec<Value> = serde_json::from_str(include_str!("../../tests/token-endpoint-quirks.json")).unwrap();
+    let mut open = Vec::new();
+    for quirk in &quirks {
+        let provider = text(quirk, "provider").expect("it has one");
+        let shown = run(quirk).await;
+        open.extend(
+            demands(quirk).into_iter().filter(|demand| !shown.contains(demand)).map(|demand| (provider, demand)),
+        );
+    }
+    assert_eq!(
+        open.iter().collect::<BTreeSet<_>>(),
+        OPEN.iter().collect(),
+        "what is open (left) is not as listed (right)"
+    );
+    assert_eq!((quirks.len(), OPEN.len()), (29, 11));
+}
