@@ -1,7 +1,7 @@
 //! One request to a token endpoint or for its metadata, over a connection of its own. Such requests are minutes apart,
 //! so there is nothing to pool, and nothing of an earlier one that could disturb.
 
-mod body;
+pub(super) mod body;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
 pub(super) mod tests;

@@ -10,6 +10,8 @@ mod discovery;
 mod endpoint;
 mod failure;
 mod fixed;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod live;
 mod mask;
 mod metadata;

@@ -54,7 +54,7 @@ impl<'a> Reflections<'a> {
             .filter(|char| is_shown(*char))
             .collect();
         // Removing characters may have joined what they kept apart.
-        if self.are_in(&visible) {
+        if visible != text && self.are_in(&visible) {
             return None;
         }
         let visible = visible.trim();

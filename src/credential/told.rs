@@ -246,7 +246,7 @@ impl Sent {
     }
 }
 
-fn received(
+pub(super) fn received(
     reply: &Reply,
     wall: SystemTime,
     is_metadata: bool,

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// A body that can be read, or why it cannot.
-pub(super) type Readable = Result<Zeroizing<Vec<u8>>, String>;
+pub(in crate::credential) type Readable = Result<Zeroizing<Vec<u8>>, String>;
 
 /// Receives a body. What is too large is not received to its end.
 pub(super) async fn read(headers: &HeaderMap, mut incoming: Incoming) -> Result<Readable, hyper::Error> {
@@ -29,7 +29,7 @@ pub(super) async fn read(headers: &HeaderMap, mut incoming: Incoming) -> Result<
 }
 
 /// We ask for `identity`, and some servers compress nevertheless.
-fn decoded(headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Readable {
+pub(in crate::credential) fn decoded(headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Readable {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(body) };
     if codings.next().is_some() {

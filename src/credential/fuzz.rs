@@ -1,0 +1,143 @@
+//! What a token endpoint may answer that wants to do us harm: the target of fuzz/, and a bounded run without it.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use zeroize::Zeroizing;
+
+use super::answer::{Asked, read};
+use super::claims::claims;
+use super::endpoint::Reply;
+use super::endpoint::body::decoded;
+use super::reflection::Reflections;
+use super::told::received;
+use crate::config::{AnswerShape, LifetimeFormat, LifetimeUnit, TokenEndpointAuthMethod};
+use crate::secret::Secret;
+use crate::token::lifetime::LIFETIME_MAX;
+
+const SECRET: &str = "s3cret+/=:x";
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Failures are logged: what a server says cannot flood the log.
+const FAILURE_BYTES_MAX: usize = 1000;
+/// A person's terminal shows no more of it than that for each byte that was received.
+const SHOWN_PER_BYTE_MAX: usize = 64;
+
+const STATUSES: [u16; 11] = [200, 200, 200, 201, 204, 302, 400, 401, 403, 429, 503];
+const CONTENT_TYPES: [&str; 6] =
+    ["application/json", "", "text/html", "application/x-www-form-urlencoded", "application/xml", "text/plain"];
+const ENCODINGS: [&str; 5] = ["", "identity", "gzip", "deflate", "br"];
+const DATES: [&str; 3] = ["", "Tue, 14 Nov 2023 22:13:20 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"];
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Too short to be one.
+    Nothing,
+    Granted,
+    Failed,
+}
+
+/// Reads an answer as it would be read. The first five bytes choose status, headers and declared places, the rest is the body
+/// as it is received.
+///
+/// # Panics
+/// If the answer broke a promise: a token that is no header value, a lifetime beyond all bounds, our secret or a control
+/// character in a text.
+pub fn token_answer(data: &[u8]) -> End {
+    answer(data).map_or(End::Nothing, |(reply, shape)| reads(&reply, &shape))
+}
+
+/// The same for showing it as `attache token` does.
+///
+/// # Panics
+/// If our secret or a control character is shown, or much more than was received.
+pub fn shown_answer(data: &[u8]) {
+    if let Some((reply, shape)) = answer(data) {
+        shows(&reply, &shape);
+    }
+}
+
+fn answer(data: &[u8]) -> Option<(Reply, AnswerShape)> {
+    let (&[status, content_type, encoding, date, shape], body) = data.split_first_chunk()?;
+    let status = StatusCode::from_u16(pick(&STATUSES, status)).expect("they are legal");
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        (CONTENT_TYPE, pick(&CONTENT_TYPES, content_type)),
+        (CONTENT_ENCODING, pick(&ENCODINGS, encoding)),
+        (DATE, pick(&DATES, date)),
+    ] {
+        if !value.is_empty() {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    // The server writes these, too.
+    for name in [LOCATION, RETRY_AFTER, WWW_AUTHENTICATE] {
+        if let Ok(value) = HeaderValue::from_bytes(&body[..body.len().min(100)]) {
+            headers.insert(name, value);
+        }
+    }
+    let body = decoded(&headers, Zeroizing::new(body.to_vec()));
+    Some((Reply { status, headers, body }, pick(&shapes(), shape)))
+}
+
+fn pick<T: Clone>(all: &[T], by: u8) -> T {
+    all[usize::from(by) % all.len()].clone()
+}
+
+/// Declared places, some of which no answer has.
+fn shapes() -> [AnswerShape; 5] {
+    let path = |path: &str| Some(path.to_owned());
+    let format = |format: &str| LifetimeFormat::parse(format).ok();
+    [
+        AnswerShape::default(),
+        AnswerShape::default(),
+        AnswerShape { token: path("credentials.token"), lifetime: path("credentials.life"), ..Default::default() },
+        AnswerShape { lifetime: path("t"), lifetime_unit: Some(LifetimeUnit::Hours), ..Default::default() },
+        AnswerShape { token: path("t"), lifetime: path("l"), lifetime_format: format("H:MM:SS"), ..Default::default() },
+    ]
+}
+
+fn wall() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+fn reads(reply: &Reply, shape: &AnswerShape) -> End {
+    let (secret, wall) = (Secret::new(SECRET), wall());
+    let method = TokenEndpointAuthMethod::ClientSecretPost;
+    let asked = Asked { host: "login.example.com", method, secrets: vec![&secret], shape, wall };
+    match read(reply, &asked) {
+        Ok(granted) => {
+            let token = granted.value.expose();
+            assert!(reply.status.is_success(), "{}", reply.status);
+            assert!(!token.is_empty() && token.len() <= TOKEN_BYTES_MAX && token.trim() == token);
+            let header = HeaderValue::from_str(&["Bearer ", token].concat());
+            assert!(header.is_ok_and(|value| value.to_str().is_ok()), "the token is no header value");
+            assert!(granted.lifetime.is_none_or(|life| life <= LIFETIME_MAX), "{:?}", granted.lifetime);
+            assert!(granted.refresh_in.is_none_or(|life| life <= LIFETIME_MAX), "{:?}", granted.refresh_in);
+            for (_, value) in claims(token, wall).into_iter().flatten() {
+                assert!(!value.contains(char::is_control), "{value:?}");
+            }
+            End::Granted
+        }
+        Err(failure) => {
+            let text = failure.text();
+            assert!(text.len() < FAILURE_BYTES_MAX, "{} bytes", text.len());
+            assert!(!text.contains(SECRET) && !text.contains(char::is_control), "{text:?}");
+            End::Failed
+        }
+    }
+}
+
+fn shows(reply: &Reply, shape: &AnswerShape) {
+    let secret = Secret::new(SECRET);
+    let bytes = reply.body.as_ref().map_or(0, |body| body.len()) + 1000;
+    let lines = received(reply, wall(), false, shape, &Reflections::of(&[&secret]));
+    assert!(lines.iter().map(String::len).sum::<usize>() < SHOWN_PER_BYTE_MAX * bytes);
+    for line in lines {
+        assert!(!line.contains(SECRET) && !line.contains(char::is_control), "{line:?}");
+    }
+}
