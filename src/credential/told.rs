@@ -16,6 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::answer::document::{self, Document};
 use super::answer::{content_type, date};
+use super::claims::claims;
 use super::endpoint::Reply;
 use super::mask::{AnswerMask, is_harmless, mask};
 use super::reflection::Reflections;
@@ -142,15 +143,17 @@ fn connection(connected: &Connected) -> String {
 }
 
 /// What was sent, and what of it was hidden: that must not be shown either where it comes back.
-#[derive(Default)]
 struct Sent {
+    /// What the clock showed.
+    wall: SystemTime,
     lines: Vec<String>,
     hidden: Vec<Secret>,
 }
 
 impl Sent {
     fn of(exchange: &Exchange, showing: &Showing<'_>) -> Sent {
-        let mut sent = Sent::default();
+        let wall = exchange.reply.as_ref().map_or(SystemTime::UNIX_EPOCH, |(_, wall)| *wall);
+        let mut sent = Sent { wall, lines: Vec::new(), hidden: Vec::new() };
         let url = sent.url(&exchange.url, showing);
         sent.lines.push(format!("{} {url}", exchange.method));
         for (name, value) in &exchange.headers {
@@ -173,7 +176,18 @@ impl Sent {
     fn field(&mut self, name: &str, value: &str, showing: &Showing<'_>) -> String {
         let harmless = is_harmless(name, &showing.configured);
         let shown = harmless.then(|| Reflections::of(&[]).quotable(value, SHOWN_BYTES_MAX)).flatten();
-        shown.unwrap_or_else(|| if value.is_empty() { String::new() } else { self.hide(value) })
+        match shown {
+            Some(shown) => shown,
+            None if value.is_empty() => String::new(),
+            None => format!("{}{}", self.hide(value), self.says(value)),
+        }
+    }
+
+    /// What an assertion claims, its audience above all, which is what servers refuse most often.
+    fn says(&self, value: &str) -> String {
+        let claims = claims(value, self.wall).unwrap_or_default();
+        let claims: Vec<String> = claims.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        if claims.is_empty() { String::new() } else { format!(" (a JWT: {})", claims.join("; ")) }
     }
 
     fn url(&mut self, url: &HttpUrl, showing: &Showing<'_>) -> String {

@@ -158,7 +158,6 @@ fn mutations_of_real_answers_do_no_harm() {
             End::Nothing => panic!("case {case} is an answer"),
         }
     }
-    println!("{CASES} answers: {granted} granted, {failed} failed, at most {memory} bytes for one");
     assert_eq!(granted + failed, CASES);
     assert!(granted > CASES / 20 && failed > CASES / 20, "{granted} granted, {failed} failed: they test one side only");
     assert!(memory <= MEMORY_BYTES_MAX, "{memory} bytes");

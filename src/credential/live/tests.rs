@@ -1,7 +1,8 @@
 use super::super::endpoint::tests::{Peer, Then, answer};
 use super::super::oauth2::tests::{SECRET, grant, parts};
 use super::*;
-use crate::config::TokenEndpoint;
+use crate::config::{ClientAssertion, ClientProof, TokenEndpoint};
+use crate::jws::{Algorithm, SigningKey};
 use crate::secret::Secret;
 
 fn credential(kind: CredentialKind) -> config::Credential {
@@ -181,4 +182,25 @@ async fn a_token_that_would_end_the_one_in_use_is_fetched_only_if_that_was_said(
     assert!(matches!(probe(&credential, &parts(), MayRotate::Yes).await.outcome, Outcome::Granted { .. }));
     assert_eq!(fetch(&credential, &parts(), MayRotate::Yes).await.unwrap().expose(), "T");
     assert_eq!(peer.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_assertion_is_told_by_what_it_claims() {
+    let peer = Peer::answering(answer(401, "", r#"{"error":"invalid_client"}"#)).await;
+    let key = SigningKey::shared(Secret::new("a-secret-of-32-bytes-or-more-....."), Algorithm::Hs256).unwrap();
+    let assertion =
+        ClientAssertion { key: Arc::new(key), key_id: None, audience: Some("https://issuer.example".to_owned()) };
+    let grant = config::OAuth2 {
+        proof: ClientProof::Assertion(assertion),
+        auth_method: Some(TokenEndpointAuthMethod::ClientSecretJwt),
+        ..grant(TokenEndpoint::Url(peer.url("/token")))
+    };
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts(), MayRotate::No).await;
+    let told = said(&report);
+    let claims =
+        " (a JWT: iss at:tache; aud https://issuer.example; sub at:tache; iat Tue, 14 Nov 2023 22:13:20 GMT (in 0 s)";
+    assert!(told.contains(claims), "{told}");
+    let sent = peer.requests().pop().unwrap();
+    let (_, signature) = sent.rsplit_once('.').unwrap();
+    assert!(!told.contains(signature), "{told}");
 }
