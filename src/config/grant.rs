@@ -15,6 +15,18 @@ pub enum Grant {
     JwtBearer(Box<JwtBearer>),
     /// Form fields that are what they are.
     Fields(Box<FieldsGrant>),
+    /// GitHub's installation tokens, which are no grant of OAuth 2.0 but live as its tokens do.
+    GithubApp(Box<GithubApp>),
+}
+
+/// A GitHub App, and what of its installation a token is for.
+#[derive(Debug, Clone)]
+pub struct GithubApp {
+    pub key: Arc<SigningKey>,
+    /// By their names without owner. Empty: all of the installation.
+    pub repositories: Vec<String>,
+    /// Name to level. Empty: all of the App.
+    pub permissions: BTreeMap<String, String>,
 }
 
 /// A grant whose request is its form fields.
@@ -66,6 +78,7 @@ impl Grant {
                 FieldsKind::TokenExchange => "token_exchange",
                 FieldsKind::Custom => "custom_grant",
             },
+            Grant::GithubApp(_) => "github_app",
         }
     }
 
@@ -79,15 +92,17 @@ impl Grant {
                 FieldsKind::TokenExchange => "token exchange",
                 FieldsKind::Custom => &grant.grant_type,
             },
+            Grant::GithubApp(_) => "GitHub App",
         }
     }
 
-    /// The form's `grant_type`.
-    pub fn grant_type(&self) -> &str {
+    /// The form's `grant_type`, if what is sent is a form.
+    pub fn grant_type(&self) -> Option<&str> {
         match self {
-            Grant::ClientCredentials => "client_credentials",
-            Grant::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
-            Grant::Fields(grant) => &grant.grant_type,
+            Grant::ClientCredentials => Some("client_credentials"),
+            Grant::JwtBearer(_) => Some("urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            Grant::Fields(grant) => Some(&grant.grant_type),
+            Grant::GithubApp(_) => None,
         }
     }
 }

@@ -14,7 +14,7 @@ mod template;
 mod url;
 
 pub use file::json_schema;
-pub use grant::{FieldsGrant, FieldsKind, Grant, JwtBearer};
+pub use grant::{FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};

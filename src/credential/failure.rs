@@ -113,7 +113,11 @@ pub(super) fn hint(
     grant: &Grant,
 ) -> Option<String> {
     use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth};
-    if let Some(about_grant) = presented_hint(code, grant) {
+    let about_grant = match grant {
+        Grant::GithubApp(_) => github_hint(status),
+        grant => presented_hint(code, grant),
+    };
+    if let Some(about_grant) = about_grant {
         return Some(about_grant.to_owned());
     }
     let unrecognised = matches!((code, status.as_u16()), (Some("invalid_client"), _) | (None, 401));
@@ -172,12 +176,26 @@ pub(super) fn hint(
     })
 }
 
+/// GitHub says it by the status.
+fn github_hint(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        401 => Some("check app_id, that private_key is one of this App's, and this machine's clock"),
+        403 => Some("the installation may be suspended, or the App lacks what `permissions` asks for"),
+        404 => Some("check installation_id, and that it is an installation of this App"),
+        422 => Some("check `repositories` and `permissions`: a token gets no more than the installation has"),
+        _ => None,
+    }
+}
+
 /// The same for what is about the thing that the grant presents, and not about the client.
 fn presented_hint(code: Option<&str>, grant: &Grant) -> Option<&'static str> {
     match (grant, code?) {
         (Grant::JwtBearer(_), "invalid_grant") => Some(
             "check the assertion: this machine's clock, `iss`, `sub` and `aud` as the server wants them, that the public \
              half of the key is registered there, and that the owner of the key may act for `subject`",
+        ),
+        (Grant::JwtBearer(_), "unauthorized_client") => Some(
+            "the server knows who signs, but does not allow him these scopes, or to act for `subject`: allow it there",
         ),
         (Grant::Fields(grant), code) => match (grant.kind, code) {
             (FieldsKind::Password, "invalid_grant") => {

@@ -15,7 +15,7 @@ use super::endpoint::Reply;
 use super::endpoint::body::decoded;
 use super::reflection::Reflections;
 use super::told::received;
-use crate::config::{AnswerShape, LifetimeFormat, LifetimeUnit, TokenEndpointAuthMethod};
+use crate::config::{AnswerShape, Grant, LifetimeFormat, LifetimeUnit, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token::lifetime::LIFETIME_MAX;
 
@@ -108,7 +108,14 @@ fn wall() -> SystemTime {
 fn reads(reply: &Reply, shape: &AnswerShape) -> End {
     let (secret, wall) = (Secret::new(SECRET), wall());
     let method = TokenEndpointAuthMethod::ClientSecretPost;
-    let asked = Asked { host: "login.example.com", method, secrets: vec![&secret], shape, wall };
+    let asked = Asked {
+        host: "login.example.com",
+        method,
+        grant: &Grant::ClientCredentials,
+        secrets: vec![&secret],
+        shape,
+        wall,
+    };
     match read(reply, &asked) {
         Ok(granted) => {
             let token = granted.value.expose();

@@ -12,6 +12,7 @@ mod failure;
 mod fixed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod github_app;
 pub mod live;
 mod mask;
 mod metadata;
@@ -232,6 +233,7 @@ fn subject(grant: &Grant) -> Option<String> {
         Grant::ClientCredentials => None,
         Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
         Grant::Fields(grant) => Some(json!([grant.grant_type, grant.plain]).to_string()),
+        Grant::GithubApp(app) => Some(json!([app.repositories, app.permissions]).to_string()),
     }
 }
 
@@ -257,6 +259,7 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         Grant::Fields(grant) => {
             parts.extend(grant.secret.iter().flat_map(|(name, secret)| [name.as_bytes(), secret.expose().as_bytes()]));
         }
+        Grant::GithubApp(app) => parts.push(app.key.identity()),
     }
     tokens.proof(&parts)
 }

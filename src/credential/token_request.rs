@@ -12,6 +12,7 @@ use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
 use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
+use super::github_app;
 use crate::config::{self, ClientProof, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 
@@ -21,8 +22,8 @@ pub(super) struct TokenRequest {
     client_id: String,
     proof: ClientProof,
     grant: Grant,
-    /// The form without what is secret, and without the client's own fields.
-    form: String,
+    /// What is the same in each request: the form without what is secret, and without the client's own fields; or JSON.
+    fixed: String,
 }
 
 /// What was signed for one request.
@@ -40,7 +41,10 @@ impl TokenRequest {
             client_id: config.client_id.clone(),
             proof: config.proof.clone(),
             grant: config.grant.clone(),
-            form: form(config),
+            fixed: match &config.grant {
+                Grant::GithubApp(app) => github_app::body(app),
+                grant => form(config, grant.grant_type()),
+            },
         }
     }
 
@@ -88,9 +92,11 @@ impl TokenRequest {
         if let ClientProof::Assertion(config) = &self.proof {
             signed.client = Some(client_assertion(config, &self.client_id, token_url, now)?);
         }
-        if let Grant::JwtBearer(grant) = &self.grant {
-            signed.grant = Some(grant_assertion(grant, token_url, now)?);
-        }
+        signed.grant = match &self.grant {
+            Grant::ClientCredentials | Grant::Fields(_) => None,
+            Grant::JwtBearer(grant) => Some(grant_assertion(grant, token_url, now)?),
+            Grant::GithubApp(app) => Some(github_app::assertion(app, &self.client_id, now)?),
+        };
         Ok(signed)
     }
 
@@ -98,7 +104,7 @@ impl TokenRequest {
     pub(super) fn secrets<'a>(&'a self, signed: &'a Signed) -> Vec<&'a Secret> {
         let presented: &[(String, Secret)] = match &self.grant {
             Grant::Fields(grant) => &grant.secret,
-            Grant::ClientCredentials | Grant::JwtBearer(_) => &[],
+            Grant::ClientCredentials | Grant::JwtBearer(_) | Grant::GithubApp(_) => &[],
         };
         let presented = presented.iter().map(|(_, secret)| secret);
         self.client_secret().into_iter().chain(presented).chain(&signed.client).chain(&signed.grant).collect()
@@ -106,6 +112,9 @@ impl TokenRequest {
 
     /// The request to send to this target.
     pub(super) fn to(&self, target: Uri, method: TokenEndpointAuthMethod, signed: &Signed) -> Request<Full<Bytes>> {
+        if let (Grant::GithubApp(_), Some(assertion)) = (&self.grant, &signed.grant) {
+            return github_app::request(target, &self.fixed, assertion);
+        }
         let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed))));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target;
@@ -122,8 +131,8 @@ impl TokenRequest {
         fields.extend(self.own_fields(method, signed.client.as_ref()));
         // Made as large as it can get, so that growing leaves no copy behind.
         let bytes_max: usize = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
-        let mut body = Zeroizing::new(Vec::with_capacity(self.form.len() + bytes_max));
-        body.extend_from_slice(self.form.as_bytes());
+        let mut body = Zeroizing::new(Vec::with_capacity(self.fixed.len() + bytes_max));
+        body.extend_from_slice(self.fixed.as_bytes());
         for (name, value) in fields {
             for (before, text) in [(b'&', name), (b'=', value)] {
                 body.push(before);
@@ -137,7 +146,7 @@ impl TokenRequest {
     /// The fields that the grant presents, of those that may be secret.
     fn presented<'a>(&'a self, signed: &'a Signed) -> Vec<(&'a str, &'a str)> {
         match &self.grant {
-            Grant::ClientCredentials => Vec::new(),
+            Grant::ClientCredentials | Grant::GithubApp(_) => Vec::new(),
             Grant::JwtBearer(_) => signed.grant.iter().map(|assertion| ("assertion", assertion.expose())).collect(),
             Grant::Fields(grant) => grant.secret.iter().map(|(name, value)| (name.as_str(), value.expose())).collect(),
         }
@@ -187,10 +196,10 @@ impl TokenRequest {
 }
 
 /// The form's fields. Of ours only the grant type can be among the configured parameters: Zoom has one of its own.
-fn form(config: &config::OAuth2) -> String {
+fn form(config: &config::OAuth2, grant_type: Option<&str>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    if !config.parameters.contains_key("grant_type") {
-        form.append_pair("grant_type", config.grant.grant_type());
+    if let Some(grant_type) = grant_type.filter(|_| !config.parameters.contains_key("grant_type")) {
+        form.append_pair("grant_type", grant_type);
     }
     if let Grant::Fields(grant) = &config.grant {
         form.extend_pairs(&grant.plain);

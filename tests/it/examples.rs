@@ -34,6 +34,7 @@ fn content(name: &str) -> String {
             "token_uri": "https://oauth2.googleapis.com/token",
         })
         .to_string(),
+        Some(("github", "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/rsa.pem")).unwrap(),
         Some((_, "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap(),
         _ => format!("{SECRET}\n"),
     }

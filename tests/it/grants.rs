@@ -1,4 +1,4 @@
-//! The grants of OAuth 2.0 that no real server at hand speaks: scripted token endpoints, of which the tests check what
+//! The grants that no real server at hand speaks: scripted token endpoints, of which the tests check what
 //! they were sent as a server would.
 
 use std::time::UNIX_EPOCH;
@@ -10,7 +10,7 @@ use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, Unpa
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
-use crate::support::{Grant, Proxy, TokenEndpoint, Upstream, assert_problem, one_route_of};
+use crate::support::{Child, Grant, Proxy, TokenEndpoint, Upstream, assert_problem, free_address, get, one_route_of};
 
 /// The private key of the tests.
 const RSA: &str = include_str!("../../src/jws/keys/rsa.pem");
@@ -273,4 +273,86 @@ fn a_subject_token_that_rotates_is_read_again() {
     let subjects: Vec<_> = endpoint.requests().iter().map(|request| request.form("subject_token").unwrap()).collect();
     assert_eq!(subjects, ["the-first-subject-token", "the-second-subject-token"]);
     assert!(upstream.requests().iter().all(|request| request.bearer().is_some()));
+}
+
+/// As GitHub's "Generating an installation access token for a GitHub App" says: a JWT of the App is the Bearer token of the
+/// request, the answer is a 201 whose `expires_at` is a date.
+#[test]
+fn a_github_app_gets_tokens_of_its_installation() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let answer = json!({ "token": "ghs_16C7e42F292c6912E7710c838347Ae178B4a", "expires_at": "2126-07-11T22:14:10Z" });
+    endpoint.script([Grant::Json(201, answer)]);
+    let api_url = endpoint.url().replace("/token", "/api/v3/");
+    let credential = format!(
+        "[credentials.api.github_app]\napp_id = 7\ninstallation_id = 11223344\nprivate_key = {{ env = \"KEY\" }}\n\
+         api_url = \"{api_url}\"\nrepositories = \"hello\"\npermissions = {{ contents = \"read\" }}\n"
+    );
+    let proxy = proxy(&credential, &[("KEY", RSA)], &upstream);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    let tokens: Vec<_> = upstream.requests().iter().map(|request| request.bearer().map(str::to_owned)).collect();
+    assert_eq!(tokens, vec![Some("ghs_16C7e42F292c6912E7710c838347Ae178B4a".to_owned()); 2]);
+    let requests = endpoint.requests();
+    let [request] = &requests[..] else { panic!("{} token requests", requests.len()) };
+    assert_eq!((&*request.method, &*request.target), ("POST", "/api/v3/app/installations/11223344/access_tokens"));
+    assert_eq!(request.headers.get("content-type"), Some("application/json"));
+    let body: Value = serde_json::from_slice(&request.body).expect("it is JSON");
+    assert_eq!(body, json!({ "repositories": ["hello"], "permissions": { "contents": "read" } }));
+    let (_, claims) = verified(request.bearer().expect("the App says who it is"));
+    let [iat, exp] = ["iat", "exp"].map(|claim| claims[claim].as_u64().expect("a time"));
+    assert_eq!((&claims["iss"], exp - iat), (&json!("7"), 600));
+}
+
+/// SEC-13, and the attack K14: at trace level neither the log nor an answer has what a grant presents, though the
+/// server repeats it.
+#[test]
+fn what_grants_present_is_in_no_log_and_no_answer() {
+    const PLANTED: [(&str, &str); 5] = [
+        ("SECRET", "planted-client+secret/0001"),
+        ("PASSWORD", "planted-password+secret/0002"),
+        ("PIN", "planted-pin+secret/0003"),
+        ("SUBJECT", "planted-subject+secret/0004"),
+        ("ACTOR", "planted-actor+secret/0005"),
+    ];
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let kinds = [
+        ("password", "username = \"ada\"\npassword = { env = \"PASSWORD\" }"),
+        ("custom_grant", "grant_type = \"pin\"\nsecret_parameters = { pin = { env = \"PIN\" } }"),
+        ("token_exchange", "subject_token = { env = \"SUBJECT\" }\nactor_token = { env = \"ACTOR\" }"),
+        ("jwt_bearer", "private_key = { env = \"KEY\" }"),
+    ];
+    let address = free_address();
+    let mut toml = format!("[log]\nlevel = \"trace,hyper=trace\"\n[[listeners]]\naddress = \"{address}\"\n");
+    for (kind, keys) in kinds {
+        toml += &format!(
+            "[credentials.{kind}.{kind}]\ntoken_url = \"{}\"\nclient_id = \"app\"\nclient_secret = {{ env = \"SECRET\" }}\n\
+             token_endpoint_auth_method = \"client_secret_post\"\n{keys}\n[upstreams.{kind}]\nurl = \"{}\"\n\
+             credential = \"{kind}\"\n[[routes]]\npath = \"/{kind}/{{*rest}}\"\nupstream = \"{kind}\"\nclients = \"anyone\"\n",
+            endpoint.url(),
+            upstream.url()
+        );
+    }
+    let environment: Vec<_> = PLANTED.into_iter().chain([("KEY", RSA)]).collect();
+    let proxy = Child::run(&toml, &environment);
+    let mut answers = String::new();
+    for (kind, _) in kinds {
+        let says = format!("you sent {}", PLANTED.map(|(_, secret)| secret).join(" "));
+        let refusal = json!({ "error": "invalid_grant", "error_description": says });
+        endpoint.script([Grant::Json(400, refusal)]);
+        let refused = get(address, &format!("/{kind}/x"));
+        assert_problem(&refused, 502);
+        answers += &refused.text();
+    }
+    let sent: Vec<_> =
+        endpoint.requests().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect();
+    let assertion = endpoint.requests()[3].form("assertion").expect("it was signed");
+    let log = proxy.output();
+    assert!(log.contains("TRACE") && log.contains("invalid_grant") && sent.len() == kinds.len(), "{log}");
+    for (name, secret) in PLANTED {
+        let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        assert!(sent.iter().any(|body| body.contains(&form)), "{name} reached nobody");
+        for spelling in [secret, &form, &assertion] {
+            assert!(!log.contains(spelling) && !answers.contains(spelling), "{name} leaks:\n{log}\n{answers}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ mod signatures;
 
 use super::{Format, Key, Shape, Table};
 use metadata::METADATA;
-use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
+use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
 use signatures::AWS_SIGV4;
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -245,6 +245,7 @@ static CREDENTIAL: Table = Table {
         optional("token_exchange", Shape::Table(&TOKEN_EXCHANGE), "Token exchange: a token of somebody else's."),
         optional("password", Shape::Table(&PASSWORD), "The OAuth 2.0 password grant."),
         optional("custom_grant", Shape::Table(&CUSTOM_GRANT), "An OAuth 2.0 grant of the server's own."),
+        optional("github_app", Shape::Table(&GITHUB_APP), "Installation tokens of a GitHub App."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
         optional(
             "api_key",

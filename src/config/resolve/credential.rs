@@ -12,6 +12,7 @@ use super::attach::attach;
 use super::client_proof::{Clients, client_certificate, client_proof, require};
 use super::fields::{Fields, Text, text};
 use super::fields_grant::fields_grant;
+use super::github_app::github_app;
 use super::jwt_bearer::jwt_bearer;
 use super::key_file::{ServiceAccount, key_file};
 use super::metadata::metadata;
@@ -56,6 +57,7 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
                 "aws_sigv4" => aws_sigv4(reading, &fields).map(signature),
+                "github_app" => github_app(reading, &fields).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
                 _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
             }
         });

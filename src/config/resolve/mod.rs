@@ -11,6 +11,7 @@ mod disk;
 mod duration;
 mod fields;
 mod fields_grant;
+mod github_app;
 mod headers;
 mod jwt_bearer;
 mod key_file;

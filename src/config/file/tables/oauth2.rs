@@ -1,7 +1,7 @@
 //! The tables of the OAuth 2.0 grants: their keys in groups, since the grants have most of them in common.
 
 use super::life::LIFE;
-use super::{CERTIFICATE, Key, Shape, TEXT, Table, URL, joined, optional, required, table};
+use super::{CERTIFICATE, Key, Shape, TEXT, Table, URL, count, joined, optional, required, table};
 
 pub(super) static CLIENT_CREDENTIALS: Table = table(
     "The OAuth 2.0 client credentials grant, RFC 6749 section 4.4.",
@@ -121,6 +121,37 @@ pub(super) static TOKEN_EXCHANGE: Table = table(
         ASSERTION,
         ASKED,
         ANSWERS,
+        LIFE,
+    ],
+);
+
+pub(super) static GITHUB_APP: Table = table(
+    "Installation tokens of a GitHub App.",
+    keys![
+        &[
+            required("app_id", Shape::Either(&[TEXT, count(1, u64::MAX)]), "The App's client id, or its app id."),
+            required("private_key", Shape::Secret, "A PEM file of the private key that GitHub made for the App."),
+            required(
+                "installation_id",
+                Shape::Either(&[TEXT, count(1, u64::MAX)]),
+                "The App's installation: the number at the end of the address of its settings.",
+            ),
+            optional(
+                "repositories",
+                Shape::OneOrMore(&TEXT),
+                "Names, without owner, of the only repositories that tokens are for. Default: all of the installation.",
+            ),
+            optional(
+                "permissions",
+                Shape::Map { keys: "PERMISSION", of: &Shape::Choice(&["read", "write", "admin"]) },
+                "The only permissions of tokens, such as { contents = \"read\" }. Default: all of the App.",
+            ),
+            optional(
+                "api_url",
+                URL,
+                "Of an enterprise server, such as \"https://github.example/api/v3\". Default https://api.github.com.",
+            ),
+        ],
         LIFE,
     ],
 );

@@ -33,9 +33,11 @@ pub(super) fn folder() -> tempfile::TempDir {
     write(folder.path(), "certs/proxy.key", &pair.signing_key.serialize_pem(), 0o600);
     write(folder.path(), "certs/ca.pem", &pair.cert.pem(), 0o644);
     write(folder.path(), "secret", "a-secret-in-a-file\r\n", 0o600);
+    let rsa = include_str!("../../../jws/keys/rsa.pem");
+    write(folder.path(), "rsa.pem", rsa, 0o600);
     let account = serde_json::json!({
         "type": "service_account", "client_email": "robot@p.example", "private_key_id": "key-7",
-        "private_key": include_str!("../../../jws/keys/rsa.pem"), "token_uri": "https://oauth2.googleapis.com/token",
+        "private_key": rsa, "token_uri": "https://oauth2.googleapis.com/token",
     });
     write(folder.path(), "service-account.json", &account.to_string(), 0o600);
     folder
@@ -259,6 +261,18 @@ fn what_is_presented_is_as_the_file_says() {
 }
 
 #[test]
+fn a_github_app_is_as_the_file_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let hub = oauth2(&config, "hub");
+    let Grant::GithubApp(app) = &hub.grant else { panic!() };
+    let TokenEndpoint::Url(url) = &hub.endpoint else { panic!() };
+    assert_eq!(url.to_string(), "https://github.example/api/v3/app/installations/11223344/access_tokens");
+    assert_eq!((hub.client_id.as_str(), hub.answer.token.as_deref()), ("7", Some("token")));
+    assert_eq!((app.repositories.join(" ").as_str(), app.permissions["contents"].as_str()), ("hello world", "read"));
+    assert_eq!(app.key.algorithm(), Algorithm::Rs256);
+}
+
+#[test]
 fn upstreams_and_routes_refer_to_what_they_name() {
     let (_folder, Loaded { config, .. }) = full(Load::Full);
     let crm = &config.upstreams[0];
@@ -305,7 +319,10 @@ fn files_are_watched_and_nothing_is_warned_of() {
     assert_eq!(loaded.warnings.to_string(), "");
     let watched: Vec<_> =
         loaded.watched.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
-    assert_eq!(watched, ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "secret", "service-account.json"]);
+    assert_eq!(
+        watched,
+        ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "rsa.pem", "secret", "service-account.json"]
+    );
 }
 
 #[test]

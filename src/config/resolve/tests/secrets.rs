@@ -132,7 +132,7 @@ fn commands_run_only_when_everything_is_loaded() {
 #[test]
 fn without_secrets_the_rest_is_checked() {
     let ca_only = folder();
-    for gone in ["certs/proxy.crt", "certs/proxy.key", "secret", "service-account.json"] {
+    for gone in ["certs/proxy.crt", "certs/proxy.key", "rsa.pem", "secret", "service-account.json"] {
         std::fs::remove_file(ca_only.path().join(gone)).unwrap();
     }
     let loaded = resolve_in(ca_only.path(), FULL, &[], Load::WithoutSecrets).unwrap_or_else(|why| panic!("{why}"));
