@@ -183,10 +183,9 @@ fn read(reply: &Reply, issuer: &Issuer, clock: &dyn Clock) -> Result<Discovered,
         return Err(other_issuer(&metadata));
     }
     let token_endpoint = endpoint(&metadata, issuer)?.ok_or_else(|| wrong("it names no token_endpoint"))?;
-    let mtls_token_endpoint = match metadata.get("mtls_endpoint_aliases") {
-        Some(aliases) => endpoint(aliases, issuer)?,
-        None => None,
-    };
+    // An alias that cannot be used is none: most clients have no need of it.
+    let aliases = metadata.get("mtls_endpoint_aliases");
+    let mtls_token_endpoint = aliases.and_then(|aliases| endpoint(aliases, issuer).ok().flatten());
     Ok(Discovered { token_endpoint, mtls_token_endpoint, auth_method: auth_method(&metadata) })
 }
 

@@ -6,11 +6,14 @@ use std::time::UNIX_EPOCH;
 use attache::clock::{Clock as _, SystemClock};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::body::Frame;
 use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
-use crate::support::{Child, Grant, Proxy, TokenEndpoint, Upstream, assert_problem, free_address, get, one_route_of};
+use crate::support::{
+    Child, Grant, Identity, Proxy, TlsPeer, TokenEndpoint, Upstream, assert_problem, free_address, get, one_route_of,
+};
 
 /// The private key of the tests.
 const RSA: &str = include_str!("../../src/jws/keys/rsa.pem");
@@ -165,6 +168,34 @@ fn a_client_with_a_secret_signs_too() {
     assert_eq!((&claims["iss"], &claims["sub"]), (&json!("box-client"), &json!("11446498")));
     assert_eq!(claims["box_sub_type"], "enterprise");
     assert!(upstream.requests().is_empty());
+}
+
+/// Some servers want a certificate on the connection and a secret in the request, as ADP does.
+#[test]
+fn a_certificate_goes_with_every_method() {
+    let folder = tempfile::tempdir().expect("there is room for files");
+    let own = Identity::new(folder.path(), "own", &["localhost", "127.0.0.1"]);
+    let client = Identity::new(folder.path(), "client", &["client.example"]);
+    let granted = r#"{"access_token":"T","token_type":"Bearer","expires_in":300}"#;
+    let endpoint = TlsPeer::start(&own, &client, move |_| http::Response::new(vec![Frame::data(granted.into())]));
+    for (certificate, certified) in [
+        (String::new(), false),
+        (format!("client_certificate = {{ cert = {:?}, key = {:?} }}", client.cert_file, client.key_file), true),
+    ] {
+        let upstream = Upstream::open();
+        let credential = format!(
+            "[egress]\nca = {:?}\n[credentials.api.client_credentials]\ntoken_url = \"https://localhost:{}/token\"\n\
+             client_id = \"app\"\nclient_secret = {{ env = \"SECRET\" }}\n{certificate}\n",
+            own.cert_file,
+            endpoint.address.port()
+        );
+        let proxy = proxy(&credential, &[("SECRET", "s3cret")], &upstream);
+        assert_eq!(proxy.get("/api/x").status, 200);
+        assert_eq!(upstream.request().bearer(), Some("T"));
+        let request = endpoint.requests().pop().expect("it was asked");
+        assert_eq!(request.certified, certified);
+        assert_eq!(request.headers["authorization"], "Basic YXBwOnMzY3JldA==");
+    }
 }
 
 /// RFC 6749 section 4.3: name and password in the form, and the client's own proof as ever.

@@ -106,6 +106,25 @@ async fn the_authentication_method_is_one_that_the_server_lists() {
     }
 }
 
+/// RFC 8705 section 5: an alias is held to what the endpoint itself is held to, and a bad one disturbs nobody else.
+#[tokio::test]
+async fn an_alias_for_clients_with_certificates_is_read() {
+    for (alias, read) in [
+        (r#"{"token_endpoint":"https://mtls.example.com/token"}"#, Some("https://mtls.example.com/token")),
+        (r#"{"revocation_endpoint":"https://mtls.example.com/revoke"}"#, None),
+        (r#"{"token_endpoint":"http://mtls.example.com/token"}"#, None),
+        (r#"{"token_endpoint":"https://169.254.169.254/token"}"#, None),
+        (r#"{"token_endpoint":"mtls"}"#, None),
+        ("7", None),
+    ] {
+        let peer = Peer::answering(metadata("anybody", &format!(",\"mtls_endpoint_aliases\":{alias}"))).await;
+        let issuer = Issuer { check: false, ..issuer(&peer, "") };
+        let found = Asker::new().find(&issuer).await.unwrap();
+        assert_eq!(found.mtls_token_endpoint.as_ref().map(ToString::to_string).as_deref(), read, "{alias}");
+        assert_eq!(found.token_endpoint.to_string(), "https://login.example.com/token");
+    }
+}
+
 /// TL-38: the answer's issuer is the configured one, letter by letter, unless the check is off.
 #[tokio::test]
 async fn another_issuers_answer_is_refused() {
