@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 /// `client_assertion_type` of RFC 7523 section 2.2.
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// It is used at once. The strictest known bound is Box's 60 s; Salesforce takes 3 minutes, Google an hour.
+/// It is used at once. Some servers take no longer ones: Box a minute, Salesforce three, Google an hour.
 const LIFETIME: Duration = Duration::from_secs(60);
 const JTI_BYTES: usize = 16;
 

@@ -215,6 +215,51 @@ fn presented_hint(code: Option<&str>, grant: &Grant) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+
+    /// What is likely depends on what was presented, and how the client proves itself.
+    #[test]
+    fn the_likely_cause_is_about_what_was_presented() {
+        use TokenEndpointAuthMethod::{Public, SelfSignedTlsClientAuth, TlsClientAuth};
+        let key = || std::sync::Arc::new(crate::jws::SigningKey::from_pem(crate::jws::tests::RSA, None).unwrap());
+        let none = std::collections::BTreeMap::new;
+        let app = || config::GithubApp { key: key(), repositories: Vec::new(), permissions: none() };
+        let app = || Grant::GithubApp(Box::new(app()));
+        let asserted = || {
+            Grant::JwtBearer(Box::new(config::JwtBearer {
+                key: key(),
+                key_id: None,
+                issuer: "robot".to_owned(),
+                subject: None,
+                audience: None,
+                claims: none(),
+            }))
+        };
+        for (grant, method, status, code, likely) in [
+            (app(), Public, 401, None, Some("app_id")),
+            (app(), Public, 403, None, Some("suspended")),
+            (app(), Public, 404, None, Some("installation_id")),
+            (app(), Public, 422, None, Some("`repositories`")),
+            (app(), Public, 500, None, None),
+            (asserted(), Public, 400, Some("invalid_grant"), Some("check the assertion")),
+            (asserted(), Public, 401, Some("unauthorized_client"), Some("to act for `subject`")),
+            (asserted(), Public, 400, Some("unsupported_grant_type"), Some("does not speak the JWT bearer grant")),
+            (Grant::ClientCredentials, TlsClientAuth, 401, None, Some("client_certificate")),
+            (
+                Grant::ClientCredentials,
+                SelfSignedTlsClientAuth,
+                400,
+                Some("invalid_client"),
+                Some("client_certificate"),
+            ),
+            (Grant::ClientCredentials, Public, 400, Some("unauthorized_client"), Some("the client credentials grant")),
+        ] {
+            let told = hint(StatusCode::from_u16(status).unwrap(), code, method, &grant);
+            let fits =
+                likely.map_or(told.is_none(), |likely| told.as_deref().is_some_and(|told| told.contains(likely)));
+            assert!(fits, "{} {status} {code:?}: {told:?}", grant.name());
+        }
+    }
 
     /// S04: of what a server says, only a registered code is fit for clients.
     #[test]

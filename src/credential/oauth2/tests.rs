@@ -198,6 +198,8 @@ async fn what_a_grant_presents_is_not_quoted() {
         (fields(FieldsKind::Custom, &["pin"]), "secret_parameters"),
     ] {
         let config = config::OAuth2 { grant, proof: ClientProof::Nothing, client_id: String::new(), ..at(&peer, "/") };
+        let counted = if matches!(config.grant, Grant::JwtBearer(_)) { "robot" } else { "" };
+        assert_eq!(source(&config).client_id(), counted, "TL-33 holds back the one who signs");
         let error = fetch(&config).await.unwrap_err();
         assert!(error.text.contains("invalid_grant") && error.text.contains(likely), "{}", error.text);
         assert!(!error.text.contains("bad:") && !format!("{config:?}").contains("planted"), "{}", error.text);
