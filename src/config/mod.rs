@@ -19,7 +19,7 @@ pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use resolve::is_cookie_value;
-pub use resolve::{Environment, Load, Loaded, is_name, load, load_text, meant_method};
+pub use resolve::{Environment, FreshSecret, Load, Loaded, Unread, is_name, load, load_text, meant_method};
 pub use signature::{AwsSigV4, Signature};
 pub use template::{Piece, Template};
 pub use url::{HttpUrl, UrlFlaw};
@@ -315,6 +315,8 @@ pub enum ClientProof {
     Secret(Secret),
     /// Signs, and is never sent.
     Assertion(ClientAssertion),
+    /// An assertion that somebody else has signed: Kubernetes, a CI system, another cloud.
+    ForeignAssertion(FreshSecret),
 }
 
 /// How a client's assertions are made, RFC 7523 section 2.2.
@@ -380,12 +382,14 @@ pub enum TokenEndpointAuthMethod {
     TlsClientAuth,
     /// The certificate of the connection, which is registered itself, RFC 8705 section 2.2.
     SelfSignedTlsClientAuth,
+    /// An assertion that somebody else has signed, which the server trusts by federation. No registered name says that.
+    ClientAssertion,
     /// `none`: the client's id alone.
     Public,
 }
 
 impl TokenEndpointAuthMethod {
-    pub const ALL: [TokenEndpointAuthMethod; 8] = [
+    pub const ALL: [TokenEndpointAuthMethod; 9] = [
         TokenEndpointAuthMethod::ClientSecretBasic,
         TokenEndpointAuthMethod::ClientSecretBasicRaw,
         TokenEndpointAuthMethod::ClientSecretPost,
@@ -393,6 +397,7 @@ impl TokenEndpointAuthMethod {
         TokenEndpointAuthMethod::PrivateKeyJwt,
         TokenEndpointAuthMethod::TlsClientAuth,
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth,
+        TokenEndpointAuthMethod::ClientAssertion,
         TokenEndpointAuthMethod::Public,
     ];
 
@@ -406,6 +411,7 @@ impl TokenEndpointAuthMethod {
             TokenEndpointAuthMethod::PrivateKeyJwt => "private_key_jwt",
             TokenEndpointAuthMethod::TlsClientAuth => "tls_client_auth",
             TokenEndpointAuthMethod::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
+            TokenEndpointAuthMethod::ClientAssertion => "client_assertion",
             TokenEndpointAuthMethod::Public => "none",
         }
     }

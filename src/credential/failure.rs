@@ -112,7 +112,9 @@ pub(super) fn hint(
     method: TokenEndpointAuthMethod,
     grant: &Grant,
 ) -> Option<String> {
-    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth};
+    use TokenEndpointAuthMethod::{
+        ClientAssertion, ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
+    };
     let about_grant = match grant {
         Grant::GithubApp(_) => github_hint(status),
         grant => presented_hint(code, grant),
@@ -140,6 +142,13 @@ pub(super) fn hint(
             return Some(
                 "check client_id, that this client_certificate (or its subject and issuer) is registered there, and that the \
                  token endpoint is the one that looks at certificates: servers often have another host for it"
+                    .to_owned(),
+            );
+        }
+        ClientAssertion if unrecognised => {
+            return Some(
+                "check client_id, and that the server trusts the assertion: its `iss`, `sub` and `aud` have to be what is \
+                 registered there for this client, and it must not be over"
                     .to_owned(),
             );
         }

@@ -247,6 +247,8 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         ClientProof::Secret(secret) => (secret.expose().as_bytes(), String::new()),
         // Of the key it says its algorithm.
         ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
+        // Where it comes from: that it is another one each time is its nature.
+        ClientProof::ForeignAssertion(fresh) => (&[][..], format!("{fresh:?}")),
     };
     let mut parts = vec![key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
     parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Parts;
 use super::answer::{self, Asked};
@@ -15,7 +15,7 @@ use super::discovery::{Discovered, DiscoveryCache, Issuer};
 use super::endpoint::{Reach, exchange};
 use super::failure::{Failure, Step};
 use super::tape::Tape;
-use super::token_request::TokenRequest;
+use super::token_request::{Signed, TokenRequest};
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, CertificateAndKey, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
@@ -120,10 +120,7 @@ impl OAuth2 {
         let host = &url.authority();
         let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
-        let signed = inner.request.sign(url, inner.clock.wall()).map_err(|_| {
-            let cause = "the assertion cannot be signed: the system gives no random bytes";
-            Failure { reached: Reached::No, ..Failure::new(FetchErrorKind::Transient, Step::Token, host, cause) }
-        })?;
+        let signed = inner.sign(url, deadline).await?;
         let request = inner.request.to(target, *method, &signed);
         let reply = exchange(inner.reach(deadline), url, request).await;
         let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
@@ -153,6 +150,24 @@ impl OAuth2 {
 }
 
 impl Inner {
+    /// What is sent in place of a secret: signed now, or read as it is now. Reading is not for this thread.
+    async fn sign(&self, token_url: &HttpUrl, deadline: Instant) -> Result<Signed, Failure> {
+        let host = &token_url.authority();
+        let failed = |cause: &str| Failure {
+            reached: Reached::No,
+            ..Failure::new(FetchErrorKind::Transient, Step::Token, host, format!("the assertion cannot be {cause}"))
+        };
+        let signed = self.request.sign(token_url, self.clock.wall());
+        let signed = signed.map_err(|_| failed("signed: the system gives no random bytes"))?;
+        let Some(fresh) = self.request.foreign_assertion().cloned() else { return Ok(signed) };
+        match timeout_at(deadline, tokio::task::spawn_blocking(move || fresh.read())).await {
+            Ok(Ok(Ok(assertion))) => Ok(signed.with_client(assertion)),
+            Ok(Ok(Err(unread))) => Err(failed(&format!("read: {}", unread.message)).with_hint(unread.hint)),
+            Ok(Err(_)) => Err(failed("read: attache is ending")),
+            Err(_) => Err(failed("read in time")),
+        }
+    }
+
     /// RFC 8705 section 5: who shows a certificate goes where the server says that it looks at one.
     fn endpoint_of<'d>(&self, found: &'d Discovered) -> &'d HttpUrl {
         match (&self.client_certificate, &found.mtls_token_endpoint) {

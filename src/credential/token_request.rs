@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
 use super::github_app;
-use crate::config::{self, ClientProof, Grant, HttpUrl, TokenEndpointAuthMethod};
+use crate::config::{self, ClientProof, FreshSecret, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 
 /// Everything of the request but the address, and how the client authenticates.
@@ -33,6 +33,13 @@ pub(super) struct Signed {
     client: Option<Secret>,
     /// What the grant presents, if that is an assertion of our own.
     grant: Option<Secret>,
+}
+
+impl Signed {
+    /// With an assertion of somebody else's for the client.
+    pub(super) fn with_client(self, assertion: Secret) -> Self {
+        Signed { client: Some(assertion), ..self }
+    }
 }
 
 impl TokenRequest {
@@ -66,6 +73,7 @@ impl TokenRequest {
             ClientProof::Nothing => None,
             ClientProof::Secret(secret) => Some(secret),
             ClientProof::Assertion(assertion) => assertion.key.shared_secret(),
+            ClientProof::ForeignAssertion(_) => None,
         }
     }
 
@@ -73,7 +81,15 @@ impl TokenRequest {
     pub(super) fn sent_secret(&self) -> Option<&Secret> {
         match &self.proof {
             ClientProof::Secret(secret) => Some(secret),
-            ClientProof::Nothing | ClientProof::Assertion(_) => None,
+            ClientProof::Nothing | ClientProof::Assertion(_) | ClientProof::ForeignAssertion(_) => None,
+        }
+    }
+
+    /// Where the assertion is read from, if somebody else makes it.
+    pub(super) fn foreign_assertion(&self) -> Option<&FreshSecret> {
+        match &self.proof {
+            ClientProof::ForeignAssertion(fresh) => Some(fresh),
+            ClientProof::Nothing | ClientProof::Secret(_) | ClientProof::Assertion(_) => None,
         }
     }
 
@@ -165,11 +181,11 @@ impl TokenRequest {
             }
             (ClientProof::Secret(_), _) => Vec::new(),
             // The id is in the assertion, too, but some servers look for it in the form only.
-            (ClientProof::Assertion(_), Some(assertion)) => {
+            (ClientProof::Assertion(_) | ClientProof::ForeignAssertion(_), Some(assertion)) => {
                 vec![id, ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())]
             }
             (ClientProof::Nothing, _) if self.client_id.is_empty() => Vec::new(),
-            (ClientProof::Nothing | ClientProof::Assertion(_), _) => vec![id],
+            (ClientProof::Nothing | ClientProof::Assertion(_) | ClientProof::ForeignAssertion(_), _) => vec![id],
         }
     }
 
@@ -186,6 +202,7 @@ impl TokenRequest {
             | TokenEndpointAuthMethod::PrivateKeyJwt
             | TokenEndpointAuthMethod::TlsClientAuth
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth
+            | TokenEndpointAuthMethod::ClientAssertion
             | TokenEndpointAuthMethod::Public => return None,
         };
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));

@@ -47,3 +47,28 @@ fn a_machine_without_an_identity_is_a_502() {
     assert_problem(&proxy.get("/api/x"), 502);
     assert!(upstream.requests().is_empty());
 }
+
+/// TL-20, TL-71: with an assertion from a file that is not there yet a request is a 503; with the file it is answered, and no
+/// reload lies between. The file is not watched.
+#[test]
+fn an_assertion_is_read_when_it_is_needed() {
+    let endpoint = TokenEndpoint::start();
+    let upstream = Upstream::guarded(endpoint.grants());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("azure-identity-token");
+    let credential = format!(
+        "[credentials.api.client_credentials]\ntoken_url = \"{}\"\nclient_id = \"attache\"\n\
+         client_assertion = {{ file = \"{}\" }}\n",
+        endpoint.url(),
+        file.display()
+    );
+    let proxy = Proxy::start(&one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), ""));
+    let answer = proxy.get("/api/x");
+    assert_problem(&answer, 503);
+    assert!(!answer.text().contains("azure-identity-token"), "{answer:?}");
+    assert!(endpoint.requests().is_empty());
+    std::fs::write(&file, "eyJ.from-the-platform.s\n").unwrap();
+    endpoint.wait_for_requests(1);
+    assert_eq!(proxy.get("/api/x").status, 200);
+    assert_eq!(endpoint.requests()[0].form("client_assertion").as_deref(), Some("eyJ.from-the-platform.s"));
+}

@@ -13,7 +13,8 @@ use crate::jws::{Algorithm, SigningKey};
 const METHOD: &str = "token_endpoint_auth_method";
 
 /// Every key that only some of the methods take.
-const KEYS: [&str; 5] = ["client_secret", "private_key", "key_id", "algorithm", "assertion_audience"];
+const KEYS: [&str; 6] =
+    ["client_secret", "client_assertion", "private_key", "key_id", "algorithm", "assertion_audience"];
 
 /// Which clients a grant has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +34,16 @@ pub(super) fn client_proof(
     issuer: Option<&str>,
     clients: Clients,
 ) -> Option<(Option<TokenEndpointAuthMethod>, ClientProof)> {
-    use TokenEndpointAuthMethod::{ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth};
+    use TokenEndpointAuthMethod::{
+        ClientAssertion, ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
+    };
     if clients != Clients::Proven {
         if fields.value("client_id").is_none() {
             refuse_proof_of_nobody(reading, fields)?;
         }
-        if fields.value("client_secret").is_none() && fields.value(METHOD).is_none() {
+        if ["client_secret", "client_assertion"].iter().all(|key| fields.value(key).is_none())
+            && fields.value(METHOD).is_none()
+        {
             refuse_useless_keys(reading, fields, None, clients);
             return Some((Some(Public), ClientProof::Nothing));
         }
@@ -52,12 +57,19 @@ pub(super) fn client_proof(
         fields.secret(reading, "client_secret", Alphabet::Text);
         return None;
     }
+    // Whoever has one has nothing else to prove itself with.
+    let has_assertion = fields.value("client_assertion").is_some() && fields.value("client_secret").is_none();
+    let method = method.or(has_assertion.then_some(ClientAssertion));
     refuse_useless_keys(reading, fields, method, clients);
     let proof = match method {
         Some(Public) => ClientProof::Nothing,
         Some(TlsClientAuth | SelfSignedTlsClientAuth) => {
             require_certificate(reading, fields);
             ClientProof::Nothing
+        }
+        Some(ClientAssertion) => {
+            require(reading, fields, "client_assertion");
+            ClientProof::ForeignAssertion(fields.fresh_secret(reading, "client_assertion")?)
         }
         Some(PrivateKeyJwt) => {
             let algorithm = algorithm(reading, fields);
@@ -137,13 +149,14 @@ fn refuse_second_assertion<T>(reading: &mut Reading<'_>, fields: &Fields<'_>) ->
 /// What a method takes of [`KEYS`].
 fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
     use TokenEndpointAuthMethod::{
-        ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt, Public,
-        SelfSignedTlsClientAuth, TlsClientAuth,
+        ClientAssertion, ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
+        Public, SelfSignedTlsClientAuth, TlsClientAuth,
     };
     match method {
         None | Some(ClientSecretBasic | ClientSecretBasicRaw | ClientSecretPost) => &["client_secret"],
         Some(ClientSecretJwt) => &["client_secret", "key_id", "algorithm", "assertion_audience"],
         Some(PrivateKeyJwt) => &["private_key", "key_id", "algorithm", "assertion_audience"],
+        Some(ClientAssertion) => &["client_assertion"],
         Some(Public | TlsClientAuth | SelfSignedTlsClientAuth) => &[],
     }
 }
@@ -157,7 +170,11 @@ fn refuse_useless_keys(
     let keys = if clients == Clients::AnyWithoutAssertion { &KEYS[..1] } else { &KEYS };
     for key in keys.iter().copied().filter(|key| !keys_of(method).contains(key)) {
         let Some(value) = fields.value(key) else { continue };
-        let wanted = if key == "client_secret" { "client_secret_basic" } else { "private_key_jwt" };
+        let wanted = match key {
+            "client_secret" => "client_secret_basic",
+            "client_assertion" => "client_assertion",
+            _ => "private_key_jwt",
+        };
         let (message, hint) = match method {
             Some(method) => (
                 format!("`{key}` has no use with `{METHOD} = \"{}\"`", method.name()),

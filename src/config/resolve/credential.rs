@@ -256,7 +256,8 @@ fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String
             reading.hide_value(value);
             let hint = match name.value.as_str() {
                 "client_assertion" | "client_assertion_type" => {
-                    "`token_endpoint_auth_method = \"private_key_jwt\"` makes one for each request".to_owned()
+                    "write `client_assertion` beside `client_id`; `token_endpoint_auth_method = \"private_key_jwt\"` makes one itself"
+                        .to_owned()
                 }
                 key => format!("write `{key}` beside `parameters`, not in it"),
             };

@@ -29,6 +29,13 @@ pub(super) fn read_secret(path: &Path, bytes_max: u64) -> Result<SecretFile, Why
     Ok(SecretFile { bytes, world_readable: mode & 0o004 != 0 })
 }
 
+/// The text that a secret's file holds.
+pub(super) fn utf8(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, Why> {
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| (format!("{} is not UTF-8", path.display()), "is this the right file?".to_owned()))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
 /// Reads a regular file of at most so many bytes, and its permission bits. Never waits, as opening a FIFO would.
 pub(super) fn read(path: &Path, bytes_max: u64) -> Result<(Zeroizing<Vec<u8>>, u32), Why> {
     let name = path.display();

@@ -11,6 +11,7 @@ mod disk;
 mod duration;
 mod fields;
 mod fields_grant;
+mod fresh;
 mod github_app;
 mod headers;
 mod jwt_bearer;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use self::fields::{Fields, Text};
+pub use self::fresh::{FreshSecret, Unread};
 pub use self::named::is_name;
 pub use self::route::meant_method;
 pub(crate) use self::secrets::is_cookie_value;

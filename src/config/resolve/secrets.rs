@@ -12,7 +12,7 @@ use crate::jws::{Algorithm, SigningKey};
 use crate::secret::{BODY_SECRET_BYTES_MIN, Secret};
 
 /// No credential of any API is longer.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Stands in for secrets that are not read. Long enough to be no reason for a warning.
 const PLACEHOLDER: &str = "placeholder-instead-of-a-secret";
@@ -159,10 +159,7 @@ impl Reading<'_> {
             let message = format!("{} holds a secret, and everybody on this machine can read it", path.display());
             self.warning(Problem::new(message, span.clone()).hint(format!("run `chmod o-r {}`", path.display())));
         }
-        let text = std::str::from_utf8(&file.bytes);
-        let text =
-            text.map_err(|_| (format!("{} is not UTF-8", path.display()), "is this the right file?".to_owned()))?;
-        Ok(Zeroizing::new(text.to_owned()))
+        disk::utf8(&path, &file.bytes)
     }
 }
 

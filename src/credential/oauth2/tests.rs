@@ -1,3 +1,5 @@
+mod foreign_assertion;
+
 use std::collections::BTreeMap;
 
 use base64::Engine;

@@ -180,8 +180,8 @@ const PROOF: &[Key] = &[
         "token_endpoint_auth_method",
         TEXT,
         "client_secret_basic, client_secret_basic_raw (not form-encoded), client_secret_post, client_secret_jwt, \
-         private_key_jwt, tls_client_auth, self_signed_tls_client_auth or none. Default: what discovery says of basic and \
-         post, else client_secret_basic.",
+         private_key_jwt, client_assertion, tls_client_auth, self_signed_tls_client_auth or none. Default: client_assertion \
+         where there is one; else what discovery says of basic and post, else client_secret_basic.",
     ),
     optional(
         "client_certificate",
@@ -192,6 +192,11 @@ const PROOF: &[Key] = &[
 
 /// What signs its assertion.
 const ASSERTION: &[Key] = &[
+    optional(
+        "client_assertion",
+        Shape::Secret,
+        "A JWT of somebody whom the server trusts, from a file or command that is read anew for every token request.",
+    ),
     optional(
         "private_key",
         Shape::Secret,

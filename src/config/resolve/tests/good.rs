@@ -8,9 +8,10 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, Grant,
-    HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, MetadataRequest, RejectOn, Replay, ServerTimeouts,
-    TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
+    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, FreshSecret,
+    Grant, HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, MetadataRequest, RejectOn, Replay,
+    ServerTimeouts, TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts,
+    Warm,
 };
 use crate::jws::Algorithm;
 use crate::secret::Secret;
@@ -141,6 +142,20 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
     assert_eq!(assertion.key_id.as_deref(), Some("2026"));
     assert_eq!(assertion.audience.as_deref(), Some("https://login.example"));
+}
+
+#[test]
+fn an_assertion_from_elsewhere_needs_no_method() {
+    let (folder, Loaded { config, watched, .. }) = full(Load::Full);
+    let CredentialKind::OAuth2(federated) = &config.credentials[7].kind else { panic!() };
+    assert_eq!(federated.auth_method, Some(TokenEndpointAuthMethod::ClientAssertion));
+    let file = folder.path().join("secret");
+    assert!(matches!(&federated.proof, ClientProof::ForeignAssertion(FreshSecret::File(path)) if *path == file));
+    // It is read anew each time, so that its change is no reason for a reload; here another secret's is.
+    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[credentials.a.client_credentials]\nclient_id = \"a\"\n\
+                token_url = \"https://login.example\"\nclient_assertion = { file = \"secret\" }\n";
+    assert!(watched.contains(&file));
+    assert_eq!(resolve_in(folder.path(), text, &[], Load::Full).unwrap().watched, Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
