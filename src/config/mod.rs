@@ -261,7 +261,7 @@ pub enum MetadataRequest {
 }
 
 /// A grant of OAuth 2.0, and how its tokens are asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OAuth2 {
     pub grant: Grant,
     pub endpoint: TokenEndpoint,
@@ -270,6 +270,8 @@ pub struct OAuth2 {
     pub proof: ClientProof,
     /// Shown at the token endpoint: the proof itself (RFC 8705 section 2), or what a server wants besides.
     pub client_certificate: Option<Arc<CertificateAndKey>>,
+    /// The one before it, which the server may still want while secrets are rotated.
+    pub older_proof: Option<ClientProof>,
     /// As configured; `None`: what discovery says, else basic (TL-38).
     pub auth_method: Option<TokenEndpointAuthMethod>,
     pub scope: Vec<String>,
@@ -383,7 +385,7 @@ pub enum TokenEndpointAuthMethod {
     /// The certificate of the connection, which is registered itself, RFC 8705 section 2.2.
     SelfSignedTlsClientAuth,
     /// An assertion that somebody else has signed, which the server trusts by federation. No registered name says that.
-    ClientAssertion,
+    ForeignAssertion,
     /// `none`: the client's id alone.
     Public,
 }
@@ -397,7 +399,7 @@ impl TokenEndpointAuthMethod {
         TokenEndpointAuthMethod::PrivateKeyJwt,
         TokenEndpointAuthMethod::TlsClientAuth,
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth,
-        TokenEndpointAuthMethod::ClientAssertion,
+        TokenEndpointAuthMethod::ForeignAssertion,
         TokenEndpointAuthMethod::Public,
     ];
 
@@ -411,7 +413,7 @@ impl TokenEndpointAuthMethod {
             TokenEndpointAuthMethod::PrivateKeyJwt => "private_key_jwt",
             TokenEndpointAuthMethod::TlsClientAuth => "tls_client_auth",
             TokenEndpointAuthMethod::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
-            TokenEndpointAuthMethod::ClientAssertion => "client_assertion",
+            TokenEndpointAuthMethod::ForeignAssertion => "client_assertion",
             TokenEndpointAuthMethod::Public => "none",
         }
     }

@@ -51,6 +51,11 @@ impl Failure {
         Failure { hint: Some(hint.into()), ..self }
     }
 
+    /// Whether the server said that this is not how the client proves itself, and nothing else.
+    pub(super) fn refuses_the_client(&self) -> bool {
+        self.step == Step::Token && self.code.as_deref() == Some("invalid_client")
+    }
+
     /// Step, host, cause and hint in one sentence.
     pub fn text(&self) -> String {
         let step = match self.step {
@@ -113,7 +118,7 @@ pub(super) fn hint(
     grant: &Grant,
 ) -> Option<String> {
     use TokenEndpointAuthMethod::{
-        ClientAssertion, ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
+        ClientSecretJwt, ForeignAssertion, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
     };
     let about_grant = match grant {
         Grant::GithubApp(_) => github_hint(status),
@@ -145,7 +150,7 @@ pub(super) fn hint(
                     .to_owned(),
             );
         }
-        ClientAssertion if unrecognised => {
+        ForeignAssertion if unrecognised => {
             return Some(
                 "check client_id, and that the server trusts the assertion: its `iss`, `sub` and `aud` have to be what is \
                  registered there for this client, and it must not be over"

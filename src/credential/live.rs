@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::answer::{self, document::Document};
 use super::claims::claims;
+use super::either_secret::EitherSecret;
 use super::failure::{Failure, Step};
 use super::mask::mask;
 use super::metadata::Metadata;
@@ -209,6 +210,14 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
         }
         Err(failure) => failure,
     };
+    if let Some(older) = grant.older_proof.as_ref().filter(|_| failure.refuses_the_client()) {
+        let older = EitherSecret::with_proof(grant, older, parts);
+        if let Ok(granted) = older.ask(&endpoint, attempt()).await {
+            let took = parts.clock.now().since(begun);
+            let token = granted_token(&granted, &grant.answer, tape);
+            return (Some(endpoint), Outcome::Granted { lifetime: granted.lifetime, took, token });
+        }
+    }
     if !is_about_the_client(&failure) {
         return (Some(endpoint), failed(failure, None, None));
     }

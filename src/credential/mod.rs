@@ -7,6 +7,7 @@ mod attachment;
 mod cause;
 mod claims;
 mod discovery;
+mod either_secret;
 mod endpoint;
 mod failure;
 mod fixed;
@@ -47,6 +48,7 @@ use crate::token::{
     TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
+use either_secret::EitherSecret;
 use metadata::Metadata;
 use oauth2::OAuth2;
 use sign::Signer;
@@ -177,7 +179,10 @@ impl Credential {
 impl TokenCredential {
     fn oauth2(name: &Arc<str>, config: &config::OAuth2, parts: &Parts) -> Self {
         let identity = identity(name, config, &parts.tokens);
-        let source = Arc::new(OAuth2::new(config, parts));
+        let source: Arc<dyn Source> = match &config.older_proof {
+            None => Arc::new(OAuth2::new(config, parts)),
+            Some(older) => Arc::new(EitherSecret::new(config, older, parts)),
+        };
         let proof = proof(config, &parts.tokens);
         TokenCredential::new(name, &config.life, identity, proof, source, parts)
     }
@@ -242,15 +247,10 @@ fn subject(grant: &Grant) -> Option<String> {
 fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
     let method = config.auth_method.map_or("discovered", TokenEndpointAuthMethod::name);
     let shape = format!("{:?}", config.answer);
-    let (key, signed) = match &config.proof {
-        ClientProof::Nothing => (&[][..], String::new()),
-        ClientProof::Secret(secret) => (secret.expose().as_bytes(), String::new()),
-        // Of the key it says its algorithm.
-        ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
-        // Where it comes from: that it is another one each time is its nature.
-        ClientProof::ForeignAssertion(fresh) => (&[][..], format!("{fresh:?}")),
-    };
-    let mut parts = vec![key, signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
+    let (key, signed) = parts_of(&config.proof);
+    let (older_key, older_signed) = config.older_proof.as_ref().map_or((&[][..], String::new()), parts_of);
+    let mut parts =
+        vec![key, signed.as_bytes(), older_key, older_signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
     parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));
     match &config.grant {
         Grant::ClientCredentials => {}
@@ -264,6 +264,18 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         Grant::GithubApp(app) => parts.push(app.key.identity()),
     }
     tokens.proof(&parts)
+}
+
+/// What tells one proof from another: secret bytes, and all else about it.
+fn parts_of(proof: &ClientProof) -> (&[u8], String) {
+    match proof {
+        ClientProof::Nothing => (&[][..], String::new()),
+        ClientProof::Secret(secret) => (secret.expose().as_bytes(), String::new()),
+        // Of the key it says its algorithm.
+        ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
+        // Where it comes from: that it is another one each time is its nature.
+        ClientProof::ForeignAssertion(fresh) => (&[][..], format!("{fresh:?}")),
+    }
 }
 
 fn policy(name: &Arc<str>, life: &config::TokenLife) -> Policy {

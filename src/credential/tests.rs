@@ -138,8 +138,16 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
         proof(&grant, &parts.tokens)
     };
     assert!(certified(b"one") == certified(b"one") && certified(b"one") != certified(b"other"));
+    let rotated = |older: Option<&str>| {
+        let mut grant = grant(TokenEndpoint::Url(url.clone()));
+        grant.older_proof = older.map(|older| ClientProof::Secret(Secret::new(older)));
+        proof(&grant, &parts.tokens)
+    };
+    assert_ne!(rotated(Some("old")), rotated(None));
+    assert_ne!(rotated(Some("old")), rotated(Some("older")));
     for same in [
         cell(|_| {}),
+        cell(|grant| grant.older_proof = Some(ClientProof::Secret(Secret::new("old")))),
         cell(|grant| grant.proof = config::ClientProof::Secret(Secret::new("rotated"))),
         cell(|grant| grant.auth_method = Some(config::TokenEndpointAuthMethod::ClientSecretPost)),
         cell(|grant| grant.life.refresh_before = Some(Duration::from_secs(60))),

@@ -202,7 +202,7 @@ impl TokenRequest {
             | TokenEndpointAuthMethod::PrivateKeyJwt
             | TokenEndpointAuthMethod::TlsClientAuth
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth
-            | TokenEndpointAuthMethod::ClientAssertion
+            | TokenEndpointAuthMethod::ForeignAssertion
             | TokenEndpointAuthMethod::Public => return None,
         };
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));

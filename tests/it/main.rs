@@ -25,6 +25,7 @@ mod promises;
 mod rejection;
 mod reload_streams;
 mod request_path;
+mod secret_rotation;
 mod secrets;
 mod sources;
 mod starting;

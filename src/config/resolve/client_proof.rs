@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Reading;
 use super::certificates::certificate_and_key;
 use super::fields::Fields;
-use super::secrets::Alphabet;
 use crate::config::file::unknown_choice;
 use crate::config::{CertificateAndKey, ClientAssertion, ClientProof, Problem, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::jws::{Algorithm, SigningKey};
@@ -27,15 +26,23 @@ pub(super) enum Clients {
     AnyWithoutAssertion,
 }
 
-/// The method, if one is configured, and what it takes. Without one, discovery chooses among those that send a secret.
+/// How a client proves itself.
+pub(super) struct Proofs {
+    /// Without one, discovery chooses among those that send a secret.
+    pub method: Option<TokenEndpointAuthMethod>,
+    pub newer: ClientProof,
+    pub older: Option<ClientProof>,
+}
+
+/// The method, if one is configured, and what it takes.
 pub(super) fn client_proof(
     reading: &mut Reading<'_>,
     fields: &Fields<'_>,
     issuer: Option<&str>,
     clients: Clients,
-) -> Option<(Option<TokenEndpointAuthMethod>, ClientProof)> {
+) -> Option<Proofs> {
     use TokenEndpointAuthMethod::{
-        ClientAssertion, ClientSecretJwt, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
+        ClientSecretJwt, ForeignAssertion, PrivateKeyJwt, Public, SelfSignedTlsClientAuth, TlsClientAuth,
     };
     if clients != Clients::Proven {
         if fields.value("client_id").is_none() {
@@ -45,7 +52,7 @@ pub(super) fn client_proof(
             && fields.value(METHOD).is_none()
         {
             refuse_useless_keys(reading, fields, None, clients);
-            return Some((Some(Public), ClientProof::Nothing));
+            return Some(Proofs { method: Some(Public), newer: ClientProof::Nothing, older: None });
         }
     }
     let method = method(reading, fields);
@@ -54,20 +61,21 @@ pub(super) fn client_proof(
     }
     if method.is_none() && fields.value(METHOD).is_some() {
         // It was reported, and what goes with it is anybody's guess: only the secret is looked at.
-        fields.secret(reading, "client_secret", Alphabet::Text);
+        fields.secret_and_older(reading, "client_secret");
         return None;
     }
     // Whoever has one has nothing else to prove itself with.
     let has_assertion = fields.value("client_assertion").is_some() && fields.value("client_secret").is_none();
-    let method = method.or(has_assertion.then_some(ClientAssertion));
+    let method = method.or(has_assertion.then_some(ForeignAssertion));
     refuse_useless_keys(reading, fields, method, clients);
-    let proof = match method {
+    let mut older = None;
+    let newer = match method {
         Some(Public) => ClientProof::Nothing,
         Some(TlsClientAuth | SelfSignedTlsClientAuth) => {
             require_certificate(reading, fields);
             ClientProof::Nothing
         }
-        Some(ClientAssertion) => {
+        Some(ForeignAssertion) => {
             require(reading, fields, "client_assertion");
             ClientProof::ForeignAssertion(fields.fresh_secret(reading, "client_assertion")?)
         }
@@ -78,17 +86,23 @@ pub(super) fn client_proof(
             ClientProof::Assertion(assertion(reading, fields, issuer, key)?)
         }
         Some(ClientSecretJwt) => {
-            let key = shared_key(reading, fields);
-            ClientProof::Assertion(assertion(reading, fields, issuer, key)?)
+            let (key, older_key) = shared_keys(reading, fields).unzip();
+            let newer = assertion(reading, fields, issuer, key)?;
+            older = older_key
+                .flatten()
+                .map(|key| ClientProof::Assertion(ClientAssertion { key: Arc::new(key), ..newer.clone() }));
+            ClientProof::Assertion(newer)
         }
         _ => {
             if clients == Clients::AnyWithoutAssertion || fields.value("private_key").is_none() {
                 require(reading, fields, "client_secret");
             }
-            ClientProof::Secret(fields.secret(reading, "client_secret", Alphabet::Text)?)
+            let secrets = fields.secret_and_older(reading, "client_secret")?;
+            older = secrets.1.map(ClientProof::Secret);
+            ClientProof::Secret(secrets.0)
         }
     };
-    Some((method, proof))
+    Some(Proofs { method, newer, older })
 }
 
 fn method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<TokenEndpointAuthMethod> {
@@ -149,14 +163,14 @@ fn refuse_second_assertion<T>(reading: &mut Reading<'_>, fields: &Fields<'_>) ->
 /// What a method takes of [`KEYS`].
 fn keys_of(method: Option<TokenEndpointAuthMethod>) -> &'static [&'static str] {
     use TokenEndpointAuthMethod::{
-        ClientAssertion, ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
+        ClientSecretBasic, ClientSecretBasicRaw, ClientSecretJwt, ClientSecretPost, ForeignAssertion, PrivateKeyJwt,
         Public, SelfSignedTlsClientAuth, TlsClientAuth,
     };
     match method {
         None | Some(ClientSecretBasic | ClientSecretBasicRaw | ClientSecretPost) => &["client_secret"],
         Some(ClientSecretJwt) => &["client_secret", "key_id", "algorithm", "assertion_audience"],
         Some(PrivateKeyJwt) => &["private_key", "key_id", "algorithm", "assertion_audience"],
-        Some(ClientAssertion) => &["client_assertion"],
+        Some(ForeignAssertion) => &["client_assertion"],
         Some(Public | TlsClientAuth | SelfSignedTlsClientAuth) => &[],
     }
 }
@@ -202,25 +216,26 @@ pub(super) fn algorithm(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Optio
     Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
 }
 
-/// The secret as the key of an HMAC.
-fn shared_key(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<SigningKey> {
+/// The secret as the key of an HMAC, and the older one.
+fn shared_keys(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<(SigningKey, Option<SigningKey>)> {
     let algorithm = algorithm(reading, fields).unwrap_or(Algorithm::Hs256);
     require(reading, fields, "client_secret");
-    let secret = fields.secret(reading, "client_secret", Alphabet::Text);
+    let secrets = fields.secret_and_older(reading, "client_secret");
     let Some(bytes_min) = algorithm.secret_bytes_min() else {
         let why = format!("a secret does not sign with {}", algorithm.name());
         let hint = "HS256, HS384 and HS512 take a secret; with a private key, the method is `private_key_jwt`";
         return reading.refuse((why, hint.to_owned()), &fields.value("algorithm")?.span());
     };
-    let secret = secret?;
-    if secret.expose().len() < bytes_min
+    let (newer, older) = secrets?;
+    if newer.expose().len() < bytes_min
         && let Some(value) = fields.value("client_secret")
     {
         let message = format!("`client_secret` is shorter than the {bytes_min} bytes of {}", algorithm.name());
         let hint = "RFC 7518 section 3.2 asks for as many, and some servers refuse fewer";
         reading.warning(Problem::new(message, value.span()).hint(hint));
     }
-    SigningKey::shared(secret, algorithm)
+    let older = older.and_then(|older| SigningKey::shared(older, algorithm));
+    Some((SigningKey::shared(newer, algorithm)?, older))
 }
 
 fn assertion(

@@ -171,14 +171,15 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
         None if clients == Clients::Proven || fields.value("client_id").is_some() => return None,
         None => String::new(),
     };
-    let (auth_method, proof) = proof?;
+    let proof = proof?;
     Some(OAuth2 {
         grant: grant?,
         endpoint: endpoint?,
         client_id,
-        proof,
+        proof: proof.newer,
+        older_proof: proof.older,
         client_certificate: client_certificate?,
-        auth_method,
+        auth_method: proof.method,
         scope,
         audience,
         resource: resource.into_iter().map(|text| text.value).collect(),

@@ -56,6 +56,26 @@ impl Fields<'_> {
         reading.secret(key, self.value(key)?, alphabet)
     }
 
+    /// Reads a secret, and the older one if there is a list of two.
+    pub(super) fn secret_and_older(&self, reading: &mut Reading<'_>, key: &str) -> Option<(Secret, Option<Secret>)> {
+        let values = self.list(key);
+        let (newer, older) = match values.as_slice() {
+            [] if self.value(key).is_none() => return None,
+            [newer] => (newer, None),
+            [newer, older] => (newer, Some(older)),
+            _ => {
+                let why = format!("`{key}` is one secret, or two while it is rotated");
+                let hint = "write the newer one first, and the one that it replaces behind it".to_owned();
+                return reading.refuse((why, hint), &self.value(key)?.span());
+            }
+        };
+        let newer = reading.secret(key, newer, Alphabet::Text);
+        // Both are read, so that the problems of both are reported.
+        let older = older.map(|older| reading.secret(key, older, Alphabet::Text));
+        let (newer, older) = (newer?, older.map_or(Some(None), |older| older.map(Some))?);
+        Some((newer.clone(), older.filter(|older| *older != newer)))
+    }
+
     /// Reads a private key that signs, with this algorithm or its own.
     pub(super) fn signing_key(
         &self,

@@ -39,6 +39,7 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::OAuth2 {
         client_id: "at:tache".to_owned(),
         proof: ClientProof::Secret(Secret::new(SECRET)),
         client_certificate: None,
+        older_proof: None,
         auth_method: None,
         scope: Vec::new(),
         audience: None,

@@ -173,8 +173,9 @@ const CLIENT: &[Key] = &[optional(
 const PROOF: &[Key] = &[
     optional(
         "client_secret",
-        Shape::Secret,
-        "As registered at the authorization server. Required by every method with `secret` in its name.",
+        Shape::OneOrMore(&Shape::Secret),
+        "As registered at the authorization server; two while it is rotated, the newer first. Required by every method \
+         with `secret` in its name.",
     ),
     optional(
         "token_endpoint_auth_method",

@@ -148,7 +148,7 @@ fn clients_and_credentials_are_as_the_file_says() {
 fn an_assertion_from_elsewhere_needs_no_method() {
     let (folder, Loaded { config, watched, .. }) = full(Load::Full);
     let CredentialKind::OAuth2(federated) = &config.credentials[7].kind else { panic!() };
-    assert_eq!(federated.auth_method, Some(TokenEndpointAuthMethod::ClientAssertion));
+    assert_eq!(federated.auth_method, Some(TokenEndpointAuthMethod::ForeignAssertion));
     let file = folder.path().join("secret");
     assert!(matches!(&federated.proof, ClientProof::ForeignAssertion(FreshSecret::File(path)) if *path == file));
     // It is read anew each time, so that its change is no reason for a reload; here another secret's is.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::good::{FULL, folder, write};
 use super::*;
-use crate::config::CredentialKind;
+use crate::config::{ClientProof, CredentialKind};
 
 /// A configuration with one secret.
 fn with_secret(source: &str) -> String {
@@ -172,4 +172,31 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
     let variables: Vec<_> = variables.into_iter().chain([("EGRESS_PASSWORD", "a-secret-of-enough-length")]).collect();
     let problems = resolve_in(mine.path(), FULL, &variables, Load::Full).unwrap_err();
     assert_eq!(messages(&problems), ["the private key does not belong to the certificate"; 3]);
+}
+
+/// Two secrets while they are rotated, the newer first; one that is said twice is one.
+#[test]
+fn a_client_has_one_secret_or_two() {
+    let secrets = |value: &str| {
+        let text = with_secret("0").replace(
+            "[credentials.api.bearer]\n        token = 0",
+            &format!(
+                "[credentials.api.client_credentials]\ntoken_url = \"https://login.example\"\nclient_id = \"a\"\n\
+                 client_secret = {value}"
+            ),
+        );
+        let loaded =
+            resolve(&text, &[("NEW", "the-newer"), ("OLD", "the-older")]).unwrap_or_else(|why| panic!("{why}"));
+        let CredentialKind::OAuth2(oauth2) = &loaded.config.credentials[0].kind else { panic!("it is a grant") };
+        let text = |proof: &ClientProof| match proof {
+            ClientProof::Secret(secret) => secret.expose().to_owned(),
+            _ => panic!("it is a secret"),
+        };
+        (text(&oauth2.proof), oauth2.older_proof.as_ref().map(text))
+    };
+    let (newer, older) = ("the-newer".to_owned(), "the-older".to_owned());
+    assert_eq!(secrets("{ env = \"NEW\" }"), (newer.clone(), None));
+    assert_eq!(secrets("[{ env = \"NEW\" }]"), (newer.clone(), None));
+    assert_eq!(secrets("[{ env = \"NEW\" }, { env = \"OLD\" }]"), (newer.clone(), Some(older)));
+    assert_eq!(secrets("[{ env = \"NEW\" }, { env = \"NEW\" }]"), (newer, None));
 }

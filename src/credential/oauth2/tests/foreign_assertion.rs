@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::config::FreshSecret;
 
-const METHOD: TokenEndpointAuthMethod = TokenEndpointAuthMethod::ClientAssertion;
+const METHOD: TokenEndpointAuthMethod = TokenEndpointAuthMethod::ForeignAssertion;
 
 fn proved_by(peer: &Peer, fresh: FreshSecret) -> config::OAuth2 {
     let proof = ClientProof::ForeignAssertion(fresh);
