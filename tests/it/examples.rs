@@ -71,7 +71,7 @@ fn folder_with_certificates() -> tempfile::TempDir {
 
 /// Loads a text as proxy.toml in this folder; examples keep their files in /run/secrets, here they are at hand.
 fn problems(folder: &Path, text: &str) -> Option<String> {
-    for name in quoted(text, "/run/secrets/") {
+    for name in [quoted(text, "/run/secrets/"), quoted(text, "{ credential = \"")].concat() {
         let file = folder.join(name);
         fs::write(&file, content(name)).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -81,7 +81,9 @@ fn problems(folder: &Path, text: &str) -> Option<String> {
     let written = text.replace("/run/secrets/", &format!("{}/", folder.display()));
     let written = written.replace("\"certs/", &format!("\"{}/certs/", folder.display()));
     fs::write(&file, written).unwrap();
-    load(&file, &environment(text), Load::WithoutCommands).err().map(|problems| problems.to_string())
+    let mut environment = environment(text);
+    environment.0.insert("CREDENTIALS_DIRECTORY".to_owned(), folder.display().to_string());
+    load(&file, &environment, Load::WithoutCommands).err().map(|problems| problems.to_string())
 }
 
 #[test]

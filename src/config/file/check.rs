@@ -14,6 +14,8 @@ use crate::config::problem::{Problem, closest, did_you_mean, either};
 pub(in crate::config) enum SecretSource<'t> {
     Env(&'t str),
     File(&'t str),
+    /// A credential that systemd has put at the service's disposal.
+    Credential(&'t str),
     Command(Vec<&'t str>),
 }
 
@@ -33,13 +35,14 @@ pub(in crate::config) fn check(text: &str, file: &DeTable<'_>) -> Checked {
 }
 
 impl<'t> SecretSource<'t> {
-    /// Reads `{ env = … }`, `{ file = … }` or `{ command = … }`, or nothing else.
+    /// Reads `{ env = … }`, `{ file = … }`, `{ credential = … }` or `{ command = … }`, or nothing else.
     pub(in crate::config) fn of(value: &'t Value<'_>) -> Option<SecretSource<'t>> {
         let entries = value.get_ref().as_table().filter(|entries| entries.len() == 1)?;
         let (key, value) = entries.iter().next()?;
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("env", DeValue::String(name)) if is_variable(name) => Some(SecretSource::Env(name)),
             ("file", DeValue::String(path)) if !path.is_empty() => Some(SecretSource::File(path)),
+            ("credential", DeValue::String(name)) if is_credential(name) => Some(SecretSource::Credential(name)),
             ("command", DeValue::Array(words)) if !words.is_empty() => {
                 words.iter().map(|word| word.get_ref().as_str()).collect::<Option<_>>().map(SecretSource::Command)
             }
@@ -52,6 +55,12 @@ impl<'t> SecretSource<'t> {
 pub(in crate::config) fn is_variable(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.bytes().all(legal) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+/// The name of a systemd credential: that of a file, and here of nothing that could be taken for a secret.
+fn is_credential(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.bytes().all(legal) && !matches!(name, "." | "..")
 }
 
 /// A table of the file and the tables around it.
@@ -225,7 +234,7 @@ impl Checker<'_> {
         }
         leaves(value, &mut self.checked.literals);
         let message = match value.get_ref() {
-            DeValue::Table(_) => format!("`{name}` is no secret in one of its three forms"),
+            DeValue::Table(_) => format!("`{name}` is no secret in one of its four forms"),
             _ => format!("`{name}` is a secret, and is never written into the file"),
         };
         self.report(Problem::new(message, value.span()).hint(hints::secret(name, value.get_ref())));

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Key, Shape, Table};
 use crate::config::problem::{closest, either};
 
-const SECRET_SOURCES: &[&str] = &["env", "file", "command"];
+const SECRET_SOURCES: &[&str] = &["env", "file", "credential", "command"];
 
 /// What a key is for: the hint where nothing closer to the mistake can be said.
 pub(super) fn about(name: &str, doc: &str) -> String {
@@ -18,8 +18,10 @@ pub(super) fn first_sentence(doc: &str) -> &str {
 
 /// For what is written in place of a secret.
 pub(super) fn secret(name: &str, found: &DeValue<'_>) -> String {
-    let forms =
-        format!("`{name} = {{ env = \"NAME\" }}`, `{{ file = \"PATH\" }}` or `{{ command = [\"PROGRAM\", …] }}`");
+    let forms = format!(
+        "`{name} = {{ env = \"NAME\" }}`, `{{ file = \"PATH\" }}`, `{{ credential = \"NAME\" }}` or \
+         `{{ command = [\"PROGRAM\", …] }}`"
+    );
     let only_key = found.as_table().and_then(only_key);
     match only_key {
         Some("env") => {
@@ -27,6 +29,10 @@ pub(super) fn secret(name: &str, found: &DeValue<'_>) -> String {
                 .to_owned()
         }
         Some("file") => "`file` wants the path of a file, in quotes".to_owned(),
+        Some("credential") => {
+            "`credential` holds the name of a systemd credential (letters, digits, `.`, `_` and `-`), and never the secret"
+                .to_owned()
+        }
         Some("command") => {
             "`command` wants a list of the program and its arguments, each in quotes: `[\"PROGRAM\", \"ARGUMENT\"]`"
                 .to_owned()
@@ -74,8 +80,9 @@ fn is_quoted(shape: &Shape, found: &DeValue<'_>) -> bool {
 /// For a table in place of a text that is no secret.
 fn not_from_there(entries: &DeTable<'_>) -> String {
     match only_key(entries) {
-        Some("file" | "command") => {
-            "only secrets come from files and commands: write it in quotes, or `{ env = \"NAME\" }`".to_owned()
+        Some("file" | "credential" | "command") => {
+            "only secrets come from files, credentials and commands: write it in quotes, or `{ env = \"NAME\" }`"
+                .to_owned()
         }
         Some(other) if closest(other, &["env"]).is_some() => "did you mean `env`?".to_owned(),
         _ => "write it in quotes, or `{ env = \"NAME\" }`".to_owned(),

@@ -22,6 +22,11 @@ pub fn json_schema() -> String {
                 "oneOf": [
                     { "$ref": "#/$defs/env" },
                     one_key("file", json!({ "type": "string", "description": "Relative to the folder of proxy.toml." })),
+                    one_key("credential", json!({
+                        "type": "string",
+                        "description": "The name of a systemd credential of the service.",
+                        "pattern": "^[A-Za-z0-9._-]+$",
+                    })),
                     one_key("command", json!({
                         "type": "array",
                         "description": "A program and its arguments. It prints the secret, within 10 s.",

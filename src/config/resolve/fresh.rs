@@ -67,8 +67,9 @@ impl Fields<'_> {
                 words: words.into_iter().map(str::to_owned).collect(),
                 folder: reading.folder.clone(),
             },
-            SecretSource::Env(_) => {
-                let why = format!("`{key}` is replaced as time goes by, and a process's environment stays as it is");
+            SecretSource::Env(_) | SecretSource::Credential(_) => {
+                let why =
+                    format!("`{key}` is replaced as time goes by, and what a process was started with stays as it is");
                 let hint = format!("write `{key} = {{ file = \"PATH\" }}` or `{{ command = [\"PROGRAM\", …] }}`");
                 return reading.refuse((why, hint), &value.span());
             }

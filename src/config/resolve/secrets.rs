@@ -1,6 +1,7 @@
-//! Secrets of the configuration, from where `{ env }`, `{ file }` and `{ command }` say.
+//! Secrets of the configuration, from where `{ env }`, `{ file }`, `{ credential }` and `{ command }` say.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -150,7 +151,8 @@ impl Reading<'_> {
                 format!("the environment variable `{name}` is not set"),
                 "set it where attache is started; `attache check --no-secrets` checks all the rest".to_owned(),
             )),
-            SecretSource::File(path) => self.read_secret_file(path, span),
+            SecretSource::File(path) => self.read_secret_file(self.path(path), span),
+            SecretSource::Credential(name) => self.read_credential(name, span),
             SecretSource::Command(words) => {
                 let run = if alphabet == Alphabet::Lines { command::output } else { command::first_line };
                 run(words, &self.folder, SECRET_BYTES_MAX)
@@ -171,8 +173,20 @@ impl Reading<'_> {
         }
     }
 
-    fn read_secret_file(&mut self, path: &str, span: &Range<usize>) -> Result<Zeroizing<String>, Why> {
-        let path = self.path(path);
+    /// A systemd credential, which is a file in a folder that only the service can read.
+    fn read_credential(&mut self, name: &str, span: &Range<usize>) -> Result<Zeroizing<String>, Why> {
+        let hint = format!("write `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=…` into the service's unit");
+        // No variable that the file names: nobody is told that it stays as it is.
+        let Some(folder) = self.environment.0.get("CREDENTIALS_DIRECTORY") else {
+            let why = format!("there is no credential `{name}`: this was not started by systemd with credentials");
+            return Err((why, format!("{hint}; `attache check --no-secrets` checks all the rest")));
+        };
+        let path = Path::new(folder).join(name);
+        let is_missing = !path.exists();
+        self.read_secret_file(path, span).map_err(|(why, other)| (why, if is_missing { hint } else { other }))
+    }
+
+    fn read_secret_file(&mut self, path: PathBuf, span: &Range<usize>) -> Result<Zeroizing<String>, Why> {
         self.watched.insert(path.clone());
         let file = disk::read_secret(&path, SECRET_BYTES_MAX)?;
         if file.world_readable {

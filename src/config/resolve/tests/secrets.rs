@@ -200,3 +200,43 @@ fn a_client_has_one_secret_or_two() {
     assert_eq!(secrets("[{ env = \"NEW\" }, { env = \"OLD\" }]"), (newer.clone(), Some(older)));
     assert_eq!(secrets("[{ env = \"NEW\" }, { env = \"NEW\" }]"), (newer, None));
 }
+
+/// A systemd credential is a file in the folder that systemd names, under the same rules as any (SEC-15).
+#[test]
+fn credentials_of_systemd_are_read_from_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("credentials");
+    std::fs::create_dir(&directory).unwrap();
+    let variables = [("CREDENTIALS_DIRECTORY", directory.to_str().unwrap())];
+    let text = with_secret("{ credential = \"crm.secret\" }");
+    let missing = resolve_in(folder.path(), &text, &variables, Load::Full).unwrap_err();
+    assert!(messages(&missing)[0].contains("credentials/crm.secret"), "{missing}");
+    assert!(missing.to_string().contains("`LoadCredential=crm.secret:PATH`"), "{missing}");
+    write(&directory, "crm.secret", "a-secret-of-enough-length\n", 0o440);
+    let loaded = resolve_in(folder.path(), &text, &variables, Load::Full).unwrap();
+    assert_eq!(token(&loaded), "a-secret-of-enough-length");
+    // A service can ask for new ones with its reload.
+    assert_eq!(loaded.watched, [directory.join("crm.secret")]);
+    assert!(loaded.variables.is_empty());
+    write(&directory, "crm.secret", "a-secret-of-enough-length\n", 0o460);
+    let writable = resolve_in(folder.path(), &text, &variables, Load::Full).unwrap_err();
+    assert!(messages(&writable)[0].contains("can write it"), "{writable}");
+    let elsewhere = resolve_in(folder.path(), &text, &[], Load::Full).unwrap_err();
+    assert!(messages(&elsewhere)[0].contains("not started by systemd"), "{elsewhere}");
+    assert!(resolve_in(folder.path(), &text, &[], Load::WithoutSecrets).is_ok());
+    // A name that leads out of the folder is none.
+    for name in ["../secret", "..", "a/b", ""] {
+        let text = with_secret(&format!("{{ credential = \"{name}\" }}"));
+        resolve_in(folder.path(), &text, &variables, Load::Full).unwrap_err();
+    }
+}
+
+/// What a command says on its standard error may be the secret, and is not shown.
+#[test]
+fn a_command_that_fails_is_reported_without_what_it_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with_secret("{ command = [\"sh\", \"-c\", \"echo PLANTED; echo PLANTED >&2; exit 7\"] }");
+    let problems = resolve_in(folder.path(), &text, &[], Load::Full).unwrap_err();
+    assert_eq!(messages(&problems), ["`sh` failed with exit status: 7"]);
+    assert!(!problems.problems.iter().any(|problem| format!("{problem:?}").contains("PLANTED")));
+}
