@@ -190,7 +190,7 @@ impl Reader<'_> {
 
 /// TL-37: what cannot be sent as a header value is no token. Characters beyond RFC 6750's b64token are let through, since
 /// eBay's tokens have them.
-fn check_token(value: &str) -> Result<(), String> {
+pub(super) fn check_token(value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err("the token is empty".to_owned());
     }

@@ -4,6 +4,7 @@
 mod answer;
 mod assertion;
 mod attachment;
+pub mod aws_keys;
 mod cause;
 mod claims;
 mod discovery;

@@ -204,3 +204,44 @@ async fn an_assertion_is_told_by_what_it_claims() {
     let (_, signature) = sent.rsplit_once('.').unwrap();
     assert!(!told.contains(signature), "{told}");
 }
+
+/// Of two secrets one has to work, as it does for the proxy.
+#[tokio::test]
+async fn the_older_of_two_secrets_is_good_enough() {
+    let peer = Peer::start(|request| {
+        // at%3Atache:older
+        let right = request.contains("Basic YXQlM0F0YWNoZTpvbGRlcg==");
+        Then::Answer(if right {
+            answer(200, "", r#"{"access_token":"T","expires_in":300}"#)
+        } else {
+            answer(401, "", r#"{"error":"invalid_client"}"#)
+        })
+    })
+    .await;
+    let mut config = grant(TokenEndpoint::Url(peer.url("/token")));
+    config.older_proof = Some(config::ClientProof::Secret(Secret::new("older")));
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(config))), &parts(), MayRotate::No).await;
+    assert!(
+        matches!(report.outcome, Outcome::Granted { lifetime: Some(life), .. } if life.as_secs() == 300),
+        "{report:?}"
+    );
+    assert_eq!(peer.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_metadata_server_is_asked_once() {
+    for (status, granted) in [(200, true), (400, false)] {
+        let body = r#"{"access_token":"T","expires_in":300,"error_description":"Identity not found"}"#;
+        let peer = Peer::answering(answer(status, "Metadata-Flavor: Google\r\n", body)).await;
+        let url = peer.url("");
+        let request =
+            config::MetadataRequest::Azure { resource: "r".to_owned(), client_id: None, identity_header: None };
+        let life = grant(TokenEndpoint::Url(url.clone())).life;
+        let kind = CredentialKind::Metadata(Box::new(config::Metadata { url: url.clone(), request, life }));
+        let report = probe(&credential(kind), &parts(), MayRotate::No).await;
+        assert_eq!(matches!(report.outcome, Outcome::Granted { .. }), granted, "{report:?}");
+        assert_eq!((report.host.clone(), report.auth_method), (Some(url.authority()), None));
+        assert_eq!(report.likely_cause().is_some_and(|cause| cause.contains("managed identity")), !granted);
+        assert_eq!(peer.requests().len(), 1);
+    }
+}
