@@ -240,3 +240,22 @@ fn a_command_that_fails_is_reported_without_what_it_said() {
     assert_eq!(messages(&problems), ["`sh` failed with exit status: 7"]);
     assert!(!problems.problems.iter().any(|problem| format!("{problem:?}").contains("PLANTED")));
 }
+
+/// SEC-14: of all credentials only those of metadata servers go to a link-local address in cleartext, and to no name.
+#[test]
+fn only_metadata_servers_are_asked_in_cleartext_on_the_link() {
+    let refused = |credential: &str| {
+        let text = with_secret("0").replace("[credentials.api.bearer]\n        token = 0", credential);
+        resolve(&text, &[("TOKEN", "a-secret-of-enough-length")]).err().map(|problems| problems.to_string())
+    };
+    let metadata = |url: &str| format!("[credentials.api.metadata]\nprovider = \"google\"\nurl = \"{url}\"");
+    for url in ["http://169.254.169.254", "http://[fd00:ec2::254]", "http://127.0.0.1:8080", "https://emulator.example"]
+    {
+        assert_eq!(refused(&metadata(url)), None, "{url}");
+    }
+    let grant = "[credentials.api.client_credentials]\ntoken_url = \"http://169.254.169.254/token\"\nclient_id = \"a\"\n\
+                 client_secret = { env = \"TOKEN\" }";
+    for credential in [grant, &metadata("http://emulator.example"), &metadata("http://10.0.0.1")] {
+        assert!(refused(credential).is_some_and(|why| why.contains("cleartext")), "{credential}");
+    }
+}
