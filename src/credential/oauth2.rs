@@ -153,18 +153,21 @@ impl Inner {
     /// What is sent in place of a secret: signed now, or read as it is now. Reading is not for this thread.
     async fn sign(&self, token_url: &HttpUrl, deadline: Instant) -> Result<Signed, Failure> {
         let host = &token_url.authority();
-        let failed = |cause: &str| Failure {
+        let failed = |cause: String| Failure {
             reached: Reached::No,
-            ..Failure::new(FetchErrorKind::Transient, Step::Token, host, format!("the assertion cannot be {cause}"))
+            ..Failure::new(FetchErrorKind::Transient, Step::Token, host, cause)
         };
         let signed = self.request.sign(token_url, self.clock.wall());
-        let signed = signed.map_err(|_| failed("signed: the system gives no random bytes"))?;
+        let signed = signed
+            .map_err(|_| failed("the assertion cannot be signed: the system gives no random bytes".to_owned()))?;
         let Some(fresh) = self.request.foreign_assertion().cloned() else { return Ok(signed) };
         match timeout_at(deadline, tokio::task::spawn_blocking(move || fresh.read())).await {
             Ok(Ok(Ok(assertion))) => Ok(signed.with_client(assertion)),
-            Ok(Ok(Err(unread))) => Err(failed(&format!("read: {}", unread.message)).with_hint(unread.hint)),
-            Ok(Err(_)) => Err(failed("read: attache is ending")),
-            Err(_) => Err(failed("read in time")),
+            Ok(Ok(Err(unread))) => {
+                Err(failed(format!("the client assertion cannot be read: {}", unread.message)).with_hint(unread.hint))
+            }
+            Ok(Err(_)) => Err(failed("the client assertion cannot be read: attache is ending".to_owned())),
+            Err(_) => Err(failed("the client assertion cannot be read in time".to_owned())),
         }
     }
 

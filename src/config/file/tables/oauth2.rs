@@ -11,6 +11,7 @@ pub(super) static CLIENT_CREDENTIALS: Table = table(
         PROOF,
         ASSERTION,
         ASKED,
+        REACH,
         ANSWERS,
         LIFE,
     ],
@@ -54,6 +55,7 @@ pub(super) static JWT_BEARER: Table = table(
         CLIENT,
         PROOF,
         ASKED,
+        REACH,
         ANSWERS,
         LIFE,
     ],
@@ -71,6 +73,7 @@ pub(super) static PASSWORD: Table = table(
         PROOF,
         ASSERTION,
         ASKED,
+        REACH,
         ANSWERS,
         LIFE,
     ],
@@ -92,6 +95,7 @@ pub(super) static CUSTOM_GRANT: Table = table(
         PROOF,
         ASSERTION,
         ASKED,
+        REACH,
         ANSWERS,
         LIFE,
     ],
@@ -120,6 +124,7 @@ pub(super) static TOKEN_EXCHANGE: Table = table(
         PROOF,
         ASSERTION,
         ASKED,
+        REACH,
         ANSWERS,
         LIFE,
     ],
@@ -152,6 +157,7 @@ pub(super) static GITHUB_APP: Table = table(
                 "Of an enterprise server, such as \"https://github.example/api/v3\". Default https://api.github.com.",
             ),
         ],
+        REACH,
         LIFE,
     ],
 );
@@ -171,6 +177,11 @@ const CLIENT: &[Key] = &[optional(
 
 /// How the client proves itself.
 const PROOF: &[Key] = &[
+    optional(
+        "client_assertion",
+        Shape::Secret,
+        "A JWT of somebody whom the server trusts, from a file or command that is read anew for every token request.",
+    ),
     optional(
         "client_secret",
         Shape::OneOrMore(&Shape::Secret),
@@ -193,11 +204,6 @@ const PROOF: &[Key] = &[
 
 /// What signs its assertion.
 const ASSERTION: &[Key] = &[
-    optional(
-        "client_assertion",
-        Shape::Secret,
-        "A JWT of somebody whom the server trusts, from a file or command that is read anew for every token request.",
-    ),
     optional(
         "private_key",
         Shape::Secret,
@@ -231,11 +237,15 @@ const ASKED: &[Key] = &[
     ),
 ];
 
-/// How the endpoint is reached, and its answers are read.
-const ANSWERS: &[Key] = &[
-    optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
+/// How the endpoint is reached.
+const REACH: &[Key] = &[
     optional("private", Shape::Boolean, "The token endpoint's name may resolve to private addresses. Default false."),
     optional("cleartext", Shape::Boolean, "Allow an http:// token endpoint beyond loopback. Default false."),
+];
+
+/// What is believed of what servers answer.
+const ANSWERS: &[Key] = &[
+    optional("issuer_check", Shape::Boolean, "A discovered issuer has to equal `issuer`. Default true."),
     optional(
         "answer",
         Shape::Table(&ANSWER),

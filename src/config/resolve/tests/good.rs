@@ -147,7 +147,7 @@ fn clients_and_credentials_are_as_the_file_says() {
 #[test]
 fn an_assertion_from_elsewhere_needs_no_method() {
     let (folder, Loaded { config, watched, .. }) = full(Load::Full);
-    let CredentialKind::OAuth2(federated) = &config.credentials[7].kind else { panic!() };
+    let federated = oauth2(&config, "federated");
     assert_eq!(federated.auth_method, Some(TokenEndpointAuthMethod::ForeignAssertion));
     let file = folder.path().join("secret");
     assert!(matches!(&federated.proof, ClientProof::ForeignAssertion(FreshSecret::File(path)) if *path == file));
