@@ -1,5 +1,7 @@
 //! `attache explain METHOD URL`: what would happen to a request.
 
+mod signature;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -165,6 +167,11 @@ fn url(plan: &Plan<'_>) -> String {
 
 /// The query parameters that the credential sets, with the credential's name for their values.
 fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Option<String> {
+    if let Some(CredentialKind::Signature(config)) =
+        route.config.upstream.credential.as_ref().map(|config| &config.kind)
+    {
+        return signature::query(config);
+    }
     let name = route.credential_name.as_deref().unwrap_or_default();
     let parameters = credential.query_names().iter().map(|parameter| {
         let parameter = utf8_percent_encode(parameter, NOT_UNRESERVED);
@@ -199,24 +206,25 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
     let credential = plan.route.config.upstream.credential.as_deref();
     for name in plan.route.credential.iter().flat_map(|credential| credential.header_names()) {
         // It wins over the route's own edits.
-        added.extend(credential.map(|credential| (name.to_string(), in_header(credential, name.as_str()))));
+        let value = credential.and_then(|credential| in_header(credential, name));
+        added.extend(value.map(|value| (name.to_string(), value)));
     }
     added.extend(cookies(plan).map(|cookies| ("cookie".to_owned(), cookies)));
     added
 }
 
-/// What stands in the credential's header, its name in place of its value.
-fn in_header(credential: &Credential, header: &str) -> String {
+/// What stands in a header of the credential, its name in place of its value.
+fn in_header(credential: &Credential, header: &HeaderName) -> Option<String> {
     let name = &credential.name;
-    match &credential.kind {
-        CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header),
-        CredentialKind::Metadata(metadata) => token_in_header(name, &metadata.life.attach, header),
+    Some(match &credential.kind {
+        CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header.as_str()),
+        CredentialKind::Metadata(metadata) => token_in_header(name, &metadata.life.attach, header.as_str()),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
         CredentialKind::ApiKeys(_) => format!("<{name}>"),
-        CredentialKind::Signature(_) => format!("<{name}>"),
-    }
+        CredentialKind::Signature(config) => return signature::header(config, header),
+    })
 }
 
 /// The same for a token: what is secret or not known yet is only named.
@@ -252,7 +260,7 @@ fn credential(upstream: &Upstream) -> String {
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),
         CredentialKind::Basic { username, .. } => format!("{name}: Basic, as {username}"),
         CredentialKind::BasicKey { .. } => format!("{name}: Basic, with a key in place of the user name"),
-        CredentialKind::Signature(signature) => format!("{name}: {}, made anew for each request", signature.kind()),
+        CredentialKind::Signature(signature) => format!("{name}: {}", signature::described(signature)),
     }
 }
 
@@ -348,6 +356,42 @@ mod tests {
         [[credentials.metrics.api_key]]
         cookie = "sid"
         value = { env = "SECRET" }
+        [credentials.files.aws_sigv4]
+        access_key_id = "AKIDEXAMPLE"
+        secret_access_key = { env = "SECRET" }
+        region = "eu-central-1"
+        service = "s3"
+        [upstreams.files]
+        url = "https://files.example"
+        credential = "files"
+        [[routes]]
+        path = "/files/{*rest}"
+        upstream = "files"
+        clients = "anyone"
+        [credentials.exchange.hmac]
+        key = { env = "SECRET" }
+        key_encoding = "hex"
+        string_to_sign = "{timestamp}{target}"
+        secrets = { key_id = { env = "SECRET" } }
+        headers = { X-Key = "{key_id}", X-Time = "{timestamp}" }
+        query = { sig = "v1={signature}" }
+        [upstreams.exchange]
+        url = "https://exchange.example"
+        credential = "exchange"
+        [[routes]]
+        path = "/exchange/{*rest}"
+        upstream = "exchange"
+        clients = "anyone"
+        [credentials.store.jwt]
+        secret = { env = "SECRET" }
+        key_id = "k7"
+        [upstreams.store]
+        url = "https://store.example"
+        credential = "store"
+        [[routes]]
+        path = "/store/{*rest}"
+        upstream = "store"
+        clients = "anyone"
         [upstreams.metrics]
         url = "https://metrics.example"
         credential = "metrics"
@@ -456,6 +500,45 @@ mod tests {
         let text = ask("GET", "/session/x").unwrap();
         assert!(text.contains("\n             cookie: sid=<metrics>; the client's own\n"), "{text}");
         assert!(text.contains(", the cookie sid\n") && !text.contains(" Cookie,"), "{text}");
+    }
+
+    /// What is signed has no value yet: its placeholders are shown.
+    #[test]
+    fn signatures_are_shown_in_the_words_of_their_configuration() {
+        for (url, lines) in [
+            (
+                "/files/a?X-Amz-Signature=mine&b",
+                &[
+                    "sends        GET https://files.example/a?b",
+                    "             authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/<date>/eu-central-1/s3/aws4_request, \
+                     SignedHeaders=<names>, Signature=<signature>",
+                    "             x-amz-date: <timestamp>",
+                    "credential   files: AWS Signature Version 4 of AKIDEXAMPLE, for s3 in eu-central-1",
+                ][..],
+            ),
+            (
+                "/exchange/a?sig=mine&b",
+                &[
+                    "sends        GET https://exchange.example/a?b&sig=v1=<signature>",
+                    "             x-key: <key_id>",
+                    "             x-time: <timestamp>",
+                    "credential   exchange: an HMAC over \"<timestamp><target>\"",
+                ],
+            ),
+            (
+                "/store/a",
+                &[
+                    "             authorization: Bearer <token>",
+                    "credential   store: a token that is signed with HS256 by the key k7, good for 300s",
+                ],
+            ),
+        ] {
+            let text = ask("GET", url).unwrap();
+            for line in lines {
+                assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+            }
+            assert!(!text.contains("mine") && !text.contains("placeholder"), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod grant;
 mod lifetime_format;
 mod pattern;
 mod problem;
+mod request_template;
 mod resolve;
 mod signature;
 mod template;
@@ -18,9 +19,12 @@ pub use grant::{FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use problem::{Problem, Problems, Severity};
+pub use request_template::{Placeholder, RequestPiece, RequestTemplate};
 pub(crate) use resolve::is_cookie_value;
 pub use resolve::{Environment, FreshSecret, Load, Loaded, Unread, is_name, load, load_text, meant_method};
-pub use signature::{AwsSigV4, Signature};
+pub use signature::{
+    AwsSigV4, Hmac, HmacAlgorithm, KeyEncoding, SelfSigned, Signature, SignatureEncoding, TimestampFormat,
+};
 pub use template::{Piece, Template};
 pub use url::{HttpUrl, UrlFlaw};
 

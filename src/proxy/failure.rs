@@ -18,7 +18,7 @@ use crate::client_auth::Unrecognised;
 use crate::credential::sign::{SIGNED_BODY_BYTES_MAX, Unsignable};
 use crate::metrics::Fault;
 use crate::token::{FetchErrorKind, Reached, TokenUnavailable};
-use crate::upstream::{ExchangeError, ExchangeErrorKind, HoldError};
+use crate::upstream::{ExchangeError, ExchangeErrorKind};
 
 /// The field in which every answer names its request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,8 +55,6 @@ pub enum Failure {
     },
     /// The credential signs requests, and not this one.
     Unsignable(Unsignable),
-    /// The body has to be held whole to be signed, and could not be.
-    Unheld(HoldError),
     /// The exchange with the upstream failed; the text is for the log.
     Exchange(ExchangeError),
     /// The answer cannot be scanned for the credential (SEC-13).
@@ -126,10 +124,9 @@ impl Failure {
             Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint refuses this proxy", "proxy_configuration_error", D, TokenEndpoint),
             Failure::Unsignable(Unsignable::LengthUnknown) => meaning(S::LENGTH_REQUIRED, "signature_needs_length", "The body's length is needed to sign it", REQUEST, D, Client),
             Failure::Unsignable(Unsignable::SignedByClient) => meaning(S::BAD_REQUEST, "body_signed_already", "The body's chunks are signed already", REQUEST, D, Client),
-            Failure::Unheld(HoldError::TooLarge) => meaning(S::PAYLOAD_TOO_LARGE, "body_too_large_to_sign", "The body is too large to be signed", DENIED, D, Client),
-            Failure::Unheld(HoldError::NoMemory) => meaning(S::SERVICE_UNAVAILABLE, "no_memory_to_sign", "This proxy has no room for another body that has to be signed", "connection_limit_reached", W, Proxy),
-            Failure::Unheld(HoldError::Client(_)) => exchange_meaning(ExchangeErrorKind::ClientBody),
-            Failure::Unheld(HoldError::Timeout) => exchange_meaning(ExchangeErrorKind::ClientBodyTimeout),
+            Failure::Unsignable(Unsignable::NoRandomBytes) => meaning(S::INTERNAL_SERVER_ERROR, "no_random_bytes", "This proxy cannot sign", "proxy_internal_error", E, Proxy),
+            Failure::Unsignable(Unsignable::BodyTooLarge) => meaning(S::PAYLOAD_TOO_LARGE, "body_too_large_to_sign", "The body is too large to be signed", DENIED, D, Client),
+            Failure::Unsignable(Unsignable::NoMemory) => meaning(S::SERVICE_UNAVAILABLE, "no_memory_to_sign", "This proxy has no room for another body that has to be signed", "connection_limit_reached", W, Proxy),
             Failure::Exchange(error) => exchange_meaning(error.kind),
             Failure::EncodedAnswer => meaning(S::BAD_GATEWAY, "encoded_answer", "The upstream's answer is encoded and cannot be scanned", "http_response_content_coding", W, Fault::Upstream),
             Failure::PartialAnswer => meaning(S::BAD_GATEWAY, "partial_answer", "The upstream's answer is partial and cannot be scanned", "http_protocol_error", W, Fault::Upstream),
@@ -166,14 +163,13 @@ impl Failure {
             Failure::Unsignable(Unsignable::SignedByClient) => {
                 "They were signed with a key of the client's own, which the upstream does not know: send them unsigned.".to_owned()
             }
-            Failure::Unheld(HoldError::TooLarge) => {
+            Failure::Unsignable(Unsignable::NoRandomBytes) => "The system gave no random bytes.".to_owned(),
+            Failure::Unsignable(Unsignable::BodyTooLarge) => {
                 format!("The signature covers the body, of which at most {SIGNED_BODY_BYTES_MAX} bytes are held to be signed.")
             }
-            Failure::Unheld(HoldError::NoMemory) => {
+            Failure::Unsignable(Unsignable::NoMemory) => {
                 "The signature covers the body. Raise server.limits.replay_memory_bytes_max if more of them have to be held.".to_owned()
             }
-            Failure::Unheld(HoldError::Client(_)) => exchange_detail(ExchangeErrorKind::ClientBody).to_owned(),
-            Failure::Unheld(HoldError::Timeout) => exchange_detail(ExchangeErrorKind::ClientBodyTimeout).to_owned(),
             Failure::Exchange(error) => exchange_detail(error.kind).to_owned(),
             Failure::EncodedAnswer => {
                 "The credential could not be masked in it: it is encoded, although an unencoded one was asked for, or in a \
@@ -222,6 +218,9 @@ impl Failure {
         }
         if matches!(self, Failure::Exchange(error) if error.kind == ExchangeErrorKind::NoDescriptor) {
             // What was idle has made way, and what is in use may end any time.
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Failure::Unsignable(Unsignable::NoMemory) = self {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         let allowed = match self {

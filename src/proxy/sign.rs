@@ -6,8 +6,8 @@ use super::cookie;
 use super::failure::Failure;
 use super::forward::Outbound;
 use crate::credential::Attachment;
-use crate::credential::sign::{Signer, Unsigned};
-use crate::upstream::{OutgoingBody, OutgoingHead};
+use crate::credential::sign::{Signer, Unsignable, Unsigned};
+use crate::upstream::{ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead};
 
 /// What one attempt is sent with.
 pub(super) struct Signed {
@@ -23,8 +23,9 @@ impl Outbound<'_> {
         if !self.body.is_empty()
             && let Some(bytes_max) = self.unsigned(signer, Signer::holds).map_err(Failure::Unsignable)?
         {
-            self.body.hold(bytes_max).await.map_err(Failure::Unheld)?;
+            let held = self.body.hold(bytes_max).await;
             self.record.bytes_in = self.body.bytes();
+            held.map_err(unheld)?;
         }
         let signed = self.unsigned(signer, Signer::sign).map_err(Failure::Unsignable)?;
         if let Some(recoder) = signed.recoder {
@@ -51,4 +52,15 @@ impl Outbound<'_> {
         let body: &OutgoingBody = &self.body;
         look(signer, &Unsigned { https, authority: self.route.upstream.authority(), head: &head, body })
     }
+}
+
+fn unheld(error: HoldError) -> Failure {
+    let kind = match error {
+        HoldError::TooLarge => return Failure::Unsignable(Unsignable::BodyTooLarge),
+        HoldError::NoMemory => return Failure::Unsignable(Unsignable::NoMemory),
+        HoldError::Client(_) => ExchangeErrorKind::ClientBody,
+        HoldError::Timeout => ExchangeErrorKind::ClientBodyTimeout,
+    };
+    let text = error.to_string();
+    Failure::Exchange(ExchangeError { kind, text, nothing_sent: true, reused_closed: false, connection_ends: false })
 }

@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
+use http::{Response, Version};
+use hyper::body::Frame;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Process, Proxy, Reply, Upstream, assert_problem, one_route_of};
+use crate::support::{Answer, Identity, Process, Proxy, Reply, TlsPeer, Upstream, assert_problem, one_route_of};
 
 const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/aws/bin/python");
 
@@ -96,6 +98,24 @@ fn moto_verifies_signatures_of_s3() {
     assert!(refused.text().contains("SignatureDoesNotMatch"), "{refused:?}");
 }
 
+/// AWS's own client needs nothing but attache's address: what it has signed is signed anew.
+#[test]
+fn boto3_works_with_a_key_that_nobody_knows() {
+    let moto = Moto::start();
+    let proxy = moto.proxy(&moto.key, "s3");
+    let mut command = Command::new(PYTHON);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws/client.py"));
+    command.args([&proxy.address().to_string(), "three"]);
+    let mut client = Process::spawn(command, "./test.sh makes its virtual environment");
+    assert!(client.wait().success(), "{}", client.output());
+    let line = client.wait_for_line("what came back", |line| line.starts_with('{'));
+    let expected = json!({
+        "sizes": { "small": 10, "a blank/and others": 100_000, "large": 3_000_000 },
+        "keys": ["a blank/and others", "large", "small"],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+}
+
 const LOCATION: &[u8] = b"<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
     <LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>";
 
@@ -139,7 +159,10 @@ fn a_clients_own_signature_gives_way() {
     assert_eq!(request.target, "/x?a=1");
     assert_eq!(request.headers.get("x-amz-meta-kept"), Some("kept"));
     let authorization = request.headers.get("authorization").unwrap();
-    assert!(authorization.contains("SignedHeaders=host;x-amz-date;x-amz-meta-kept, "), "{authorization}");
+    assert!(
+        authorization.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-meta-kept, "),
+        "{authorization}"
+    );
 }
 
 /// An upload that is too large to be kept streams: its chunks are signed, and it still has a length.
@@ -236,4 +259,51 @@ fn an_upload_that_cannot_be_signed_says_why() {
     let refused = assert_problem(&proxy.send("PUT", "/api/b/k", &signed, b"abc"), 400);
     assert_eq!(refused["type"], "urn:attache:problem:body_signed_already");
     assert!(upstream.requests().is_empty());
+}
+
+/// Over TLS an upload to S3 streams as it is, over HTTP/2 too, and neither its hash nor its chunks are signed.
+#[test]
+fn a_large_upload_over_tls_streams_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::new(folder.path(), "upstream", &["127.0.0.1"]);
+    for (version, expected) in [("1", Version::HTTP_11), ("2", Version::HTTP_2)] {
+        let upstream = TlsPeer::start(&identity, &identity, |_| Response::new(vec![Frame::data("ok".into())]));
+        let keys = format!("\"\nca = {:?}\nhttp = \"{version}", identity.cert_file);
+        let url = format!("https://127.0.0.1:{}{keys}", upstream.address.port());
+        let proxy = proxy(&url, &["AKIDEXAMPLE", "planted+secret/access=key", ""].map(str::to_owned), "s3");
+        for (size, said) in [(100, sha256(&[7; 100])), (200_000, "UNSIGNED-PAYLOAD".to_owned())] {
+            assert_ok(&proxy.send("PUT", "/api/bucket/key", &[], &vec![7; size]));
+            let sent = upstream.requests().pop().unwrap();
+            assert_eq!((sent.version, sent.body.len()), (expected, size));
+            assert_eq!(sent.headers["x-amz-content-sha256"].to_str().unwrap(), said);
+            assert!(sent.headers["authorization"].to_str().unwrap().contains(";x-amz-content-sha256;x-amz-date, "));
+            assert!(!sent.headers.contains_key("content-encoding"));
+        }
+    }
+}
+
+/// Bodies that are held share one memory: beyond it a request is told to come again.
+#[test]
+fn bodies_are_held_within_the_memory_for_bodies() {
+    let upstream = Upstream::open();
+    let credential = "[credentials.api.hmac]\nkey = { env = \"SECRET\" }\nstring_to_sign = \"{body}\"\n\
+                      headers = { X-Signature = \"{signature}\" }\n[server.limits]\nreplay_memory_bytes_max = 100_000\n";
+    let proxy = Proxy::start(&one_route_of(credential, &format!("url = \"{}\"", upstream.url()), ""));
+    assert_ok(&proxy.send("POST", "/api/x", &[], &[1; 90_000]));
+    let refused = proxy.send("POST", "/api/x", &[], &[1; 110_000]);
+    assert_eq!(assert_problem(&refused, 503)["type"], "urn:attache:problem:no_memory_to_sign");
+    assert_eq!(refused.headers.get("retry-after"), Some("1"));
+    assert_ok(&proxy.send("POST", "/api/x", &[], &[1; 90_000]));
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+/// A client that leaves within a body that is held: nothing was sent, and the next one is served.
+#[test]
+fn a_client_that_leaves_within_its_body_causes_no_request() {
+    let (upstream, proxy) = scripted("sqs");
+    let mut client = proxy.connect();
+    client.write(b"POST /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf").unwrap();
+    drop(client);
+    assert_ok(&proxy.send("POST", "/api/x", &[], b"whole"));
+    assert_eq!(upstream.request().body, b"whole");
 }

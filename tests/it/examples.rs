@@ -34,8 +34,8 @@ fn content(name: &str) -> String {
             "token_uri": "https://oauth2.googleapis.com/token",
         })
         .to_string(),
-        Some(("github", "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/rsa.pem")).unwrap(),
-        Some((_, "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap(),
+        Some(("github" | "github-app", "pem")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/rsa.pem")).unwrap(),
+        Some((_, "pem" | "p8")) => fs::read_to_string(format!("{ROOT}/src/jws/keys/p256.pem")).unwrap(),
         _ => format!("{SECRET}\n"),
     }
 }

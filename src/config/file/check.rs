@@ -327,6 +327,7 @@ fn takes(shape: &Shape, found: &DeValue<'_>) -> bool {
         (Shape::Table(_), DeValue::Table(entries)) => !has_env(entries),
         (Shape::Text(_), DeValue::String(_))
         | (Shape::Integer { .. }, DeValue::Integer(_))
+        | (Shape::Boolean, DeValue::Boolean(_))
         | (Shape::List(_) | Shape::Later(_), DeValue::Array(_)) => true,
         _ => false,
     }

@@ -31,7 +31,7 @@ mod signatures;
 use super::{Format, Key, Shape, Table};
 use metadata::METADATA;
 use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
-use signatures::AWS_SIGV4;
+use signatures::{AWS_SIGV4, HMAC, JWT};
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, required: true, shape, doc }
@@ -254,11 +254,12 @@ static CREDENTIAL: Table = Table {
         ),
         optional("basic", Shape::Table(&BASIC), "HTTP Basic authentication."),
         optional("aws_sigv4", Shape::Table(&AWS_SIGV4), "AWS Signature Version 4, over each request."),
+        optional("hmac", Shape::Table(&HMAC), "An HMAC over parts of each request."),
+        optional("jwt", Shape::Table(&JWT), "A JSON Web Token that attache signs itself."),
         later("refresh_token", "the refresh token grant"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
         later("login", "token endpoints that are no OAuth 2.0"),
-        later("hmac", "HMAC signatures"),
         optional(
             "metadata",
             Shape::Table(&METADATA),
@@ -266,6 +267,10 @@ static CREDENTIAL: Table = Table {
         ),
     ],
 };
+
+/// `alg` of the tokens that we sign.
+const ALGORITHMS: &[&str] =
+    &["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 static BEARER: Table = table("A fixed Bearer token.", &[required("token", Shape::Secret, "The token.")]);
 

@@ -19,7 +19,7 @@ use super::metadata::metadata;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
-use super::signature::aws_sigv4;
+use super::signature::{aws_sigv4, hmac, jwt};
 use crate::config::file::Format;
 use crate::config::problem::either;
 use crate::config::{
@@ -57,6 +57,8 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
                 "aws_sigv4" => aws_sigv4(reading, &fields).map(signature),
+                "hmac" => hmac(reading, &fields).map(signature),
+                "jwt" => jwt(reading, &fields).map(signature),
                 "github_app" => github_app(reading, &fields).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
                 _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
             }

@@ -1,5 +1,11 @@
 //! The credentials that sign each request.
 
+mod hmac;
+mod jwt;
+
+pub(super) use hmac::hmac;
+pub(super) use jwt::jwt;
+
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
@@ -8,11 +14,20 @@ use super::fields::{Fields, Text};
 use super::secrets::Alphabet;
 use crate::config::{AwsSigV4, Problem, Signature};
 
+static AWS_HEADERS: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-amz-content-sha256"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("x-amz-security-token"),
+];
+
 impl Signature {
-    /// The headers that it sets, but for those that only some of its requests get.
+    /// The headers that it sets.
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match self {
-            Signature::AwsSigV4(_) => vec![&AUTHORIZATION],
+            Signature::AwsSigV4(_) => AWS_HEADERS.iter().collect(),
+            Signature::Jwt(jwt) => vec![&jwt.header],
+            Signature::Hmac(hmac) => hmac.headers.iter().map(|(name, _)| name).collect(),
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, percent_decode, percent_encode};
 
-/// RFC 3986 section 2.3.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::token::NOT_UNRESERVED;
+
 const NOT_IN_PATHS: &AsciiSet = &NOT_UNRESERVED.remove(b'/');
 
 /// How a service reads paths.

@@ -48,7 +48,8 @@ pub(super) struct AwsSigV4 {
     session_token: Option<Secret>,
     region: String,
     service: String,
-    header_names: [HeaderName; 4],
+    /// Not `x-amz-content-sha256`, which is looked at before it is replaced: it may say how the client has coded its body.
+    header_names: [HeaderName; 3],
     query_names: Vec<String>,
 }
 
@@ -65,15 +66,13 @@ enum Payload {
 
 impl AwsSigV4 {
     pub(super) fn new(config: &config::AwsSigV4) -> Self {
-        // Of S3's it is looked at before it is replaced: it may say how the client has coded its body.
-        let fourth = if is_s3(&config.service) { AUTHORIZATION } else { X_AMZ_CONTENT_SHA256 };
         AwsSigV4 {
             access_key_id: config.access_key_id.clone(),
             secret_access_key: config.secret_access_key.clone(),
             session_token: config.session_token.clone(),
             region: config.region.clone(),
             service: config.service.clone(),
-            header_names: [AUTHORIZATION, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN, fourth],
+            header_names: [AUTHORIZATION, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN],
             query_names: PRESIGNED.map(str::to_owned).to_vec(),
         }
     }
@@ -114,7 +113,7 @@ impl AwsSigV4 {
         let secrets = [&self.secret_access_key, &signature].into_iter().chain(&self.session_token);
         let masks = Arc::new(Masks::new(secrets));
         let headers = [(AUTHORIZATION, sensitive(&authorization))].into_iter().chain(set).collect();
-        let mut signed = attached(Attached::of_one_request(headers, None, masks));
+        let mut signed = attached(&Arc::new(Attached::of_one_request(headers, None, masks)));
         if let Payload::Chunks(length) = payload {
             signed.recoder = Some(chain.recoder(length));
         }
@@ -124,12 +123,10 @@ impl AwsSigV4 {
     /// The fields that it sets beside `Authorization`, all of them signed.
     fn set(&self, request: &Unsigned<'_>, time: &str, said: &str, payload: &Payload) -> Vec<(HeaderName, HeaderValue)> {
         let value = |text: &str| HeaderValue::try_from(text).expect("digits, hashes and words are legal");
-        let mut set = vec![(X_AMZ_DATE, value(time))];
+        // S3 wants the hash in a field, and so does OpenSearch Serverless; the others take it.
+        let mut set = vec![(X_AMZ_DATE, value(time)), (X_AMZ_CONTENT_SHA256, value(said))];
         if let Some(token) = &self.session_token {
             set.push((X_AMZ_SECURITY_TOKEN, sensitive(token.expose())));
-        }
-        if is_s3(&self.service) {
-            set.push((X_AMZ_CONTENT_SHA256, value(said)));
         }
         if let Payload::Chunks(length) = payload {
             set.push((X_AMZ_DECODED_CONTENT_LENGTH, value(&length.to_string())));

@@ -4,6 +4,8 @@
 mod aws_canonical;
 mod aws_chunks;
 mod aws_sigv4;
+mod hmac;
+mod jwt;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +18,8 @@ use crate::config::Signature;
 use crate::token::{self, Attached};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
+use hmac::Hmac;
+use jwt::Jwt;
 
 /// The largest body that is held to be signed. Most APIs that want signatures over bodies take no larger ones.
 pub const SIGNED_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -42,10 +46,16 @@ pub struct Signed {
 /// Why a request cannot be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsignable {
+    /// The signature covers the body, which is larger than what is held.
+    BodyTooLarge,
+    /// The signature covers the body, and others take all the memory that there is for bodies.
+    NoMemory,
     /// Its chunks would have to be signed, and that begins with the length of them all.
     LengthUnknown,
     /// The client has signed the chunks of its body with a key of its own.
     SignedByClient,
+    /// The system gave none.
+    NoRandomBytes,
 }
 
 /// Signs requests. Shared by all workers.
@@ -58,12 +68,16 @@ pub struct Signer {
 #[derive(Debug)]
 enum Scheme {
     AwsSigV4(AwsSigV4),
+    Hmac(Hmac),
+    Jwt(Jwt),
 }
 
 impl Signer {
     pub(super) fn new(config: &Signature, clock: &Arc<dyn Clock>) -> Self {
         let scheme = match config {
             Signature::AwsSigV4(config) => Scheme::AwsSigV4(AwsSigV4::new(config)),
+            Signature::Hmac(config) => Scheme::Hmac(Hmac::new(config)),
+            Signature::Jwt(config) => Scheme::Jwt(Jwt::new(config)),
         };
         Signer { scheme, clock: clock.clone() }
     }
@@ -72,6 +86,8 @@ impl Signer {
     pub(super) fn header_names(&self) -> &[HeaderName] {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.header_names(),
+            Scheme::Hmac(hmac) => hmac.header_names(),
+            Scheme::Jwt(jwt) => jwt.header_names(),
         }
     }
 
@@ -79,6 +95,8 @@ impl Signer {
     pub(super) fn query_names(&self) -> &[String] {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.query_names(),
+            Scheme::Hmac(hmac) => hmac.query_names(),
+            Scheme::Jwt(_) => &[],
         }
     }
 
@@ -89,6 +107,8 @@ impl Signer {
     pub fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.holds(request),
+            Scheme::Hmac(hmac) => Ok(hmac.holds()),
+            Scheme::Jwt(_) => Ok(None),
         }
     }
 
@@ -97,16 +117,17 @@ impl Signer {
     /// # Errors
     /// Says why the request cannot be signed.
     pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Unsignable> {
-        let now = self.clock.wall();
         match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.sign(request, now),
+            Scheme::AwsSigV4(aws) => aws.sign(request, self.clock.wall()),
+            Scheme::Hmac(hmac) => hmac.sign(request, self.clock.wall()),
+            Scheme::Jwt(jwt) => jwt.sign(&*self.clock),
         }
     }
 }
 
 /// Sets these, for one attempt.
-fn attached(attached: Attached) -> Signed {
-    Signed { attachment: Attachment::fixed(&Arc::new(attached)), recoder: None }
+fn attached(attached: &Arc<Attached>) -> Signed {
+    Signed { attachment: Attachment::fixed(attached), recoder: None }
 }
 
 /// # Panics

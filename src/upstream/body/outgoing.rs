@@ -56,7 +56,7 @@ impl OutgoingBody {
     }
 
     #[cfg(test)]
-    pub(in crate::upstream) fn scripted(
+    pub(crate) fn scripted(
         frames: tokio::sync::mpsc::Receiver<Frame<Bytes>>,
         length: Option<u64>,
         budget: Arc<ReplayBudget>,

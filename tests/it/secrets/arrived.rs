@@ -1,8 +1,9 @@
 //! What reached whom, by the last word: otherwise the absence of secrets would prove nothing.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Version;
+use ring::hmac;
 
 use super::planted::{BY_COMMAND, CLIENT_QUERY_SECRET, GRANTED_OVER_TLS, IN_FILE, ROTATED, secret};
 use super::world::World;
@@ -42,6 +43,13 @@ pub fn assert_arrived(world: &World) {
     let (_, query) = first("query").target.split_once('?').expect("a key was added");
     let value = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "key").expect("a key was added").1;
     assert_eq!(value, secret("QUERY_KEY"));
+    assert_eq!(first("aws").headers.get("x-amz-security-token"), Some(secret("AWS_SESSION")));
+    assert!(first("aws").headers.get("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"));
+    assert_eq!(first("mac").headers.get("x-phrase"), Some(secret("HMAC_PHRASE")));
+    assert_eq!(first("mac").headers.get("x-signature").map(str::len), Some(64));
+    let (message, signature) = first("own").bearer().unwrap().rsplit_once('.').expect("a token has three parts");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret("JWT_SECRET").as_bytes());
+    hmac::verify(&key, message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
     let pair = STANDARD.encode(format!("user:{}", secret("BASIC_PASSWORD")));
     assert_eq!(first("password").headers.get("authorization"), Some(format!("Basic {pair}").as_str()));
 }

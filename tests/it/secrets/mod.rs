@@ -112,7 +112,10 @@ fn secrets_are_not_in_what_commands_print() {
     fs::write(&config, world.toml(&world.egress(""))).expect("there is room for a file");
     let config = config.to_str().expect("it is UTF-8");
     let environment = environment().into_iter().chain([("PATH", "/usr/bin:/bin")]).collect::<Vec<_>>();
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 8] = [
+        &["explain", "GET", "/aws/x"],
+        &["explain", "GET", "/mac/x"],
+        &["explain", "GET", "/own/x"],
         &["check"],
         &["check", "--live"],
         &["routes"],

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use super::world::World;
 
 /// Name of the variable, and the secret. Each has characters that encodings change.
-const SECRETS: [(&str, &str); 14] = [
+const SECRETS: [(&str, &str); 19] = [
     ("CLIENT_SECRET_BASIC", "planted+basic/secret=:0001"),
     ("CLIENT_SECRET_RAW", "planted+raw/secret=:000002"),
     ("CLIENT_SECRET_POST", "planted+post/secret=:00003"),
@@ -21,6 +21,11 @@ const SECRETS: [(&str, &str); 14] = [
     (IN_FILE, "planted+file/secret=:000015"),
     (ROTATED, "planted+rotated/secret=:0019"),
     (BY_COMMAND, "planted+command/secret=:0016"),
+    ("AWS_SECRET", "planted+aws/secret=:00000020"),
+    ("AWS_SESSION", "planted+aws/session=:0000021"),
+    ("HMAC_KEY", "planted+hmac/key=:00000000022"),
+    ("HMAC_PHRASE", "planted+hmac/phrase=:000023"),
+    ("JWT_SECRET", "planted+jwt/secret=:000000000000024"),
 ];
 
 /// Secrets that do not come by the environment.

@@ -90,6 +90,7 @@ impl World {
              \n[credentials.command.bearer]\ntoken = {{ command = [\"cat\", {printed:?}] }}\n"
         );
         toml += &self.toml_of_tls();
+        toml += SIGNATURES;
         for name in ROUTES {
             toml += &format!(
                 "\n[upstreams.{name}]\nurl = \"{}/{name}\"\ncredential = \"{name}\"\n\n[[routes]]\n\
@@ -143,5 +144,26 @@ impl World {
     }
 }
 
-pub const ROUTES: [&str; 11] =
-    ["basic", "raw", "post", "wrong", "renewed", "bearer", "header", "query", "password", "file", "command"];
+const SIGNATURES: &str = r#"
+[credentials.aws.aws_sigv4]
+access_key_id = "AKIDEXAMPLE"
+secret_access_key = { env = "AWS_SECRET" }
+session_token = { env = "AWS_SESSION" }
+region = "eu-central-1"
+service = "execute-api"
+
+[credentials.mac.hmac]
+key = { env = "HMAC_KEY" }
+string_to_sign = "{timestamp}{target}{phrase}{body}"
+secrets = { phrase = { env = "HMAC_PHRASE" } }
+headers = { X-Phrase = "{phrase}", X-Signature = "{signature}" }
+query = { phrase = "{phrase}" }
+
+[credentials.own.jwt]
+secret = { env = "JWT_SECRET" }
+"#;
+
+pub const ROUTES: [&str; 14] = [
+    "aws", "mac", "own", "basic", "raw", "post", "wrong", "renewed", "bearer", "header", "query", "password", "file",
+    "command",
+];

@@ -1,6 +1,6 @@
 //! The credentials that sign each request.
 
-use super::{TEXT, Table, optional, required, table};
+use super::{ALGORITHMS, TEXT, TIMEOUT, Table, optional, required, table};
 use crate::config::file::Shape;
 
 pub(super) static AWS_SIGV4: Table = table(
@@ -13,3 +13,75 @@ pub(super) static AWS_SIGV4: Table = table(
         required("service", TEXT, "The service's signing name, such as \"execute-api\", \"dynamodb\" or \"s3\"."),
     ],
 );
+
+pub(super) static HMAC: Table = table(
+    "An HMAC (RFC 2104) over parts of each request. Texts with placeholders: {method}, {host}, {path}, {query}, {target}, \
+     {timestamp}, {nonce}, {body}, {body_sha256}, {body_sha256_base64}, {header:NAME}, {signature}, and the names in `secrets`.",
+    &[
+        required("key", Shape::Secret, "Signs, and is never sent."),
+        optional("key_encoding", Shape::Choice(&["text", "base64", "hex"]), "How the key is written. Default text."),
+        optional("algorithm", Shape::Choice(&["sha1", "sha256", "sha512"]), "The hash. Default sha256."),
+        required(
+            "string_to_sign",
+            TEXT,
+            "What is signed, with placeholders, such as \"{timestamp}{method}{target}{body}\".",
+        ),
+        optional("signature_encoding", Shape::Choice(&["hex", "base64"]), "How {signature} is written. Default hex."),
+        optional(
+            "timestamp",
+            Shape::Choice(&["seconds", "milliseconds", "iso8601", "http_date"]),
+            "How {timestamp} is written. Default seconds.",
+        ),
+        optional(
+            "secrets",
+            Shape::Map { keys: "NAME", of: &Shape::Secret },
+            "Further secrets, such as a key's id or a passphrase; each is a placeholder of its name.",
+        ),
+        optional(
+            "headers",
+            Shape::Map { keys: "HEADER", of: &TEXT },
+            "Headers to set, with placeholders. Those without {signature} are set before anything is signed.",
+        ),
+        optional(
+            "query",
+            Shape::Map { keys: "PARAMETER", of: &TEXT },
+            "Query parameters to add, with placeholders. Those without {signature} are added before anything is signed.",
+        ),
+    ],
+);
+
+pub(super) static JWT: Table = table(
+    "A JSON Web Token that attache signs itself, in place of one that is fetched.",
+    &[
+        optional(
+            "private_key",
+            Shape::Secret,
+            "A PEM file of the key (PKCS#8, or PKCS#1 for RSA), whose public half the API knows. Either this or `secret`.",
+        ),
+        optional("secret", Shape::Secret, "The secret that the API knows, too; it signs, and is never sent."),
+        optional("key_id", TEXT, "The `kid` that the API knows the key by, in the token's header."),
+        optional(
+            "algorithm",
+            Shape::Choice(ALGORITHMS),
+            "What signs the token. Default: by the key RS256, ES256, ES384 or EdDSA; HS256 for a secret.",
+        ),
+        optional("issuer", TEXT, "`iss`: whose token it is."),
+        optional("subject", TEXT, "`sub`: on whose behalf."),
+        optional("audience", Shape::OneOrMore(&TEXT), "`aud`: which API it is for."),
+        optional(
+            "claims",
+            Shape::Map { keys: "CLAIM", of: &Shape::Either(CLAIM) },
+            "Further claims: texts, whole numbers, true or false, lists of texts.",
+        ),
+        optional("lifetime", TIMEOUT, "From `iat`, which lies up to 60s back, to `exp`. Default 5m."),
+        optional(
+            "per_request",
+            Shape::Boolean,
+            "Sign another token for each request, with a `jti`. Default false: one is used until shortly before its end.",
+        ),
+        optional("header", TEXT, "The header that carries the token. Default Authorization."),
+        optional("scheme", TEXT, "What stands before the token. Default Bearer in Authorization, else nothing."),
+    ],
+);
+
+const CLAIM: &[Shape] = &[TEXT, Shape::Integer { min: 0, max: i64::MAX as u64 }, Shape::Boolean, Shape::List(&TEXT)];

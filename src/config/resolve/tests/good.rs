@@ -13,6 +13,7 @@ use crate::config::{
     ServerTimeouts, TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts,
     Warm,
 };
+use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
 use crate::secret::Secret;
 
@@ -130,13 +131,34 @@ fn clients_and_credentials_are_as_the_file_says() {
     let named = |name: &str| kinds[names.iter().position(|other| *other == name).expect(name)];
     assert!(matches!(named("paid"), CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
     let CredentialKind::Signature(orders) = named("orders") else { panic!() };
-    let crate::config::Signature::AwsSigV4(aws) = &**orders;
+    let crate::config::Signature::AwsSigV4(aws) = &**orders else { panic!() };
     assert_eq!(
         (&*aws.access_key_id, &*aws.region, &*aws.service),
         ("AKIAIOSFODNN7EXAMPLE", "eu-central-1", "dynamodb")
     );
     let secrets = [&aws.secret_access_key, aws.session_token.as_ref().unwrap()].map(Secret::expose);
     assert_eq!(secrets, ["a-token-of-enough-length"; 2]);
+    let CredentialKind::Signature(exchange) = named("exchange") else { panic!() };
+    let crate::config::Signature::Hmac(hmac) = &**exchange else { panic!() };
+    assert_eq!((hmac.algorithm, hmac.key_encoding), (HmacAlgorithm::Sha512, KeyEncoding::Base64));
+    assert_eq!((hmac.signature_encoding, hmac.timestamp), (SignatureEncoding::Base64, TimestampFormat::Milliseconds));
+    assert_eq!((hmac.key.expose(), hmac.string_to_sign.pieces.len()), ("a-token-of-enough-length", 4));
+    let names: Vec<_> = hmac.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, hmac.query.len()), (vec!["x-signature", "x-passphrase"], 1));
+    let CredentialKind::Signature(appstore) = named("appstore") else { panic!() };
+    let crate::config::Signature::Jwt(jwt) = &**appstore else { panic!() };
+    assert_eq!((jwt.key.algorithm(), jwt.key_id.as_deref()), (Algorithm::Es256, Some("2X9R4HXF34")));
+    assert_eq!((jwt.lifetime, jwt.per_request), (seconds(900), true));
+    assert_eq!((jwt.header.as_str(), &*jwt.scheme), ("x-token", "JWT"));
+    let claims = serde_json::json!({
+        "iss": "57246542", "sub": "user", "aud": "appstoreconnect-v1", "scope": ["GET /v1/apps"], "beta": true,
+        "level": 7, "note": "x",
+    });
+    assert_eq!(serde_json::Value::Object(jwt.claims.clone()), claims);
+    let CredentialKind::Signature(video) = named("video") else { panic!() };
+    let crate::config::Signature::Jwt(jwt) = &**video else { panic!() };
+    assert_eq!((jwt.key.algorithm(), jwt.lifetime, jwt.per_request), (Algorithm::Hs256, seconds(300), false));
+    assert_eq!((jwt.header.as_str(), &*jwt.scheme, jwt.claims.len()), ("authorization", "Bearer", 0));
     let CredentialKind::OAuth2(signed) = kinds[6] else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
