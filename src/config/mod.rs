@@ -7,6 +7,7 @@ mod file;
 mod grant;
 mod lifetime_format;
 mod pattern;
+mod preset;
 mod problem;
 mod request_template;
 mod resolve;
@@ -18,6 +19,7 @@ pub use file::json_schema;
 pub use grant::{FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
+pub use preset::{Preset, presets};
 pub use problem::{Problem, Problems, Severity};
 pub use request_template::{Placeholder, RequestPiece, RequestTemplate};
 pub(crate) use resolve::is_cookie_value;
@@ -38,6 +40,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use self::resolve::expansion;
 use crate::jws::SigningKey;
 use crate::secret::Secret;
 

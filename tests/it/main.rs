@@ -24,6 +24,7 @@ mod oidc;
 mod packaging;
 mod panics;
 mod promises;
+mod providers;
 mod rejection;
 mod reload_streams;
 mod request_path;

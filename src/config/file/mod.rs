@@ -10,7 +10,7 @@ mod tables;
 pub(super) use check::{SecretSource, check, unknown_choice};
 pub(super) use literals::{leaves, mask, mask_unparsed};
 pub use schema::json_schema;
-pub(super) use tables::ROOT;
+pub(super) use tables::{CREDENTIAL, ROOT};
 
 use std::ops::Range;
 
@@ -110,7 +110,7 @@ impl Table {
 
 impl Shape {
     /// The table that stands here, once or several times.
-    fn table(&self) -> Option<&'static Table> {
+    pub(super) fn table(&self) -> Option<&'static Table> {
         match self {
             Shape::Table(table) => Some(table),
             Shape::OneOrMore(of) => of.table(),
@@ -119,7 +119,7 @@ impl Shape {
     }
 
     /// Whether a secret belongs somewhere in it: then what stands at the wrong place may be one.
-    fn holds_secrets(&self) -> bool {
+    pub(super) fn holds_secrets(&self) -> bool {
         match self {
             Shape::Secret => true,
             Shape::List(of) | Shape::OneOrMore(of) | Shape::Map { of, .. } => of.holds_secrets(),
@@ -131,7 +131,7 @@ impl Shape {
 }
 
 /// Whether the table that begins there was written as `[name]` or `[[name]]`: what follows it belongs to it.
-fn is_header(text: &str, span: &Range<usize>) -> bool {
+pub(super) fn is_header(text: &str, span: &Range<usize>) -> bool {
     text.as_bytes().get(span.start) == Some(&b'[')
 }
 

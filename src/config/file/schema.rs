@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Format, ROOT, Shape, Table};
+use super::{CREDENTIAL, Format, ROOT, Shape, Table};
+use crate::config::presets;
 
 /// The schema, as pretty JSON with a line break at its end.
 pub fn json_schema() -> String {
@@ -94,6 +95,7 @@ fn shape(shape_of: &Shape) -> Value {
         }
         Shape::List(of) => json!({ "type": "array", "items": shape(of) }),
         Shape::OneOrMore(of) => json!({ "anyOf": [shape(of), { "type": "array", "items": shape(of) }] }),
+        Shape::Table(of) if std::ptr::eq(*of, &CREDENTIAL) => json!({ "anyOf": [table(of), preset()] }),
         Shape::Table(of) => table(of),
         Shape::Tables(of) => json!({ "type": "array", "items": table(of) }),
         Shape::Map { of, .. } => json!({ "type": "object", "additionalProperties": shape(of) }),
@@ -103,6 +105,13 @@ fn shape(shape_of: &Shape) -> Value {
         }
         Shape::Later(_) => json!(false),
     }
+}
+
+/// A credential that names a preset: its other keys are those that the preset asks for, and those of its kind.
+fn preset() -> Value {
+    let names: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+    let provider = json!({ "enum": names, "description": "The preset that it begins with: see `attache providers`." });
+    json!({ "type": "object", "properties": { "provider": provider }, "required": ["provider"] })
 }
 
 fn or_env(value: Value) -> Value {

@@ -236,7 +236,7 @@ static CLIENT_KEY: Table = table(
     )],
 );
 
-static CREDENTIAL: Table = Table {
+pub(in crate::config) static CREDENTIAL: Table = Table {
     doc: "How we authenticate to an upstream: [credentials.NAME.KIND].",
     one_kind: true,
     keys: &[

@@ -18,6 +18,7 @@ mod jwt_bearer;
 mod key_file;
 mod metadata;
 mod named;
+mod preset;
 mod process;
 mod route;
 mod secrets;
@@ -36,6 +37,7 @@ use toml::de::DeTable;
 use self::fields::{Fields, Text};
 pub use self::fresh::{FreshSecret, Unread};
 pub use self::named::is_name;
+pub(super) use self::preset::expansion;
 pub use self::route::meant_method;
 pub(crate) use self::secrets::is_cookie_value;
 use super::file::{ROOT, Value, check, leaves, mask, mask_unparsed};
@@ -102,7 +104,7 @@ pub fn load(file: &Path, environment: &Environment, how: Load) -> Result<Loaded,
 
 /// Resolves the text of a file; paths in it are relative to the folder that `file` is in.
 pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) -> Result<Loaded, Problems> {
-    let tree = match DeTable::parse(text) {
+    let mut tree = match DeTable::parse(text) {
         Ok(tree) => tree,
         Err(error) => {
             let problem = Problem::new(format!("this is no TOML: {}", error.message()), error.span())
@@ -110,22 +112,19 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
             return Err(problems(file, &mask_unparsed(text), Severity::Error, LogFormat::Text, vec![problem]));
         }
     };
-    let checked = check(text, tree.get_ref());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut reading = Reading {
-        folder: folder.to_owned(),
-        environment,
-        how,
-        problems: checked.problems,
-        warnings: Vec::new(),
-        watched: BTreeSet::new(),
-        variables: BTreeSet::new(),
-        literals: checked.literals,
-    };
+    let mut reading = Reading::new(folder, environment, how);
+    let mut presets = preset::expand(&mut reading, text, tree.get_mut());
+    let found_before = reading.problems.len();
+    let checked = check(text, tree.get_ref());
+    reading.problems.extend(checked.problems);
+    reading.literals.extend(checked.literals);
     let root = Fields::new(&ROOT, tree.get_ref(), 0..0);
     let log = process::log(&mut reading, &root);
     let format = log.format;
-    let config = config(&mut reading, &root, log);
+    let config = config(&mut reading, &root, log, std::mem::take(&mut presets.failed));
+    presets.name_in(&mut reading.problems[found_before..]);
+    presets.name_in(&mut reading.warnings);
     let resolved = Arc::from(text);
     let text = mask(text, &reading.literals);
     match config {
@@ -143,13 +142,14 @@ pub fn load_text(file: &Path, text: &str, environment: &Environment, how: Load) 
     }
 }
 
-fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log) -> Option<Config> {
+fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log, failed: Vec<Text>) -> Option<Config> {
     let admin = process::admin(reading, root);
     let server = process::server(reading, root, admin.is_some());
     let listeners = process::listeners(reading, root, admin);
     let egress = process::egress(reading, root);
     let clients = client::clients(reading, root);
-    let credentials = credential::credentials(reading, root);
+    let mut credentials = credential::credentials(reading, root);
+    failed.into_iter().for_each(|name| credentials.add(reading, name, None));
     let upstreams = upstream::upstreams(reading, root, &credentials);
     let routes = route::routes(reading, root, &upstreams, &clients, &listeners);
     unused::warn_of_unused(reading, &clients, &credentials, &upstreams, &routes);
@@ -182,7 +182,20 @@ struct Reading<'a> {
     literals: Vec<Range<usize>>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(folder: &Path, environment: &'a Environment, how: Load) -> Self {
+        Reading {
+            folder: folder.to_owned(),
+            environment,
+            how,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            watched: BTreeSet::new(),
+            variables: BTreeSet::new(),
+            literals: Vec::new(),
+        }
+    }
+
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

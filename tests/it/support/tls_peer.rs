@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::{fs, thread};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
@@ -48,6 +48,7 @@ impl Identity {
 /// A request, whole, and the version and the client certificate that it came with.
 #[derive(Debug, Clone)]
 pub struct TlsRequest {
+    pub method: Method,
     pub version: Version,
     pub certified: bool,
     pub target: String,
@@ -152,6 +153,7 @@ async fn serve(
     let host = head.headers.get("host").and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default().to_owned();
     let request = TlsRequest {
+        method: head.method,
         version: head.version,
         certified,
         target,

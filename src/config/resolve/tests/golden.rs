@@ -97,7 +97,7 @@ fn literal_secrets_are_not_shown_by_slips_of_the_pen() {
 /// A literal secret is never shown, whatever else is wrong with the file: in no form that it can be put into.
 #[test]
 fn literal_secrets_are_not_shown() {
-    for file in ["api-keys", "literal-secrets", "syntax", "misplaced-keys", "urls"] {
+    for file in ["api-keys", "literal-secrets", "presets", "syntax", "misplaced-keys", "urls"] {
         let file = Path::new("src/config/golden").join(file).with_extension("toml");
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(["LITERAL", "a-literal-secret", "BAD_URL"].iter().any(|planted| text.contains(planted)), "{file:?}");

@@ -1,0 +1,115 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{Config, Environment, Load, expansion, load_text};
+
+/// A proxy.toml with this credential, loaded with everything in the environment that it asks for.
+fn loaded(name: &str, credential: &str) -> Config {
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n\n{credential}\n[upstreams.api]\nurl = \"https://api.example\"\n\
+         credential = \"{name}\"\n\n[[routes]]\npath = \"/{{*rest}}\"\nupstream = \"api\"\nclients = \"anyone\"\n"
+    );
+    let secrets = text.split("{ env = \"").skip(1).filter_map(|rest| rest.split('"').next()).map(|variable| {
+        let key = include_str!("../../jws/keys/rsa.pem").to_owned();
+        let value = if variable.ends_with("PRIVATE_KEY") { key } else { "a-secret-of-enough-length".to_owned() };
+        (variable.to_owned(), value)
+    });
+    let environment = Environment(secrets.collect());
+    let loaded = load_text(Path::new("proxy.toml"), &text, &environment, Load::Full);
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+    assert!(loaded.warnings.problems.is_empty(), "{text}\n{}", loaded.warnings);
+    loaded.config
+}
+
+/// What `attache providers NAME` shows is what the preset does: both tables are one credential.
+#[test]
+fn a_preset_is_what_it_says_that_it_stands_for() {
+    for preset in presets() {
+        let short = loaded(preset.name, &preset.example());
+        let long = loaded(preset.name, &preset.expansion());
+        assert_eq!(format!("{:?}", short.credentials), format!("{:?}", long.credentials), "{}", preset.name);
+    }
+    assert!(presets().len() >= 25);
+}
+
+/// The table that an example with these lines more stands for, as text.
+fn table_with(preset: &Preset, lines: &str) -> String {
+    let example = format!("{}{lines}", preset.example());
+    let expanded = expansion(&example).unwrap_or_else(|| panic!("{example} does not stand for anything"));
+    format!("{expanded:?}")
+}
+
+/// A preset is only defaults. (What is filled into several keys has nothing else.)
+#[test]
+fn every_key_of_a_preset_can_be_overridden() {
+    let mut overridden = 0;
+    for preset in presets() {
+        let DeValue::Table(template) = preset.template.get_ref() else { continue };
+        for (key, value) in template {
+            let line = match value.get_ref() {
+                DeValue::Table(inner) => {
+                    let key = inner.keys().next().map(|inner| format!("{}.{}", key.get_ref(), inner.get_ref()));
+                    format!("{} = \"overridden\"\n", key.expect("there is something in it"))
+                }
+                _ => format!("{} = \"overridden\"\n", key.get_ref()),
+            };
+            assert!(table_with(preset, &line).contains("overridden"), "{}: {line}", preset.name);
+            overridden += 1;
+        }
+    }
+    assert!(overridden >= 40, "{overridden}");
+}
+
+fn named(name: &str) -> &'static Preset {
+    presets().iter().find(|preset| preset.name == name).expect("there is one")
+}
+
+#[test]
+fn what_a_credential_says_itself_takes_the_place_of_what_excludes_it() {
+    let issuer = table_with(named("auth0"), "issuer = \"https://acme.example/\"\n");
+    assert!(issuer.contains("acme.example") && !issuer.contains("token_url"), "{issuer}");
+    let certificate = "[credentials.microsoft]\nprovider = \"microsoft\"\ntenant = \"contoso\"\nclient_id = \"a\"\n\
+                       token_endpoint_auth_method = \"private_key_jwt\"\nprivate_key = { env = \"PRIVATE_KEY\" }\n";
+    let config = loaded("microsoft", certificate);
+    assert!(format!("{:?}", config.credentials).contains("PrivateKeyJwt"), "{:?}", config.credentials);
+}
+
+/// `{tenant}` is one text within another: whatever its source, it is filled in as it is.
+#[test]
+fn what_is_filled_into_a_text_may_come_from_the_environment() {
+    let example = named("microsoft").example().replace("\"TENANT\"", "{ env = \"TENANT\" }");
+    let config = loaded("microsoft", &example);
+    let shown = format!("{:?}", config.credentials);
+    assert!(shown.contains("/a-secret-of-enough-length/oauth2/v2.0/token"), "{shown}");
+}
+
+/// Where a URL can be overridden, what it would be made of need not be said.
+#[test]
+fn what_is_not_filled_in_anywhere_need_not_be_said() {
+    let text = "[credentials.a]\nprovider = \"salesforce\"\ntoken_url = \"https://login.example/token\"\n\
+                client_id = \"a\"\nclient_secret = { env = \"SECRET\" }\n";
+    assert!(format!("{:?}", loaded("a", text).credentials).contains("login.example"));
+}
+
+/// The page for people has every preset. With `ATTACHE_BLESS` in the environment its table is written anew.
+#[test]
+fn the_page_on_providers_is_current() {
+    let page = std::fs::read_to_string("docs/providers.md").unwrap();
+    let (before, rest) = page.split_once("<!-- presets -->\n").expect("the table has a beginning");
+    let (_, after) = rest.split_once("<!-- end -->\n").expect("the table has an end");
+    let row = |preset: &Preset| {
+        let asks: Vec<String> = preset.asks.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let note = preset.note.map(|note| format!(". Note: {note}")).unwrap_or_default();
+        let (name, kind, page) = (preset.name, preset.kind, preset.documentation);
+        format!("| [`{name}`]({page}) | {}{note} | `{kind}` | {} |\n", preset.purpose, asks.join(", "))
+    };
+    let rows: String = presets().iter().map(row).collect();
+    let current = format!(
+        "{before}<!-- presets -->\n| `provider` | for | kind | what you write |\n|---|---|---|---|\n{rows}<!-- end -->\n{after}"
+    );
+    if std::env::var_os("ATTACHE_BLESS").is_some() {
+        std::fs::write("docs/providers.md", &current).unwrap();
+    }
+    let page = std::fs::read_to_string("docs/providers.md").unwrap();
+    assert!(page == current, "write it anew with ATTACHE_BLESS=1");
+}
