@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod key;
 mod live;
+mod providers;
 mod routes;
 mod running;
 mod token;
@@ -120,6 +121,14 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// List the providers that there are presets for
+    ///
+    /// A credential that says `provider = "NAME"` needs only what is its own: an id, a secret. With NAME, says what to
+    /// write, and what that stands for.
+    Providers {
+        /// The provider to show
+        name: Option<String>,
+    },
     /// Print the JSON schema of proxy.toml, for editors
     Schema,
     /// See it work: an authorization server, an API and the proxy in one process
@@ -177,6 +186,8 @@ pub fn main() -> ExitCode {
             }
             file.load_without_secrets().and_then(|loaded| explain::explain(&loaded.config, method, url))
         }
+        Command::Providers { name: None } => Ok(providers::list()),
+        Command::Providers { name: Some(name) } => providers::show(&name),
         Command::Schema => Ok(config::json_schema()),
     };
     match done {
@@ -265,7 +276,7 @@ mod tests {
         assert!(command.render_long_help().to_string().contains("3  the configuration is invalid"));
         command.build();
         let names: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["run", "check", "token", "key", "routes", "explain", "schema", "demo", "help"]);
+        assert_eq!(names, ["run", "check", "token", "key", "routes", "explain", "providers", "schema", "demo", "help"]);
         assert!(command.get_subcommands().all(|command| command.get_about().is_some()));
     }
 
