@@ -45,7 +45,7 @@ impl Preset {
             return "1234".to_owned();
         }
         let is_secret = match key {
-            Some(key) => matches!(key.shape, Shape::Secret),
+            Some(key) => matches!(key.shape, Shape::Secret | Shape::OneOrMore(Shape::Secret)),
             None => self.fills_a_secret(name),
         };
         let variable = || format!("{}_{capitals}", self.name.to_uppercase().replace('-', "_"));

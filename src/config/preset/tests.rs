@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use serde_json::json;
+
 use super::*;
 use crate::config::{Config, Environment, Load, expansion, load_text};
 
@@ -10,8 +12,19 @@ fn loaded(name: &str, credential: &str) -> Config {
          credential = \"{name}\"\n\n[[routes]]\npath = \"/{{*rest}}\"\nupstream = \"api\"\nclients = \"anyone\"\n"
     );
     let secrets = text.split("{ env = \"").skip(1).filter_map(|rest| rest.split('"').next()).map(|variable| {
-        let key = include_str!("../../jws/keys/rsa.pem").to_owned();
-        let value = if variable.ends_with("PRIVATE_KEY") { key } else { "a-secret-of-enough-length".to_owned() };
+        let key = include_str!("../../jws/keys/rsa.pem");
+        let value = match variable {
+            _ if variable.ends_with("PRIVATE_KEY") => key.to_owned(),
+            "GOOGLE_KEY_FILE" => json!({
+                "type": "service_account",
+                "private_key_id": "1",
+                "private_key": key,
+                "client_email": "attache@example.iam.gserviceaccount.com",
+                "token_uri": "https://oauth2.googleapis.com/token",
+            })
+            .to_string(),
+            _ => "a-secret-of-enough-length".to_owned(),
+        };
         (variable.to_owned(), value)
     });
     let environment = Environment(secrets.collect());

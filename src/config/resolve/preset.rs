@@ -157,7 +157,16 @@ impl Written<'_, '_> {
     /// A `provider` that stands in the table of a kind.
     fn refuse_below<'t>(self, entries: &DeTable<'_>) -> Outcome<'t> {
         let tables = entries.iter().filter_map(|(key, value)| Some((key, value.get_ref().as_table()?)));
-        let below = tables.filter_map(|(kind, table)| Some((kind, table.get_key_value("provider")?.0)));
+        // A metadata server has a provider of its own.
+        let has_its_own = |kind: &str| {
+            CREDENTIAL
+                .key(kind)
+                .and_then(|kind| kind.shape.table())
+                .is_some_and(|table| table.key("provider").is_some())
+        };
+        let below = tables
+            .filter(|(kind, _)| !has_its_own(kind.get_ref()))
+            .filter_map(|(kind, table)| Some((kind, table.get_key_value("provider")?.0)));
         let Some((kind, key)) = below.min_by_key(|(_, key)| key.span().start) else { return Outcome::Nothing };
         let message = format!("`provider` does not stand in `{}`", kind.get_ref());
         let hint =
