@@ -73,6 +73,7 @@ fn folder_with_certificates() -> tempfile::TempDir {
 fn problems(folder: &Path, text: &str) -> Option<String> {
     for name in [quoted(text, "/run/secrets/"), quoted(text, "{ credential = \"")].concat() {
         let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, content(name)).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&file, mode).unwrap();
