@@ -219,6 +219,7 @@ fn in_header(credential: &Credential, header: &HeaderName) -> Option<String> {
     Some(match &credential.kind {
         CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header.as_str()),
         CredentialKind::Metadata(metadata) => token_in_header(name, &metadata.life.attach, header.as_str()),
+        CredentialKind::Login(login) => token_in_header(name, &login.life.attach, header.as_str()),
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
@@ -255,6 +256,10 @@ fn credential(upstream: &Upstream) -> String {
             }
         }
         CredentialKind::Metadata(metadata) => format!("{name}: a token of the metadata server {}", metadata.url),
+        CredentialKind::Login(login) => match &login.steps[..] {
+            [step] => format!("{name}: a login at {}", step.request.origin),
+            steps => format!("{name}: a login in {} steps at {}", steps.len(), steps[0].request.origin),
+        },
         CredentialKind::Bearer { .. } => format!("{name}: a fixed Bearer token"),
         CredentialKind::ApiKeys(keys) if keys.len() > 1 => format!("{name}: {} fixed keys", keys.len()),
         CredentialKind::ApiKeys(_) => format!("{name}: a fixed key"),

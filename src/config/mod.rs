@@ -3,9 +3,11 @@
 //!
 //! `Config` is data: it has no meaningless `Option`, no dangling name, and nothing that runs.
 
+mod answer_shape;
 mod file;
 mod grant;
 mod lifetime_format;
+mod login;
 mod pattern;
 mod preset;
 mod problem;
@@ -15,9 +17,11 @@ mod signature;
 mod template;
 mod url;
 
+pub use answer_shape::{AnswerPlace, AnswerShape, Success};
 pub use file::json_schema;
 pub use grant::{FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
+pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use preset::{Preset, presets};
 pub use problem::{Problem, Problems, Severity};
@@ -177,6 +181,7 @@ pub struct Credential {
 pub enum CredentialKind {
     OAuth2(Box<OAuth2>),
     Metadata(Box<Metadata>),
+    Login(Arc<Login>),
     Bearer {
         token: Secret,
     },
@@ -200,6 +205,7 @@ impl CredentialKind {
         match self {
             CredentialKind::OAuth2(oauth2) => Some(&oauth2.life),
             CredentialKind::Metadata(metadata) => Some(&metadata.life),
+            CredentialKind::Login(login) => Some(&login.life),
             CredentialKind::Bearer { .. }
             | CredentialKind::ApiKeys(_)
             | CredentialKind::Basic { .. }
@@ -346,15 +352,6 @@ pub struct ClientAssertion {
     pub key_id: Option<String>,
     /// `aud`. `None`: the token endpoint's URL.
     pub audience: Option<String>,
-}
-
-/// Declared places in a token answer. Paths are dotted member names (`credentials.token`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct AnswerShape {
-    pub token: Option<String>,
-    pub lifetime: Option<String>,
-    pub lifetime_unit: Option<LifetimeUnit>,
-    pub lifetime_format: Option<LifetimeFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

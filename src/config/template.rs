@@ -55,6 +55,14 @@ impl Template {
         Ok(Template { pieces })
     }
 
+    /// The secrets of the configuration in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Secret(secret) => Some(secret),
+            Piece::Text(_) | Piece::Value(_) => None,
+        })
+    }
+
     /// The text with its values in it, each as `encode` writes it.
     ///
     /// # Errors

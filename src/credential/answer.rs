@@ -1,22 +1,23 @@
 //! What a token endpoint answered: RFC 6749 section 5, as freely as real servers read it.
 
 pub(super) mod document;
+mod places;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
-use serde_json::Value;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
 
 use super::endpoint::Reply;
-use super::failure::{Failure, Step, hint, kind};
+use super::failure::{Failure, Step, kind};
 use super::reflection::Reflections;
-use crate::config::{AnswerShape, Grant, HttpUrl, TokenEndpointAuthMethod};
+use crate::config::{AnswerPlace, AnswerShape, HttpUrl, Success};
 use crate::secret::Secret;
-use crate::token::lifetime::{lifetime, refresh_in};
+use crate::token::lifetime::{at_path, lifetime, refresh_in};
 use crate::token::{FetchErrorKind, Granted};
 use document::{Document, Named};
 
@@ -33,8 +34,8 @@ const DATE_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Asked<'a> {
     /// The endpoint's host, and port unless it is the scheme's own, for the error's text.
     pub host: &'a str,
-    pub method: TokenEndpointAuthMethod,
-    pub grant: &'a Grant,
+    /// What probably explains a failure with this status and code.
+    pub hint: &'a dyn Fn(StatusCode, Option<&str>) -> Option<String>,
     /// What must not be repeated in an error's text: the client's secret, and what else was sent for a token.
     pub secrets: Vec<&'a Secret>,
     pub shape: &'a AnswerShape,
@@ -45,17 +46,15 @@ pub(super) struct Asked<'a> {
 /// Reads any answer of a token endpoint, whatever its content type claims.
 pub(super) fn read(reply: &Reply, asked: &Asked<'_>) -> Result<Granted, Failure> {
     let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
-    let document = match &reply.body {
-        Ok(body) => Document::parse(body, content_type(&reply.headers)),
-        Err(unreadable) => Document::Unreadable(unreadable.clone()),
-    };
-    if !reply.status.is_success() {
-        return Err(reader.refused(&document));
-    }
-    match document {
-        Document::Members(members) => reader.granted(&members),
-        other => Err(reader.unreadable(&reader.without_token(&other))),
-    }
+    let document = reader.succeeded()?;
+    reader.granted(&document)
+}
+
+/// Reads an answer without a token, for the values in it.
+pub(super) fn read_values(reply: &Reply, asked: &Asked<'_>) -> Result<BTreeMap<String, Secret>, Failure> {
+    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
+    let document = reader.succeeded()?;
+    reader.values(&document)
 }
 
 struct Reader<'a> {
@@ -65,34 +64,108 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A 200 or 201 with members: a token, or an error that the status does not show.
-    fn granted(&self, members: &Value) -> Result<Granted, Failure> {
-        if let Some(named) = document::error(members) {
-            return Err(self.named(&named));
+    /// The body of a success. An error may also come with status 200, by the name that RFC 6749 gives it, or as declared.
+    fn succeeded(&self) -> Result<Document, Failure> {
+        let document = match &self.reply.body {
+            Ok(body) => Document::parse(body, content_type(&self.reply.headers)),
+            Err(unreadable) => Document::Unreadable(unreadable.clone()),
+        };
+        if !self.reply.status.is_success() {
+            return Err(self.refused(&document));
         }
-        let (place, path) = self.token_member(members);
-        let Some(value) = place.and_then(Value::as_str) else {
+        match (&document, &self.asked.shape.success) {
+            (Document::Members(members), Some(success)) => self.check_success(members, success)?,
+            (Document::Members(members), None) => {
+                document::error(members)
+                    .map_or(Ok(()), |named| Err(self.named(&self.in_declared_words(members, named))))?;
+            }
+            (other, Some(_)) => return Err(self.unreadable(&self.without_token(other))),
+            (_, None) => {}
+        }
+        Ok(document)
+    }
+
+    fn check_success(&self, members: &Value, success: &Success) -> Result<(), Failure> {
+        let Success { path, equals } = success;
+        // Some write numbers as texts.
+        let alike = |found: &Value| {
+            found == equals || document::scalar(found).is_some_and(|found| Some(found) == document::scalar(equals))
+        };
+        if at_path(members, path).is_some_and(alike) {
+            return Ok(());
+        }
+        let named = document::error(members).or_else(|| document::error_in_other_words(members)).unwrap_or_default();
+        let mut failure = self.named(&self.in_declared_words(members, named));
+        failure.cause.push_str(&format!(", where `{path}` is not {equals}"));
+        Err(failure)
+    }
+
+    fn granted(&self, document: &Document) -> Result<Granted, Failure> {
+        let default = AnswerPlace::Path("access_token".to_owned());
+        let place = self.asked.shape.token.as_ref().unwrap_or(&default);
+        let value = places::text_at(place, self.reply, document);
+        // RFC 6749 section 5.1: it is a text. Where it is declared, it may be a number.
+        let is_text = |members: &Value| members.get("access_token").is_some_and(Value::is_string);
+        let is_legal = match document {
+            Document::Members(members) => self.asked.shape.token.is_some() || is_text(members),
+            _ => true,
+        };
+        let Some(value) = value.filter(|_| is_legal) else {
             // Some say it in words of their own (`errcode`), which count only where there is no token.
-            return Err(match document::error_in_other_words(members) {
+            let named = match document {
+                Document::Members(members) => {
+                    document::error_in_other_words(members).map(|named| self.in_declared_words(members, named))
+                }
+                _ => None,
+            };
+            return Err(match named {
                 Some(named) => Failure { kind: FetchErrorKind::Transient, ..self.named(&named) },
-                None => self.unreadable(&self.tokenless(members, path)),
+                None => self.unreadable(&self.lacking(place, document)),
             });
         };
+        let nothing = Value::Null;
+        let members = if let Document::Members(members) = document { members } else { &nothing };
         self.check_type(members)?;
-        check_token(value).map_err(|wrong| self.unreadable(&wrong))?;
-        let date = date(&self.reply.headers);
+        check_token(&value).map_err(|wrong| self.unreadable(&wrong))?;
         Ok(Granted {
-            lifetime: lifetime(members, self.asked.shape, value, date, self.asked.wall),
+            lifetime: self.lifetime(members, place, &value).or(self.asked.shape.lifetime_default),
             refresh_in: refresh_in(members),
+            further: self.values(document)?,
             value: Secret::new(value),
-            further: BTreeMap::new(),
         })
     }
 
-    /// Where the token is, declared or standard, and how that is called.
-    fn token_member<'v>(&self, members: &'v Value) -> (Option<&'v Value>, &str) {
-        let path = self.asked.shape.token.as_deref().unwrap_or("access_token");
-        (path.split('.').try_fold(members, |value, name| value.get(name)), path)
+    fn lifetime(&self, members: &Value, token_place: &AnswerPlace, token: &str) -> Option<Duration> {
+        let (shape, date, wall) = (self.asked.shape, date(&self.reply.headers), self.asked.wall);
+        // What stands beside the members is read as if it were the only one.
+        let said = match (&shape.lifetime, token_place) {
+            (Some(AnswerPlace::Path(_)), _) => None,
+            (Some(beside), _) => places::text_at(beside, self.reply, &Document::Empty).map(Value::from),
+            (None, AnswerPlace::Cookie(name)) => places::cookie_expiry(name, self.reply),
+            (None, _) => None,
+        };
+        let Some(said) = said else { return lifetime(members, shape, token, date, wall) };
+        let shape = AnswerShape { lifetime: Some("said".into()), ..shape.clone() };
+        lifetime(&json!({ "said": said }), &shape, token, date, wall)
+    }
+
+    /// The declared values, each of which has to be there.
+    fn values(&self, document: &Document) -> Result<BTreeMap<String, Secret>, Failure> {
+        let read = |(name, place): (&String, &AnswerPlace)| {
+            let text = places::text_at(place, self.reply, document).filter(|text| !text.is_empty());
+            let text = text.ok_or_else(|| self.unreadable(&self.lacking(place, document)))?;
+            if text.len() > TOKEN_BYTES_MAX {
+                return Err(self.unreadable(&format!("its `{name}` has more than {TOKEN_BYTES_MAX} bytes")));
+            }
+            Ok((name.clone(), Secret::new(text)))
+        };
+        self.asked.shape.values.iter().map(read).collect()
+    }
+
+    /// What the server says of an error, where it is declared to.
+    fn in_declared_words(&self, members: &Value, named: Named) -> Named {
+        let declared = self.asked.shape.error.as_ref().and_then(|path| document::scalar(at_path(members, path)?));
+        Named { description: declared.or(named.description), ..named }
     }
 
     /// TL-37: `mac` and `DPoP` need a proof with each request; whatever else a server calls its tokens is Bearer.
@@ -112,7 +185,8 @@ impl Reader<'_> {
     fn refused(&self, document: &Document) -> Failure {
         let named = match document {
             Document::Members(members) => {
-                document::error(members).or_else(|| document::error_in_other_words(members)).unwrap_or_default()
+                let named = document::error(members).or_else(|| document::error_in_other_words(members));
+                self.in_declared_words(members, named.unwrap_or_default())
             }
             Document::Text(text) => Named { code: None, description: Some(text.clone()) },
             _ => Named::default(),
@@ -139,7 +213,7 @@ impl Reader<'_> {
         }
         Failure {
             code: code.clone(),
-            hint: hint(status, code.as_deref(), self.asked.method, self.asked.grant),
+            hint: (self.asked.hint)(status, code.as_deref()),
             ..self.failure(kind(status, code.as_deref(), retry_after), cause)
         }
     }
@@ -165,9 +239,21 @@ impl Reader<'_> {
         }
     }
 
-    /// An answer that has members, but no token among them.
-    fn tokenless(&self, members: &Value, path: &str) -> String {
-        let names: Vec<_> = members.as_object().map_or(Vec::new(), |members| {
+    /// An answer without what is to be at a place.
+    fn lacking(&self, place: &AnswerPlace, document: &Document) -> String {
+        let path = match (place, document) {
+            (AnswerPlace::Header(name), _) => return format!("it has no header {name}"),
+            (AnswerPlace::Cookie(name), _) => return format!("it sets no cookie {name}"),
+            (AnswerPlace::Path(path), Document::Members(Value::Array(_)))
+                if !path.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                return "the body is neither a JSON object nor a form".to_owned();
+            }
+            (AnswerPlace::Path(path), Document::Members(_)) => path,
+            (_, other) => return self.without_token(other),
+        };
+        let members = if let Document::Members(members) = document { members.as_object() } else { None };
+        let names: Vec<_> = members.map_or(Vec::new(), |members| {
             let quotable = |name: &String| self.reflections.quotable(name, CODE_BYTES_MAX);
             members.keys().filter_map(quotable).take(MEMBERS_NAMED_MAX).collect()
         });
@@ -206,6 +292,25 @@ pub(super) fn check_token(value: &str) -> Result<(), String> {
         return Err("the token begins or ends with a space, and is no legal header value".to_owned());
     }
     Ok(())
+}
+
+/// The place that says the lifetime, if that is none of the body's members.
+pub(super) fn lifetime_beside<'a>(reply: &Reply, shape: &'a AnswerShape) -> Option<&'a str> {
+    let place = match (&shape.lifetime, &shape.token) {
+        (Some(AnswerPlace::Path(_)), _) => None,
+        (Some(place), _) => places::text_at(place, reply, &Document::Empty).map(|_| place),
+        (None, Some(place @ AnswerPlace::Cookie(name))) => places::cookie_expiry(name, reply).map(|_| place),
+        (None, _) => None,
+    };
+    place.map(AnswerPlace::name)
+}
+
+/// What stands at the declared places, as far as it is there: the token, and the further values.
+pub(super) fn declared_texts(reply: &Reply, shape: &AnswerShape) -> Vec<Secret> {
+    let Ok(body) = &reply.body else { return Vec::new() };
+    let document = Document::parse(body, content_type(&reply.headers));
+    let places = shape.token.iter().chain(shape.values.values());
+    places.filter_map(|place| places::text_at(place, reply, &document)).map(Secret::new).collect()
 }
 
 pub(super) fn content_type(headers: &HeaderMap) -> &str {

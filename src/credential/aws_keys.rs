@@ -177,7 +177,7 @@ impl AwsKeys {
         };
         refuse_unsuccessful(&members, host, sent)?;
         let date = reply.headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-        let shape = AnswerShape { lifetime: Some("Expiration".to_owned()), ..AnswerShape::default() };
+        let shape = AnswerShape { lifetime: Some("Expiration".into()), ..AnswerShape::default() };
         let mut take = |name: &str| match members.remove(name) {
             // Moved, so that no copy of it is left behind.
             Some(Value::String(text)) => {

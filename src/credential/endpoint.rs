@@ -116,9 +116,11 @@ fn complete_headers(url: &HttpUrl, headers: &mut HeaderMap) {
     if let Ok(host) = HeaderValue::from_str(&url.authority()) {
         headers.insert(HOST, host);
     }
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    // What a login declares itself stays.
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION"))));
+    let user_agent = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
+    headers.entry(USER_AGENT).or_insert(user_agent);
 }
 
 async fn connect(reach: Reach<'_>, url: &HttpUrl) -> Result<Connection, Broken> {

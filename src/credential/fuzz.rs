@@ -13,6 +13,7 @@ use super::answer::{Asked, read};
 use super::claims::claims;
 use super::endpoint::Reply;
 use super::endpoint::body::decoded;
+use super::failure::hint;
 use super::reflection::Reflections;
 use super::told::received;
 use crate::config::{AnswerShape, Grant, LifetimeFormat, LifetimeUnit, TokenEndpointAuthMethod};
@@ -90,7 +91,7 @@ fn pick<T: Clone>(all: &[T], by: u8) -> T {
 
 /// Declared places, some of which no answer has.
 fn shapes() -> [AnswerShape; 5] {
-    let path = |path: &str| Some(path.to_owned());
+    let path = |path: &str| Some(path.into());
     let format = |format: &str| LifetimeFormat::parse(format).ok();
     [
         AnswerShape::default(),
@@ -107,11 +108,9 @@ fn wall() -> SystemTime {
 
 fn reads(reply: &Reply, shape: &AnswerShape) -> End {
     let (secret, wall) = (Secret::new(SECRET), wall());
-    let method = TokenEndpointAuthMethod::ClientSecretPost;
     let asked = Asked {
         host: "login.example.com",
-        method,
-        grant: &Grant::ClientCredentials,
+        hint: &|status, code| hint(status, code, TokenEndpointAuthMethod::ClientSecretPost, &Grant::ClientCredentials),
         secrets: vec![&secret],
         shape,
         wall,
@@ -142,7 +141,7 @@ fn reads(reply: &Reply, shape: &AnswerShape) -> End {
 fn shows(reply: &Reply, shape: &AnswerShape) {
     let secret = Secret::new(SECRET);
     let bytes = reply.body.as_ref().map_or(0, |body| body.len()) + 1000;
-    let lines = received(reply, wall(), false, shape, &Reflections::of(&[&secret]));
+    let lines = received(reply, wall(), false, &[shape], &Reflections::of(&[&secret]));
     assert!(lines.iter().map(String::len).sum::<usize>() < SHOWN_PER_BYTE_MAX * bytes);
     for line in lines {
         assert!(!line.contains(SECRET) && !line.contains(char::is_control), "{line:?}");

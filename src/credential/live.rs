@@ -1,6 +1,7 @@
 //! `attache token` and `attache check --live`: fetch a token as the proxy would, and say what was said, what failed, and why
 //! it probably did.
 
+mod login;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,14 @@ use super::answer::{self, document::Document};
 use super::claims::claims;
 use super::either_secret::EitherSecret;
 use super::failure::{Failure, Step};
+use super::login::Login;
 use super::mask::mask;
 use super::metadata::Metadata;
 use super::oauth2::{Endpoint, OAuth2};
 use super::told::{self, Clocks, Showing, Told};
 use super::{Parts, Tape, cause};
 use crate::clock::timer_now;
-use crate::config::{self, AnswerShape, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::config::{self, AnswerPlace, AnswerShape, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token::{Granted, lifetime};
 
@@ -141,15 +143,29 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
             let (host, outcome) = probe_metadata(metadata, &parts, &tape).await;
             Report { host, ..unasked(config, outcome) }
         }
+        CredentialKind::Login(login) => {
+            let (host, outcome) = login::probe(&config.name, login, &parts, &tape).await;
+            Report { host, ..unasked(config, outcome) }
+        }
         CredentialKind::Bearer { .. }
         | CredentialKind::ApiKeys(_)
         | CredentialKind::Basic { .. }
         | CredentialKind::BasicKey { .. }
         | CredentialKind::Signature(_) => return unasked(config, Outcome::NothingToFetch),
     };
-    let showing = showing(&config.kind);
     report.clocks = tape.last_reply(|reply, wall| told::clocks(&reply.headers, wall));
-    report.said = tape.take().iter().map(|exchange| Told::of(exchange, &showing)).collect();
+    let exchanges = tape.take();
+    let showing = match &config.kind {
+        // What stands in proxy.toml as text may be shown.
+        CredentialKind::OAuth2(grant) => Showing {
+            configured: grant.parameters.keys().map(String::as_str).collect(),
+            shapes: vec![&grant.answer],
+            ..Showing::default()
+        },
+        CredentialKind::Login(login) => login::showing(login, &exchanges),
+        _ => Showing::default(),
+    };
+    report.said = exchanges.iter().map(|exchange| Told::of(exchange, &showing)).collect();
     report
 }
 
@@ -171,6 +187,7 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     let granted = match &config.kind {
         CredentialKind::OAuth2(grant) => OAuth2::new(grant, parts).attempt(deadline).await,
         CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
+        CredentialKind::Login(login) => Login::new(name, login, parts).attempt(deadline).await,
         _ => unreachable!("only tokens that are fetched have a life"),
     };
     granted.map(|granted| granted.value).map_err(|failure| failure.text())
@@ -245,6 +262,9 @@ fn method_from(grant: &config::OAuth2) -> &'static str {
 fn granted_token(granted: &Granted, shape: &AnswerShape, tape: &Tape) -> GrantedToken {
     let token = granted.value.expose();
     let lifetime_member = tape.last_reply(|reply, wall| {
+        if let Some(beside) = answer::lifetime_beside(reply, shape) {
+            return Some(beside.to_owned());
+        }
         let body = reply.body.as_ref().ok()?;
         let Document::Members(members) = Document::parse(body, answer::content_type(&reply.headers)) else {
             return None;
@@ -254,20 +274,9 @@ fn granted_token(granted: &Granted, shape: &AnswerShape, tape: &Tape) -> Granted
     });
     GrantedToken {
         fingerprint: mask(token),
-        member: shape.token.clone().unwrap_or_else(|| "access_token".to_owned()),
+        member: shape.token.as_ref().map_or("access_token", AnswerPlace::name).to_owned(),
         lifetime_member,
         claims: claims(token, tape.wall()),
-    }
-}
-
-/// What stands in proxy.toml as text may be shown.
-fn showing(kind: &CredentialKind) -> Showing<'_> {
-    static USUAL: AnswerShape = AnswerShape { token: None, lifetime: None, lifetime_unit: None, lifetime_format: None };
-    match kind {
-        CredentialKind::OAuth2(grant) => {
-            Showing { configured: grant.parameters.keys().map(String::as_str).collect(), shape: &grant.answer }
-        }
-        _ => Showing { configured: Vec::new(), shape: &USUAL },
     }
 }
 

@@ -126,8 +126,8 @@ pub(super) struct AnswerMask<'a> {
     pub reflections: &'a Reflections<'a>,
     /// An error holds no token: there only what sounds like one is masked, for the rest is what explains it.
     pub is_error: bool,
-    /// The name of the member where the token is declared to be.
-    pub token: Option<&'a str>,
+    /// The names of the members where the token, and what goes with it, is declared to be.
+    pub declared: Vec<&'a str>,
 }
 
 impl AnswerMask<'_> {
@@ -139,7 +139,7 @@ impl AnswerMask<'_> {
         if text.is_empty() {
             return String::new();
         }
-        (shown && self.token != Some(name)).then(quoted).flatten().unwrap_or_else(|| mask(text))
+        (shown && !self.declared.contains(&name)).then(quoted).flatten().unwrap_or_else(|| mask(text))
     }
 
     /// The same document with its texts masked. `name`: of the member that holds it.
@@ -196,13 +196,13 @@ mod tests {
     fn an_answer_is_shown_without_what_could_be_sent() {
         let secret = Secret::new("s3cret-of-the-client");
         let reflections = Reflections::of(&[&secret]);
-        let of = |is_error, token| AnswerMask { reflections: &reflections, is_error, token };
+        let of = |is_error, declared| AnswerMask { reflections: &reflections, is_error, declared };
         let granted = json!({
             "access_token": "planted-1", "nested": { "tenant_access_token": "planted-2", "jwt": "planted-3" },
             "unheard_of": "planted-4", "list": ["planted-5", 7], "expires_in": "3599", "token_type": "Bearer",
             "scope": "s3cret-of-the-client", "code": "planted-6", "sid": 123456,
         });
-        let shown = of(false, Some("code")).json("", &granted).to_string();
+        let shown = of(false, vec!["code"]).json("", &granted).to_string();
         assert!(!shown.contains("planted") && !shown.contains("s3cret") && !shown.contains("123456"), "{shown}");
         assert!(
             shown.contains("\"3599\"") && shown.contains("\"Bearer\"") && shown.contains(&mask("planted-4")),
@@ -212,7 +212,7 @@ mod tests {
         let refused = json!({
             "error": "invalid_client", "hint": "look here", "debug_token": "planted-1", "said": "got s3cret-of-the-client",
         });
-        let shown = of(true, None).json("", &refused).to_string();
+        let shown = of(true, Vec::new()).json("", &refused).to_string();
         assert!(!shown.contains("planted") && !shown.contains("s3cret"), "{shown}");
         assert!(shown.contains("invalid_client") && shown.contains("look here"), "{shown}");
     }

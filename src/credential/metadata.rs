@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::Parts;
 use super::answer::{self, Asked};
 use super::endpoint::{Reach, Reply, exchange};
-use super::failure::{Failure, Step};
+use super::failure::{Failure, Step, hint};
 use super::oauth2::{origin, target};
 use super::tape::Tape;
 use crate::clock::{Clock, timer_now};
@@ -117,8 +117,7 @@ impl Inner {
         }
         let asked = Asked {
             host,
-            method: TokenEndpointAuthMethod::Public,
-            grant: &Grant::ClientCredentials,
+            hint: &|status, code| hint(status, code, TokenEndpointAuthMethod::Public, &Grant::ClientCredentials),
             secrets: self.secret().into_iter().collect(),
             shape: &AnswerShape::default(),
             wall: self.clock.wall(),

@@ -16,6 +16,7 @@ mod fixed;
 pub mod fuzz;
 mod github_app;
 pub mod live;
+mod login;
 mod mask;
 mod metadata;
 mod oauth2;
@@ -50,6 +51,7 @@ use crate::token::{
 };
 use crate::upstream::Connector;
 use either_secret::EitherSecret;
+use login::Login;
 use metadata::Metadata;
 use oauth2::OAuth2;
 use sign::Signer;
@@ -88,6 +90,7 @@ impl Credential {
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
             CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            CredentialKind::Login(login) => Credential::Token(TokenCredential::login(&config.name, login, parts)),
             CredentialKind::Metadata(metadata) => {
                 Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
             }
@@ -186,6 +189,26 @@ impl TokenCredential {
         };
         let proof = proof(config, &parts.tokens);
         TokenCredential::new(name, &config.life, identity, proof, source, parts)
+    }
+
+    fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
+        // Secrets do not show in it: they are the proof. Whoever logs in by a name in plain text is told apart by it.
+        let requests: Vec<_> = config.steps.iter().map(|step| format!("{:?}", step.request)).collect();
+        let requests: Vec<_> = requests.iter().map(|request| ("request", request.as_str())).collect();
+        let origin = config.steps.first().map(|step| step.request.origin.to_string()).unwrap_or_default();
+        let identity = parts.tokens.identity(&IdentityFields {
+            credential: name,
+            endpoint: &origin,
+            grant: "login",
+            parameters: &requests,
+            ..IdentityFields::default()
+        });
+        let answers: Vec<_> = config.steps.iter().map(|step| format!("{:?}", step.answer)).collect();
+        let secrets =
+            config.steps.iter().flat_map(|step| step.request.secrets()).map(|secret| secret.expose().as_bytes());
+        let proof: Vec<_> = secrets.chain(answers.iter().map(|answer| answer.as_bytes())).collect();
+        let source = Arc::new(Login::new(name, config, parts));
+        TokenCredential::new(name, &config.life, identity, parts.tokens.proof(&proof), source, parts)
     }
 
     /// A credential with a cell at this source. Whatever its kind is, the rest is the same.

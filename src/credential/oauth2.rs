@@ -13,7 +13,7 @@ use super::Parts;
 use super::answer::{self, Asked};
 use super::discovery::{Discovered, DiscoveryCache, Issuer};
 use super::endpoint::{Reach, exchange};
-use super::failure::{Failure, Step};
+use super::failure::{self, Failure, Step};
 use super::tape::Tape;
 use super::token_request::{Signed, TokenRequest};
 use crate::clock::{Clock, timer_now};
@@ -129,8 +129,7 @@ impl OAuth2 {
         }
         let asked = Asked {
             host,
-            method: *method,
-            grant: inner.request.grant(),
+            hint: &|status, code| failure::hint(status, code, *method, inner.request.grant()),
             secrets: inner.request.secrets(&signed),
             shape: &inner.shape,
             wall: inner.clock.wall(),

@@ -21,7 +21,7 @@ use super::endpoint::Reply;
 use super::mask::{AnswerMask, is_harmless, mask};
 use super::reflection::Reflections;
 use super::tape::{Connected, Exchange};
-use crate::config::{AnswerShape, HttpUrl};
+use crate::config::{AnswerPlace, AnswerShape, HttpUrl};
 use crate::secret::Secret;
 
 const SHOWN_BYTES_MAX: usize = 500;
@@ -66,10 +66,20 @@ pub enum Clocks {
 }
 
 /// What is shown of an exchange beyond what is harmless anyway.
+#[derive(Default)]
 pub(super) struct Showing<'a> {
     /// Names of fields whose values stand in proxy.toml as text.
     pub configured: Vec<&'a str>,
-    pub shape: &'a AnswerShape,
+    /// Where secrets stand in answers.
+    pub shapes: Vec<&'a AnswerShape>,
+    /// What is hidden wherever it stands, also where nothing is shown of it.
+    pub secrets: Vec<Secret>,
+}
+
+impl Showing<'_> {
+    fn hidden(&self) -> Vec<&Secret> {
+        self.secrets.iter().collect()
+    }
 }
 
 /// One request and what came of it. Holds no secret.
@@ -88,7 +98,7 @@ impl Told {
             Some((Ok(reply), wall)) => {
                 let hidden: Vec<&Secret> = sent.hidden.iter().collect();
                 let reflections = Reflections::of(&hidden);
-                let received = received(reply, *wall, is_metadata(&exchange.url), showing.shape, &reflections);
+                let received = received(reply, *wall, is_metadata(&exchange.url), &showing.shapes, &reflections);
                 lines.extend(received.iter().map(|line| format!("< {line}").trim_end().to_owned()));
             }
             Some((Err(broken), _)) => lines.push(format!("* {}", broken.cause)),
@@ -153,7 +163,7 @@ struct Sent {
 impl Sent {
     fn of(exchange: &Exchange, showing: &Showing<'_>) -> Sent {
         let wall = exchange.reply.as_ref().map_or(SystemTime::UNIX_EPOCH, |(_, wall)| *wall);
-        let mut sent = Sent { wall, lines: Vec::new(), hidden: Vec::new() };
+        let mut sent = Sent { wall, lines: Vec::new(), hidden: showing.secrets.clone() };
         let url = sent.url(&exchange.url, showing);
         sent.lines.push(format!("{} {url}", exchange.method));
         for (name, value) in &exchange.headers {
@@ -175,7 +185,7 @@ impl Sent {
 
     fn field(&mut self, name: &str, value: &str, showing: &Showing<'_>) -> String {
         let harmless = is_harmless(name, &showing.configured);
-        let shown = harmless.then(|| Reflections::of(&[]).quotable(value, SHOWN_BYTES_MAX)).flatten();
+        let shown = harmless.then(|| Reflections::of(&showing.hidden()).quotable(value, SHOWN_BYTES_MAX)).flatten();
         match shown {
             Some(shown) => shown,
             None if value.is_empty() => String::new(),
@@ -264,12 +274,12 @@ pub(super) fn received(
     reply: &Reply,
     wall: SystemTime,
     is_metadata: bool,
-    shape: &AnswerShape,
+    shapes: &[&AnswerShape],
     reflections: &Reflections<'_>,
 ) -> Vec<String> {
     let mut lines = vec![reply.status.to_string()];
     for (name, value) in &reply.headers {
-        lines.extend(received_header(name, value, reflections));
+        lines.extend(received_header(name, value, shapes, reflections));
     }
     if let Some(clocks) = clocks(&reply.headers, wall) {
         let date = reply.headers.get(DATE).and_then(|date| date.to_str().ok()).unwrap_or_default();
@@ -280,13 +290,21 @@ pub(super) fn received(
         });
     }
     lines.push(String::new());
-    lines.extend(received_body(reply, is_metadata, shape, reflections));
+    lines.extend(received_body(reply, is_metadata, shapes, reflections));
     lines
 }
 
 /// The headers that explain something.
-fn received_header(name: &HeaderName, value: &HeaderValue, reflections: &Reflections<'_>) -> Option<String> {
+fn received_header(
+    name: &HeaderName,
+    value: &HeaderValue,
+    shapes: &[&AnswerShape],
+    reflections: &Reflections<'_>,
+) -> Option<String> {
     let text = value.to_str().ok()?;
+    if declared(shapes).any(|place| *place == AnswerPlace::Header(name.clone())) {
+        return Some(format!("{name}: {}", mask(text)));
+    }
     if *name == SET_COOKIE {
         let (cookie, rest) = text.split_once('=')?;
         let value = rest.split(';').next().unwrap_or_default();
@@ -302,7 +320,12 @@ fn received_header(name: &HeaderName, value: &HeaderValue, reflections: &Reflect
     Some(format!("{name}: {}", reflections.quotable(&shown, SHOWN_BYTES_MAX)?))
 }
 
-fn received_body(reply: &Reply, is_metadata: bool, shape: &AnswerShape, reflections: &Reflections<'_>) -> Vec<String> {
+fn received_body(
+    reply: &Reply,
+    is_metadata: bool,
+    shapes: &[&AnswerShape],
+    reflections: &Reflections<'_>,
+) -> Vec<String> {
     let body = match &reply.body {
         Ok(body) => body,
         Err(unreadable) => return vec![format!("({unreadable})")],
@@ -312,8 +335,11 @@ fn received_body(reply: &Reply, is_metadata: bool, shape: &AnswerShape, reflecti
         Document::Members(members) => {
             let members = if is_metadata && success { metadata(&members) } else { members };
             let is_error = !success || document::error(&members).is_some();
-            let token = shape.token.as_deref().and_then(|path| path.rsplit('.').next());
-            let shown = AnswerMask { reflections, is_error, token }.json("", &members);
+            if success && !is_error && declared(shapes).any(|place| *place == AnswerPlace::Body) {
+                return vec![mask(&String::from_utf8_lossy(body))];
+            }
+            let declared = declared(shapes).filter_map(member).collect();
+            let shown = AnswerMask { reflections, is_error, declared }.json("", &members);
             format!("{shown:#}").lines().map(str::to_owned).collect()
         }
         Document::Empty => vec!["(no body)".to_owned()],
@@ -324,6 +350,17 @@ fn received_body(reply: &Reply, is_metadata: bool, shape: &AnswerShape, reflecti
         Document::Text(text) if success => vec![mask(&text)],
         Document::Text(text) => vec![reflections.quotable(&text, SHOWN_BYTES_MAX).unwrap_or_else(|| mask(&text))],
     }
+}
+
+/// Where secrets are declared to stand.
+fn declared<'a>(shapes: &[&'a AnswerShape]) -> impl Iterator<Item = &'a AnswerPlace> {
+    shapes.iter().flat_map(|shape| shape.token.iter().chain(shape.values.values()))
+}
+
+/// The member that a path leads to, or the list of which it is an item.
+fn member(place: &AnswerPlace) -> Option<&str> {
+    let AnswerPlace::Path(path) = place else { return None };
+    path.rsplit('.').find(|name| name.parse::<usize>().is_err())
 }
 
 fn metadata(document: &Value) -> Value {

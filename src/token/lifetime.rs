@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::config::{AnswerShape, LifetimeUnit};
+use crate::config::{AnswerPlace, AnswerShape, LifetimeUnit};
 
 /// No lifetime is longer: what a server calls more is "for ever", and arithmetic on it stays far from overflow.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -94,7 +94,7 @@ fn reference(date: Option<SystemTime>, wall: SystemTime) -> SystemTime {
 
 /// What the declared place says. It stands in place of the unasked members, which may use other units.
 fn declared<'a>(answer: &Value, shape: &'a AnswerShape) -> Vec<(&'a str, Says)> {
-    let Some(path) = &shape.lifetime else { return Vec::new() };
+    let Some(AnswerPlace::Path(path)) = &shape.lifetime else { return Vec::new() };
     let relative = path == "expires_in" || path.ends_with(".expires_in");
     let says = at_path(answer, path).and_then(|value| read(value, shape, relative));
     says.map(|says| (path.as_str(), says)).into_iter().collect()
@@ -102,7 +102,10 @@ fn declared<'a>(answer: &Value, shape: &'a AnswerShape) -> Vec<(&'a str, Says)> 
 
 /// What the members beside the token say, and if there are none, those at the top.
 fn unasked(answer: &Value, shape: &AnswerShape) -> Vec<(&'static str, Says)> {
-    let beside = shape.token.as_deref().and_then(|path| path.rsplit_once('.')).map(|(parent, _)| parent);
+    let beside = match &shape.token {
+        Some(AnswerPlace::Path(path)) => path.rsplit_once('.').map(|(parent, _)| parent),
+        _ => None,
+    };
     let read_in = |object: &Value| -> Vec<(&'static str, Says)> {
         let member = |name: &&'static str| Some((*name, read(object.get(*name)?, shape, *name == "expires_in")?));
         MEMBERS.iter().filter_map(member).collect()
@@ -111,8 +114,12 @@ fn unasked(answer: &Value, shape: &AnswerShape) -> Vec<(&'static str, Says)> {
     if said.is_empty() { read_in(answer) } else { said }
 }
 
-fn at_path<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(answer, |value, name| value.get(name))
+/// What stands at a path of dotted member names and indices.
+pub fn at_path<'a>(answer: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(answer, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        _ => value.get(name),
+    })
 }
 
 /// What one member says (TL-11). `relative`: it is `expires_in`, whose number is never an absolute time.

@@ -174,7 +174,7 @@ impl Checker<'_> {
                     self.report(problem.hint(hints::about(name, place.doc(name))));
                 }
             }
-            (Shape::Boolean, DeValue::Boolean(_)) => {}
+            (Shape::Boolean, DeValue::Boolean(_)) | (Shape::Any, _) => {}
             (Shape::Choice(choices), _) => self.choice(place, name, choices, value),
             (Shape::List(of) | Shape::OneOrMore(of), DeValue::Array(items)) => {
                 for item in items.iter() {
@@ -324,7 +324,7 @@ fn has_env(entries: &DeTable<'_>) -> bool {
 fn takes(shape: &Shape, found: &DeValue<'_>) -> bool {
     match (shape, found) {
         (Shape::Text(_), DeValue::Table(entries)) => has_env(entries),
-        (Shape::Table(_), DeValue::Table(entries)) => !has_env(entries),
+        (Shape::Table(_) | Shape::Secret, DeValue::Table(entries)) => !has_env(entries),
         (Shape::Text(_), DeValue::String(_))
         | (Shape::Integer { .. }, DeValue::Integer(_))
         | (Shape::Boolean, DeValue::Boolean(_))
@@ -339,6 +339,7 @@ fn wanted(shape: &Shape) -> String {
         Shape::Duration { .. } => "a duration such as \"5s\"".into(),
         Shape::Integer { .. } => "a number".into(),
         Shape::Boolean => "true or false".into(),
+        Shape::Any => "a value".into(),
         Shape::Choice(choices) => either(choices),
         Shape::List(_) => "a list".into(),
         Shape::OneOrMore(of) => format!("{} or a list", wanted(of)),

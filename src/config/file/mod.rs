@@ -55,6 +55,8 @@ pub(super) enum Shape {
         max: u64,
     },
     Boolean,
+    /// Whatever it is.
+    Any,
     /// One of these words. Numbers and booleans among them may be written as such.
     Choice(&'static [&'static str]),
     List(&'static Shape),

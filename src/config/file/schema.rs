@@ -89,6 +89,7 @@ fn shape(shape_of: &Shape) -> Value {
             or_env(json!({ "type": "string", "pattern": "^(0|[0-9]+ *(ms|s|m|h|d))$", "examples": ["5s"] }))
         }
         Shape::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Any => json!({}),
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Choice(choices) => {
             or_env(json!({ "enum": choices.iter().flat_map(|word| spellings(word)).collect::<Vec<_>>() }))

@@ -23,12 +23,15 @@ const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
     keys
 }
 
+mod answer;
 mod life;
+mod login;
 mod metadata;
 mod oauth2;
 mod signatures;
 
 use super::{Format, Key, Shape, Table};
+use login::LOGIN;
 use metadata::METADATA;
 use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
 use signatures::{AWS_SIGV4, HMAC, JWT};
@@ -246,6 +249,7 @@ pub(in crate::config) static CREDENTIAL: Table = Table {
         optional("password", Shape::Table(&PASSWORD), "The OAuth 2.0 password grant."),
         optional("custom_grant", Shape::Table(&CUSTOM_GRANT), "An OAuth 2.0 grant of the server's own."),
         optional("github_app", Shape::Table(&GITHUB_APP), "Installation tokens of a GitHub App."),
+        optional("login", Shape::Table(&LOGIN), "A login that is no OAuth 2.0."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
         optional(
             "api_key",
@@ -259,7 +263,6 @@ pub(in crate::config) static CREDENTIAL: Table = Table {
         later("refresh_token", "the refresh token grant"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
-        later("login", "token endpoints that are no OAuth 2.0"),
         optional(
             "metadata",
             Shape::Table(&METADATA),

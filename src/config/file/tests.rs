@@ -1,14 +1,18 @@
+use std::collections::HashSet;
+
 use toml::de::{DeTable, DeValue};
 
 use super::*;
 
-/// The declared keys that stand nowhere in a file, `Later` ones excepted, as paths. What a grant has in common with the
+/// The declared keys that stand nowhere in a file, `Later` ones excepted, as paths. A table that can stand at several places
+/// is read by one function wherever it does: a key of it counts if it is at one of them. What a kind has in common with the
 /// client credentials counts once, since it is read by the same code.
 pub(in crate::config) fn absent_keys(file: &DeTable<'_>) -> Vec<String> {
-    let mut absent = Vec::new();
-    absent_in(&ROOT, &[file], "", &mut absent);
-    absent.retain(|path| !is_of_all_grants(path));
-    absent
+    let mut found = Found::default();
+    found.table(&ROOT, &[file], "");
+    let Found { absent, present } = found;
+    let absent = absent.into_iter().filter(|(key, _)| !present.contains(key)).map(|(_, path)| path);
+    absent.filter(|path| !is_of_all_grants(path)).collect()
 }
 
 fn is_of_all_grants(path: &str) -> bool {
@@ -23,42 +27,54 @@ fn is_of_all_grants(path: &str) -> bool {
     kind != "client_credentials" && doc(kind, name) == doc("client_credentials", name)
 }
 
-fn absent_in(table: &Table, written: &[&DeTable<'_>], path: &str, absent: &mut Vec<String>) {
-    for key in table.keys {
-        let path = format!("{path}{}", key.name);
-        let values: Vec<&DeValue<'_>> =
-            written.iter().filter_map(|table| table.get(key.name)).map(|value| value.get_ref()).collect();
-        if !matches!(key.shape, Shape::Later(_)) {
-            absent_shape(&key.shape, &values, &path, absent);
-        }
-    }
+/// Which keys of which tables there are, and which are not, with their paths.
+#[derive(Default)]
+struct Found {
+    present: HashSet<(*const Table, &'static str)>,
+    absent: Vec<((*const Table, &'static str), String)>,
 }
 
-fn absent_shape(shape: &Shape, values: &[&DeValue<'_>], path: &str, absent: &mut Vec<String>) {
-    let tables = || values.iter().filter_map(|value| value.as_table());
-    let items = || values.iter().filter_map(|value| value.as_array()).flat_map(|items| items.iter());
-    match shape {
-        Shape::Table(table) => absent_in(table, &tables().collect::<Vec<_>>(), &format!("{path}."), absent),
-        Shape::Tables(table) => {
-            let tables: Vec<_> = items().filter_map(|item| item.get_ref().as_table()).collect();
-            absent_in(table, &tables, &format!("{path}."), absent);
-        }
-        Shape::List(of) => absent_shape(of, &items().map(|item| item.get_ref()).collect::<Vec<_>>(), path, absent),
-        Shape::Map { of, .. } => {
-            let values: Vec<_> = tables().flat_map(|table| table.values()).map(|value| value.get_ref()).collect();
-            absent_shape(of, &values, &format!("{path}.*"), absent);
-        }
-        Shape::Either(shapes) => {
-            for shape in shapes.iter().filter(|shape| matches!(shape, Shape::Table(_))) {
-                absent_shape(shape, values, path, absent);
+impl Found {
+    fn table(&mut self, table: &'static Table, written: &[&DeTable<'_>], path: &str) {
+        for key in table.keys.iter().filter(|key| !matches!(key.shape, Shape::Later(_))) {
+            let path = format!("{path}{}", key.name);
+            let values: Vec<&DeValue<'_>> =
+                written.iter().filter_map(|table| table.get(key.name)).map(|value| value.get_ref()).collect();
+            let name = (std::ptr::from_ref(table), key.name);
+            if values.is_empty() {
+                self.absent.push((name, path.clone()));
+            } else {
+                self.present.insert(name);
             }
+            self.shape(&key.shape, &values, &path);
         }
-        Shape::OneOrMore(Shape::Table(table)) => {
-            let tables: Vec<_> = tables().chain(items().filter_map(|item| item.get_ref().as_table())).collect();
-            absent_in(table, &tables, &format!("{path}."), absent);
+    }
+
+    fn shape(&mut self, shape: &Shape, values: &[&DeValue<'_>], path: &str) {
+        let tables = || values.iter().filter_map(|value| value.as_table());
+        let items = || values.iter().filter_map(|value| value.as_array()).flat_map(|items| items.iter());
+        match shape {
+            Shape::Table(table) => self.table(table, &tables().collect::<Vec<_>>(), &format!("{path}.")),
+            Shape::Tables(table) => {
+                let tables: Vec<_> = items().filter_map(|item| item.get_ref().as_table()).collect();
+                self.table(table, &tables, &format!("{path}."));
+            }
+            Shape::List(of) => self.shape(of, &items().map(|item| item.get_ref()).collect::<Vec<_>>(), path),
+            Shape::Map { of, .. } => {
+                let values: Vec<_> = tables().flat_map(|table| table.values()).map(|value| value.get_ref()).collect();
+                self.shape(of, &values, &format!("{path}.*"));
+            }
+            Shape::Either(shapes) => {
+                for shape in shapes.iter().filter(|shape| matches!(shape, Shape::Table(_))) {
+                    self.shape(shape, values, path);
+                }
+            }
+            Shape::OneOrMore(Shape::Table(table)) => {
+                let tables: Vec<_> = tables().chain(items().filter_map(|item| item.get_ref().as_table())).collect();
+                self.table(table, &tables, &format!("{path}."));
+            }
+            _ => {}
         }
-        _ if values.is_empty() => absent.push(path.to_owned()),
-        _ => {}
     }
 }
 

@@ -7,6 +7,7 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::Reading;
+use super::answer::answer;
 use super::api_key::api_keys;
 use super::attach::attach;
 use super::client_proof::{Clients, client_certificate, client_proof, require};
@@ -15,6 +16,8 @@ use super::fields_grant::fields_grant;
 use super::github_app::github_app;
 use super::jwt_bearer::jwt_bearer;
 use super::key_file::{ServiceAccount, key_file};
+use super::known::Known;
+use super::login::login;
 use super::metadata::metadata;
 use super::named::Named;
 use super::process::refuse_bad_username;
@@ -23,8 +26,8 @@ use super::signature::{aws_sigv4, hmac, jwt};
 use crate::config::file::Format;
 use crate::config::problem::either;
 use crate::config::{
-    AnswerShape, Credential, CredentialKind, Grant, HttpUrl, LifetimeFormat, LifetimeUnit, OAuth2, Problem, Signature,
-    TokenEndpoint, TokenLife, TokenTimeouts, Warm,
+    Attach, Credential, CredentialKind, Grant, HttpUrl, OAuth2, Problem, Signature, TokenEndpoint, TokenLife,
+    TokenTimeouts, Warm,
 };
 
 /// Form fields of a token request that are not for `parameters` to set.
@@ -53,6 +56,7 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
             }
             let fields = fields.table(kind)?;
             match kind {
+                "login" => login(reading, &fields).map(|login| CredentialKind::Login(login.into())),
                 "metadata" => metadata(reading, &fields).map(|metadata| CredentialKind::Metadata(Box::new(metadata))),
                 "bearer" => bearer(reading, &fields),
                 "basic" => basic(reading, &fields),
@@ -75,6 +79,7 @@ impl Credential {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
             CredentialKind::OAuth2(oauth2) => oauth2.life.attach.headers(),
+            CredentialKind::Login(login) => login.life.attach.headers(),
             CredentialKind::Metadata(metadata) => metadata.life.attach.headers(),
             CredentialKind::Signature(signature) => signature.headers(),
             CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } | CredentialKind::BasicKey { .. } => {
@@ -161,8 +166,8 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
-    let life = token_life(reading, fields);
     let answer = answer(reading, fields);
+    let life = token_life(reading, fields);
     let mut scope = scope(reading, fields);
     if kind == "jwt_bearer" && fields.value("key_file").is_some() {
         // Google looks for it among the claims, where it is already.
@@ -200,6 +205,12 @@ pub(super) fn scope(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Vec<Strin
 
 /// The keys that every kind has whose token is fetched.
 pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenLife {
+    let attach = attach(reading, fields, &Known::of_answer(fields));
+    token_life_with(reading, fields, attach)
+}
+
+/// The same, with where the token goes.
+pub(super) fn token_life_with(reading: &mut Reading<'_>, fields: &Fields<'_>, attach: Attach) -> TokenLife {
     let warm = match fields.choice(reading, "warm") {
         Some("true") => Warm::Yes,
         Some("required") => Warm::Required,
@@ -211,7 +222,7 @@ pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Toke
         single_active: fields.boolean("single_active").unwrap_or(false),
         warm,
         stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
-        attach: attach(reading, fields),
+        attach,
         private: fields.boolean("private").unwrap_or(false),
         cleartext: fields.boolean("cleartext").unwrap_or(false),
         timeouts: timeouts(reading, fields),
@@ -288,36 +299,4 @@ fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenTimeouts {
         }
     }
     TokenTimeouts { connect: connect.1, attempt: attempt.1, total: total.1 }
-}
-
-fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerShape {
-    let Some(answer) = fields.table("answer") else { return AnswerShape::default() };
-    let mut path = |key: &str| {
-        let text = answer.text(reading, key)?;
-        if text.value.split('.').any(str::is_empty) {
-            let why = format!("`{key}` is a path of member names with dots between");
-            return reading.refuse((why, "such as \"credentials.token\"".to_owned()), &text.span);
-        }
-        Some(text.value)
-    };
-    let (token, lifetime) = (path("token"), path("lifetime"));
-    let lifetime_unit = answer.choice(reading, "lifetime_unit").map(|unit| match unit {
-        "milliseconds" => LifetimeUnit::Milliseconds,
-        "minutes" => LifetimeUnit::Minutes,
-        "hours" => LifetimeUnit::Hours,
-        _ => LifetimeUnit::Seconds,
-    });
-    let lifetime_format = answer.text(reading, "lifetime_format");
-    if let (Some(_), Some(text)) = (lifetime_unit, &lifetime_format) {
-        let problem = Problem::new("`lifetime_unit` and `lifetime_format` exclude each other", text.span.clone());
-        reading.problem(problem.hint("a unit is for numbers, a format for dates and H:MM:SS"));
-    }
-    let lifetime_format = lifetime_format.and_then(|text| match LifetimeFormat::parse(&text.value) {
-        Ok(format) => Some(format),
-        Err(why) => {
-            let why = (format!("`lifetime_format`: {why}"), LifetimeFormat::UNDERSTOOD.to_owned());
-            reading.refuse(why, &text.span)
-        }
-    });
-    AnswerShape { token, lifetime, lifetime_unit, lifetime_format }
 }

@@ -52,7 +52,7 @@ pub(super) fn github_app(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Opti
         resource: Vec::new(),
         parameters: BTreeMap::new(),
         issuer_check: true,
-        answer: AnswerShape { token: Some("token".to_owned()), ..AnswerShape::default() },
+        answer: AnswerShape { token: Some("token".into()), ..AnswerShape::default() },
         life,
     })
 }

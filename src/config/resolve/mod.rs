@@ -1,5 +1,6 @@
 //! From the file to [`Config`]: defaults, references, secrets. Collects every problem.
 
+mod answer;
 mod api_key;
 mod attach;
 mod certificates;
@@ -16,6 +17,8 @@ mod github_app;
 mod headers;
 mod jwt_bearer;
 mod key_file;
+mod known;
+mod login;
 mod metadata;
 mod named;
 mod preset;

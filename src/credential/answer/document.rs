@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// A body, read without trust in its content type.
 pub(in crate::credential) enum Document {
-    /// A JSON object, or a form as an object of texts.
+    /// A JSON object or list, or a form as an object of texts.
     Members(Value),
     Empty,
     Html,
@@ -28,7 +28,7 @@ impl Document {
         if body.is_empty() {
             return Document::Empty;
         }
-        if let Ok(members @ Value::Object(_)) = serde_json::from_slice(body) {
+        if let Ok(members @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice(body) {
             return Document::Members(members);
         }
         let Ok(text) = std::str::from_utf8(body) else {
@@ -89,11 +89,16 @@ pub(super) fn error_in_other_words(members: &Value) -> Option<Named> {
     (code.is_some() || description.is_some()).then_some(Named { code, description })
 }
 
-/// The first of these members that holds a text or a number.
-fn text(members: &Value, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| match members.get(name)? {
+/// The text or number at a place.
+pub(super) fn scalar(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    })
+    }
+}
+
+/// The first of these members that holds a text or a number.
+fn text(members: &Value, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| scalar(members.get(name)?))
 }

@@ -6,6 +6,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::config::{Grant, TokenEndpointAuthMethod};
+use crate::credential::failure::hint;
 
 const SECRET: &str = "s3cret+/=:x";
 /// Tue, 14 Nov 2023 22:13:20 GMT.
@@ -27,8 +29,9 @@ fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
         reply,
         &Asked {
             host: "login.example.com",
-            method: TokenEndpointAuthMethod::ClientSecretBasic,
-            grant: &Grant::ClientCredentials,
+            hint: &|status, code| {
+                hint(status, code, TokenEndpointAuthMethod::ClientSecretBasic, &Grant::ClientCredentials)
+            },
             secrets: vec![&Secret::new(SECRET)],
             shape: &AnswerShape::default(),
             wall: UNIX_EPOCH + Duration::from_secs(WALL_S),

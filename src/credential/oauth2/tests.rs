@@ -325,8 +325,8 @@ async fn a_declared_answer_is_read_where_it_says() {
     let body = r#"{"credentials":{"token":"T","estimatedTimeToExpiration":"1:00:00"}}"#;
     let peer = Peer::answering(answer(200, "", body)).await;
     let mut config = at(&peer, "/");
-    config.answer.token = Some("credentials.token".to_owned());
-    config.answer.lifetime = Some("credentials.estimatedTimeToExpiration".to_owned());
+    config.answer.token = Some("credentials.token".into());
+    config.answer.lifetime = Some("credentials.estimatedTimeToExpiration".into());
     config.answer.lifetime_format = LifetimeFormat::parse("H:MM:SS").ok();
     let granted = fetch(&config).await.unwrap();
     assert_eq!((granted.value.expose(), granted.lifetime), ("T", Some(Duration::from_secs(3600))));

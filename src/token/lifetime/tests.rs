@@ -33,10 +33,10 @@ fn jwt(claims: &Value) -> String {
 
 fn shape(lifetime: Option<&str>, unit: Option<LifetimeUnit>, format: Option<&str>) -> AnswerShape {
     AnswerShape {
-        token: None,
         lifetime: lifetime.map(Into::into),
         lifetime_unit: unit,
         lifetime_format: format.map(|format| LifetimeFormat::parse(format).unwrap()),
+        ..AnswerShape::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tables of the OAuth 2.0 grants: their keys in groups, since the grants have most of them in common.
 
+use super::answer::ANSWER;
 use super::life::LIFE;
 use super::{CERTIFICATE, Key, Shape, TEXT, Table, URL, count, joined, optional, required, table};
 
@@ -238,7 +239,7 @@ const ASKED: &[Key] = &[
 ];
 
 /// How the endpoint is reached.
-const REACH: &[Key] = &[
+pub(super) const REACH: &[Key] = &[
     optional("private", Shape::Boolean, "The token endpoint's name may resolve to private addresses. Default false."),
     optional("cleartext", Shape::Boolean, "Allow an http:// token endpoint beyond loopback. Default false."),
 ];
@@ -252,22 +253,3 @@ const ANSWERS: &[Key] = &[
         "Where token and lifetime are in an answer that is not as RFC 6749 says.",
     ),
 ];
-
-static ANSWER: Table = table(
-    "Where things are in a token answer. Paths are dotted member names.",
-    &[
-        optional("token", TEXT, "Path of the token, such as \"credentials.token\"."),
-        optional("lifetime", TEXT, "Path of the lifetime."),
-        optional(
-            "lifetime_unit",
-            Shape::Choice(&["milliseconds", "seconds", "minutes", "hours"]),
-            "The lifetime's unit; it is then relative. Default: seconds for small numbers and for expires_in; larger ones are dates.",
-        ),
-        optional(
-            "lifetime_format",
-            TEXT,
-            "The lifetime's format: a duration of D, H, MM and SS, such as \"H:MM:SS\", or a date of yyyy, M, d, H (or h with \
-             [AM|PM]), mm, ss and ±zz:zz, such as \"M/d/yyyy h:mm:ss [AM|PM] ±zz:zz\". Default: a number, or ISO 8601.",
-        ),
-    ],
-);

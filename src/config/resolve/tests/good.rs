@@ -8,10 +8,10 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress, FreshSecret,
-    Grant, HttpVersion, LifetimeFormat, LifetimeUnit, Limits, LogFormat, MetadataRequest, RejectOn, Replay,
-    ServerTimeouts, TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts,
-    Warm,
+    Access, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress,
+    FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit, Limits, LogFormat, LoginBody,
+    MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Success, Template, TemplatePiece, TokenEndpoint,
+    TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
@@ -99,7 +99,8 @@ fn clients_and_credentials_are_as_the_file_says() {
     let ClientAuthentication::Key { sha256 } = &client.authentication;
     assert_eq!((&*client.name, sha256.len(), sha256[0][..3].to_vec()), ("billing", 2, vec![0x9f, 0x86, 0xd0]));
     let names: Vec<&str> = config.credentials.iter().map(|credential| &*credential.name).collect();
-    assert_eq!(names[..7], ["crm", "legacy", "fixed", "maps", "search", "old", "signed"]);
+    let usual = ["crm", "legacy", "whole", "plain", "stepwise", "fixed", "maps", "search", "old", "signed"];
+    assert_eq!(names[..10], usual);
     let kinds: Vec<&CredentialKind> = config.credentials.iter().map(|credential| &credential.kind).collect();
     let CredentialKind::OAuth2(legacy) = kinds[1] else { panic!() };
     assert!(
@@ -119,15 +120,15 @@ fn clients_and_credentials_are_as_the_file_says() {
         [(&header, 2), (&ApiKeyPlace::Query("auth".into()), 3), (&ApiKeyPlace::Cookie("sid".into()), 1)]
     );
     assert_eq!(legacy.answer.lifetime_format, LifetimeFormat::parse("H:MM:SS").ok());
-    assert!(matches!(kinds[2], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
+    assert!(matches!(kinds[5], CredentialKind::Bearer { token } if token.expose() == "a-token-of-enough-length"));
     let places = |kind: &CredentialKind| match kind {
         CredentialKind::ApiKeys(keys) => keys.iter().map(|key| key.place.clone()).collect(),
         _ => Vec::new(),
     };
-    assert_eq!(places(kinds[3]), [ApiKeyPlace::Query("key".into())]);
+    assert_eq!(places(kinds[6]), [ApiKeyPlace::Query("key".into())]);
     let header = HeaderName::from_static("x-api-key");
-    assert_eq!(places(kinds[4]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
-    assert!(matches!(kinds[5], CredentialKind::Basic { username, .. } if username == "someone"));
+    assert_eq!(places(kinds[7]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
+    assert!(matches!(kinds[8], CredentialKind::Basic { username, .. } if username == "someone"));
     let named = |name: &str| kinds[names.iter().position(|other| *other == name).expect(name)];
     assert!(matches!(named("paid"), CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
     let CredentialKind::Signature(orders) = named("orders") else { panic!() };
@@ -159,7 +160,7 @@ fn clients_and_credentials_are_as_the_file_says() {
     let crate::config::Signature::Jwt(jwt) = &**video else { panic!() };
     assert_eq!((jwt.key.algorithm(), jwt.lifetime, jwt.per_request), (Algorithm::Hs256, seconds(300), false));
     assert_eq!((jwt.header.as_str(), &*jwt.scheme, jwt.claims.len()), ("authorization", "Bearer", 0));
-    let CredentialKind::OAuth2(signed) = kinds[6] else { panic!() };
+    let CredentialKind::OAuth2(signed) = named("signed") else { panic!() };
     let ClientProof::Assertion(assertion) = &signed.proof else { panic!() };
     assert_eq!(assertion.key.algorithm(), Algorithm::Es256);
     assert_eq!(assertion.key_id.as_deref(), Some("2026"));
@@ -240,6 +241,11 @@ fn client_credentials_have_every_key() {
         lifetime: Some("valid.for".into()),
         lifetime_unit: Some(LifetimeUnit::Minutes),
         lifetime_format: None,
+        lifetime_default: Some(seconds(1200)),
+        values: [("site".to_owned(), "site.0.id".into()), ("session".to_owned(), AnswerPlace::Cookie("SID".into()))]
+            .into(),
+        success: Some(Success { path: "code".into(), equals: 0.into() }),
+        error: Some("status.text".into()),
     };
     assert_eq!(crm.answer, answer);
 }
@@ -304,9 +310,41 @@ fn a_github_app_is_as_the_file_says() {
     let Grant::GithubApp(app) = &hub.grant else { panic!() };
     let TokenEndpoint::Url(url) = &hub.endpoint else { panic!() };
     assert_eq!(url.to_string(), "https://github.example/api/v3/app/installations/11223344/access_tokens");
-    assert_eq!((hub.client_id.as_str(), hub.answer.token.as_deref()), ("7", Some("token")));
+    assert_eq!((hub.client_id.as_str(), hub.answer.token.clone()), ("7", Some("token".into())));
     assert_eq!((app.repositories.join(" ").as_str(), app.permissions["contents"].as_str()), ("hello world", "read"));
     assert_eq!(app.key.algorithm(), Algorithm::Rs256);
+}
+
+/// A login is resolved to requests whose texts hold what the file knows already.
+#[test]
+fn a_login_is_what_its_requests_say() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let [CredentialKind::Login(whole), CredentialKind::Login(stepwise)] =
+        [2, 4].map(|index| &config.credentials[index].kind)
+    else {
+        panic!()
+    };
+    let [step] = &whole.steps[..] else { panic!() };
+    let (request, text) = (&step.request, |text: &str| Piece::Text(text.to_owned()));
+    let secret = || Piece::Secret(Secret::new("a-secret-in-a-file"));
+    assert_eq!((&request.method, request.origin.to_string().as_str()), (&http::Method::PUT, "https://someone.example"));
+    assert_eq!(request.target.pieces, [text("/someone/"), secret(), text("?a=b")]);
+    assert_eq!(request.query, [("q".to_owned(), Template { pieces: vec![text("someone")] })]);
+    assert_eq!(request.headers[0].0, "x-version");
+    assert_eq!(request.basic.as_ref().unwrap().1.pieces, [secret()]);
+    assert!(matches!(&request.body, LoginBody::Form(fields) if fields[0].0 == "name"));
+    assert_eq!((step.answer.token.as_ref(), step.has_token), (Some(&AnswerPlace::Body), true));
+    assert_eq!(step.answer.lifetime, Some(AnswerPlace::Header(HeaderName::from_static("x-lifetime"))));
+    assert_eq!(whole.life.attach.parts[0].value.pieces, [text("someone:"), Piece::Value("token".into())]);
+    assert_eq!((whole.life.warm, whole.life.private, whole.life.cleartext), (Warm::Yes, true, true));
+
+    let [first, second] = &stepwise.steps[..] else { panic!() };
+    assert_eq!((&first.request.method, first.has_token, second.has_token), (&http::Method::GET, false, true));
+    let LoginBody::Json(JsonTemplate::Object(members)) = &second.request.body else { panic!() };
+    let JsonTemplate::List(items) = &members[0].1 else { panic!() };
+    assert!(matches!(&items[0], JsonTemplate::Text(template) if template.pieces == [Piece::Value("ticket".into())]));
+    assert!(matches!(&items[2], JsonTemplate::Other(number) if *number == serde_json::json!(1.5)));
+    assert_eq!((items.len(), first.request.secrets().len()), (5, 1));
 }
 
 #[test]

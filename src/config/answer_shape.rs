@@ -1,0 +1,61 @@
+//! Where things are in the answer of a token endpoint that says them in words of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::{LifetimeFormat, LifetimeUnit};
+
+/// Declared places in a token answer, and what tells an error from a success.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnswerShape {
+    pub token: Option<AnswerPlace>,
+    pub lifetime: Option<AnswerPlace>,
+    pub lifetime_unit: Option<LifetimeUnit>,
+    pub lifetime_format: Option<LifetimeFormat>,
+    /// How long a token lives whose answer does not say it.
+    pub lifetime_default: Option<Duration>,
+    /// Further values, by the names that templates call them.
+    pub values: BTreeMap<String, AnswerPlace>,
+    /// Without it, only the status and the usual members tell an error.
+    pub success: Option<Success>,
+    /// The path of what the server says of an error.
+    pub error: Option<String>,
+}
+
+/// Where one value is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerPlace {
+    /// Dotted names of members, and indices of lists: `accounts.0.token`.
+    Path(String),
+    Header(HeaderName),
+    /// A cookie that the answer sets.
+    Cookie(String),
+    /// The whole body: a text, or JSON that is nothing but a string.
+    Body,
+}
+
+/// What a success holds, and an error does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Success {
+    pub path: String,
+    pub equals: serde_json::Value,
+}
+
+impl From<&str> for AnswerPlace {
+    fn from(path: &str) -> Self {
+        AnswerPlace::Path(path.to_owned())
+    }
+}
+
+impl AnswerPlace {
+    /// What it is called: a path, a header's or a cookie's name, or `body`.
+    pub fn name(&self) -> &str {
+        match self {
+            AnswerPlace::Path(name) | AnswerPlace::Cookie(name) => name,
+            AnswerPlace::Header(name) => name.as_str(),
+            AnswerPlace::Body => "body",
+        }
+    }
+}

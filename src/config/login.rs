@@ -1,0 +1,87 @@
+//! A login that is no OAuth 2.0, as it is declared.
+
+use http::{HeaderName, Method};
+use serde_json::Value;
+
+use super::{AnswerShape, HttpUrl, Template, TokenLife};
+use crate::secret::Secret;
+
+/// Requests one after the other, the last of which, or one before it, brings the token.
+#[derive(Debug)]
+pub struct Login {
+    /// At least one. What a step's answer holds, the templates of later ones can name.
+    pub steps: Vec<LoginStep>,
+    pub life: TokenLife,
+}
+
+/// One request of a login, and how its answer is read.
+#[derive(Debug)]
+pub struct LoginStep {
+    pub request: LoginRequest,
+    pub answer: AnswerShape,
+    /// Whether the token is in its answer.
+    pub has_token: bool,
+}
+
+#[derive(Debug)]
+pub struct LoginRequest {
+    pub method: Method,
+    /// Where it goes; its own path stands in `target`.
+    pub origin: HttpUrl,
+    /// Path and query as written, with encoded values.
+    pub target: Template,
+    pub query: Vec<(String, Template)>,
+    pub headers: Vec<(HeaderName, Template)>,
+    /// Username and password of HTTP Basic.
+    pub basic: Option<(Template, Template)>,
+    pub body: LoginBody,
+}
+
+#[derive(Debug)]
+pub enum LoginBody {
+    None,
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<(String, Template)>),
+    Json(JsonTemplate),
+}
+
+/// JSON whose texts are templates.
+#[derive(Debug)]
+pub enum JsonTemplate {
+    Text(Template),
+    /// A number or a boolean.
+    Other(Value),
+    List(Vec<JsonTemplate>),
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl LoginRequest {
+    /// Every secret of the configuration that it sends.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        self.templates().into_iter().flat_map(Template::secrets).collect()
+    }
+
+    fn templates(&self) -> Vec<&Template> {
+        let mut templates = vec![&self.target];
+        templates.extend(self.query.iter().map(|(_, value)| value));
+        templates.extend(self.headers.iter().map(|(_, value)| value));
+        templates.extend(self.basic.iter().flat_map(|(username, password)| [username, password]));
+        match &self.body {
+            LoginBody::None => {}
+            LoginBody::Form(fields) => templates.extend(fields.iter().map(|(_, value)| value)),
+            LoginBody::Json(json) => json.templates(&mut templates),
+        }
+        templates
+    }
+}
+
+impl JsonTemplate {
+    fn templates<'t>(&'t self, found: &mut Vec<&'t Template>) {
+        match self {
+            JsonTemplate::Text(template) => found.push(template),
+            JsonTemplate::Other(_) => {}
+            JsonTemplate::List(items) => items.iter().for_each(|item| item.templates(found)),
+            JsonTemplate::Object(members) => members.iter().for_each(|(_, value)| value.templates(found)),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Logins that are no OAuth 2.0: requests one after the other, as they are declared.
+
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::Parts;
+use super::answer::{self, Asked};
+use super::endpoint::{Reach, exchange};
+use super::failure::{Failure, Step};
+use super::oauth2::origin;
+use crate::clock::timer_now;
+use crate::config::{self, LoginStep};
+use crate::secret::Secret;
+use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
+
+/// The source of one credential's tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The credential's: nothing else tells for certain who logs in.
+    name: Arc<str>,
+    origin: Arc<str>,
+    config: Arc<config::Login>,
+    parts: Parts,
+}
+
+impl Login {
+    pub(super) fn new(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
+        let origin = config.steps.first().map_or_else(|| name.clone(), |step| origin(&step.request.origin));
+        let (name, config, parts) = (name.clone(), config.clone(), parts.clone());
+        Login { inner: Arc::new(Inner { name, origin, config, parts }) }
+    }
+
+    /// One attempt: every step, from the first.
+    pub(super) async fn attempt(&self, deadline: Instant) -> Result<Granted, Failure> {
+        let steps = &self.inner.config.steps;
+        let mut values = BTreeMap::new();
+        let mut granted: Option<Granted> = None;
+        for (number, step) in steps.iter().enumerate() {
+            let done = self.step(step, &mut values, deadline).await;
+            let done = done.map_err(|failure| match steps.len() {
+                1 => failure,
+                count => Failure { cause: format!("in step {} of {count}, {}", number + 1, failure.cause), ..failure },
+            });
+            granted = done?.or(granted);
+        }
+        let granted = granted.ok_or_else(|| {
+            let cause = "none of its steps brings a token";
+            Failure::new(FetchErrorKind::Refused, Step::Token, &self.inner.origin, cause)
+        })?;
+        values.remove("token");
+        Ok(Granted { further: values, ..granted })
+    }
+
+    /// One request. What its answer holds is added to the values.
+    async fn step(
+        &self,
+        step: &LoginStep,
+        values: &mut BTreeMap<String, Secret>,
+        deadline: Instant,
+    ) -> Result<Option<Granted>, Failure> {
+        let (url, parts) = (&step.request.origin, &self.inner.parts);
+        let host = &url.authority();
+        let request = request::of(&step.request, values)
+            .map_err(|cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause))?;
+        let life = &self.inner.config.life;
+        let reach = Reach {
+            connector: &parts.connector,
+            private: life.private,
+            cleartext: life.cleartext,
+            client_certificate: None,
+            connect_timeout: life.timeouts.connect,
+            deadline,
+            tape: parts.tape.as_deref(),
+        };
+        let reply = exchange(reach, url, request).await;
+        let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
+        let asked = Asked {
+            host,
+            hint: &hint,
+            secrets: step.request.secrets().into_iter().chain(values.values()).collect(),
+            shape: &step.answer,
+            wall: parts.clock.wall(),
+        };
+        if !step.has_token {
+            let further = answer::read_values(&reply, &asked)?;
+            values.extend(further);
+            return Ok(None);
+        }
+        let granted = answer::read(&reply, &asked)?;
+        values.extend(granted.further.clone());
+        values.insert("token".to_owned(), granted.value.clone());
+        Ok(Some(granted))
+    }
+}
+
+/// The likely cause of what a login was answered.
+fn hint(status: StatusCode, _code: Option<&str>) -> Option<String> {
+    let hint = match status.as_u16() {
+        300..=399 => "redirects are not followed: put the final address into `url`",
+        401 | 403 => {
+            "check the `values` that log in, and where the server wants them: `basic`, `headers`, `form` or `json`"
+        }
+        404 | 405 | 410 => "check `url` and `method`",
+        400 | 422 => "check the members of the request, and that the server wants it as `form` or as `json`",
+        406 | 415 => "the server wants the request as `form` or as `json`, or another `Accept` among `headers`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+impl Source for Login {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
+        let source = self.clone();
+        Box::pin(async move {
+            let deadline = timer_now() + request.attempt_timeout;
+            source.attempt(deadline).await.map_err(FetchError::from)
+        })
+    }
+
+    fn origin(&self) -> Arc<str> {
+        self.inner.origin.clone()
+    }
+
+    fn client_id(&self) -> &str {
+        &self.inner.name
+    }
+}
