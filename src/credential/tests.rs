@@ -107,6 +107,23 @@ async fn a_token_goes_where_the_configuration_says() {
     assert_eq!((attached.generation(), peer.requests().len()), (generation, 1));
 }
 
+/// What came with a token can go with it; what does not come, fails the fetch and not the request.
+#[tokio::test]
+async fn a_declared_value_goes_with_its_token() {
+    let peer = Peer::answering(answer(200, "", r#"{"access_token":"T","site":{"id":"acme-site"}}"#)).await;
+    let mut grant = grant(TokenEndpoint::Url(peer.url("/")));
+    grant.answer.values.insert("site".to_owned(), "site.id".into());
+    let site = ApiKeyPlace::Header(HeaderName::from_static("x-site"));
+    grant.life.attach.parts.push(config::AttachPart { place: site, value: config::Template::value("site") });
+    let credential = Credential::new(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts());
+    let attachment = credential.take(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(headers(&attachment), [("authorization", &HeaderValue::from_static("Bearer T"))]);
+    let (name, value) = &attachment.rest().unwrap().headers[0];
+    assert_eq!((name.as_str(), value.as_bytes(), value.is_sensitive()), ("x-site", &b"acme-site"[..], true));
+    let mut echoed = http::HeaderMap::from_iter([(name.clone(), value.clone())]);
+    assert_eq!(attachment.masks().unwrap().mask_headers(&mut echoed), 1);
+}
+
 /// TL-02, TL-03, TL-04: what a token depends on makes a cell of its own, what proves the client does not.
 #[tokio::test]
 async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {

@@ -24,7 +24,7 @@ fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Rep
     }
 }
 
-fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
+fn read_with(reply: &Reply, shape: &AnswerShape) -> Result<Granted, Failure> {
     read(
         reply,
         &Asked {
@@ -33,10 +33,14 @@ fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
                 hint(status, code, TokenEndpointAuthMethod::ClientSecretBasic, &Grant::ClientCredentials)
             },
             secrets: vec![&Secret::new(SECRET)],
-            shape: &AnswerShape::default(),
+            shape,
             wall: UNIX_EPOCH + Duration::from_secs(WALL_S),
         },
     )
+}
+
+fn read_plain(reply: &Reply) -> Result<Granted, Failure> {
+    read_with(reply, &AnswerShape::default())
 }
 
 fn json(status: u16, body: &str) -> Result<Granted, Failure> {
@@ -253,19 +257,42 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => object, 1 => form, 1 => proptest::collection::vec(any::<u8>(), 0..200)]
 }
 
+/// What may be declared of an answer; most often nothing.
+fn shapes() -> impl Strategy<Value = AnswerShape> {
+    let places = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some("expires_in.0".into())),
+        1 => Just(Some(AnswerPlace::Header(HeaderName::from_static("x-token")))),
+        1 => Just(Some(AnswerPlace::Cookie("a".into()))),
+        1 => Just(Some(AnswerPlace::Body)),
+    ];
+    let success = proptest::option::weighted(0.2, Just(Success { path: "error".into(), equals: Value::from(0) }));
+    (places.clone(), places, success, any::<bool>()).prop_map(|(token, lifetime, success, declares_error)| {
+        AnswerShape {
+            values: token.iter().map(|place: &AnswerPlace| ("value".to_owned(), place.clone())).collect(),
+            token,
+            lifetime,
+            success,
+            error: declares_error.then(|| "error_description".to_owned()),
+            ..AnswerShape::default()
+        }
+    })
+}
+
 proptest! {
     /// TL-37: no answer makes us panic, send an illegal header, or tell the secret.
     #[test]
     fn no_answer_yields_an_illegal_header_or_a_panic(
         body in bodies(), status in 100_u16..600, retry in any::<Option<u64>>(), date in any::<Option<u32>>(),
+        shape in shapes(), cookie in "[ -~]{0,40}",
     ) {
-        let mut reply = reply(status, &[], body);
+        let mut reply = reply(status, &[("set-cookie", &cookie), ("x-token", &cookie)], body);
         retry.map(|retry| reply.headers.insert(RETRY_AFTER, HeaderValue::from(retry)));
         date.map(|date| {
             let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(date.into()));
             reply.headers.insert(DATE, HeaderValue::from_str(&date).expect("a date is legal"))
         });
-        match read_plain(&reply) {
+        match read_with(&reply, &shape) {
             Ok(granted) => {
                 prop_assert!(reply.status.is_success());
                 let token = granted.value.expose();

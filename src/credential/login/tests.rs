@@ -1,3 +1,5 @@
+mod providers;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -5,12 +7,13 @@ use http::header::SET_COOKIE;
 use serde_json::Value;
 
 use super::super::endpoint::tests::{Peer, Then, answer, connector};
-use super::super::{Attachment, Credential, Parts};
+use super::super::{Attachment, Credential, Parts, live};
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::{CredentialKind, Environment, Load, load_text};
 use crate::credential::DiscoveryCache;
 use crate::token::{Attached, TokenCache};
+use providers::{Case, LOGINS};
 
 /// Tue, 14 Nov 2023 22:13:20 GMT.
 const WALL_S: u64 = 1_700_000_000;
@@ -61,90 +64,6 @@ fn sent(attachment: &Attachment) -> Vec<String> {
     sent.extend(cookies.map(|cookies| format!("cookie: {}", cookies.pairs.to_str().unwrap())));
     sent
 }
-
-/// A login of a provider, as its documentation has it: the table, what is to arrive at the provider, what is to be
-/// attached. The provider's answer stands in tests/token-endpoint-quirks.json.
-struct Case {
-    provider: &'static str,
-    table: &'static str,
-    /// The request's line, and what else is in its head.
-    head: &'static [&'static str],
-    body: &'static str,
-    attached: &'static [&'static str],
-}
-
-const LOGINS: &[Case] = &[
-    Case {
-        provider: "Feishu",
-        table: r#"
-url = "$URL/open-apis/auth/v3/tenant_access_token/internal"
-json = { app_id = "cli_1", app_secret = "{password}" }
-answer = { token = "tenant_access_token", lifetime = "expire", success = { path = "code", equals = 0 }, error = "msg" }"#,
-        head: &["POST /open-apis/auth/v3/tenant_access_token/internal HTTP/1.1", "content-type: application/json"],
-        body: r#"{"app_id":"cli_1","app_secret":"pa/ss \"wörd\""}"#,
-        attached: &["authorization: Bearer t-T"],
-    },
-    Case {
-        provider: "Jamf",
-        table: r#"
-url = "$URL/api/v1/auth/token"
-basic = { username = "admin", password = "{password}" }
-answer = { token = "token", lifetime = "expires" }"#,
-        head: &["POST /api/v1/auth/token HTTP/1.1", "authorization: Basic YWRtaW46cGEvc3MgInfDtnJkIg=="],
-        body: "",
-        attached: &["authorization: Bearer T"],
-    },
-    Case {
-        provider: "Tableau",
-        table: r#"
-values.site = "acme"
-url = "$URL/api/3.22/auth/signin"
-json.credentials.personalAccessTokenName = "attache"
-json.credentials.personalAccessTokenSecret = "{password}"
-json.credentials.site.contentUrl = "{site}"
-answer = { token = "credentials.token", lifetime = "credentials.estimatedTimeToExpiration", lifetime_format = "H:MM:SS" }
-attach = { header = "X-Tableau-Auth" }"#,
-        head: &["POST /api/3.22/auth/signin HTTP/1.1", "accept: application/json"],
-        body: r#"{"credentials":{"personalAccessTokenName":"attache","personalAccessTokenSecret":"pa/ss \"wörd\"","site":{"contentUrl":"acme"}}}"#,
-        attached: &["x-tableau-auth: T"],
-    },
-    Case {
-        provider: "SAP Business One",
-        table: r#"
-url = "$URL/b1s/v1/Login"
-json = { CompanyDB = "SBODEMO", UserName = "manager", Password = "{password}" }
-attach = [{ cookie = "B1SESSION" }, { cookie = "ROUTEID", value = "{route}" }]
-[credentials.api.login.answer]
-token = { cookie = "B1SESSION" }
-lifetime = "SessionTimeout"
-lifetime_unit = "minutes"
-values.route = { cookie = "ROUTEID" }"#,
-        head: &["POST /b1s/v1/Login HTTP/1.1"],
-        body: r#"{"CompanyDB":"SBODEMO","Password":"pa/ss \"wörd\"","UserName":"manager"}"#,
-        attached: &["cookie: B1SESSION=S; ROUTEID=.node1"],
-    },
-    Case {
-        provider: "AgencyZoom",
-        table: r#"
-url = "$URL/v1/api/auth/login"
-json = { username = "u@example.com", password = "{password}" }
-answer.token = "jwt""#,
-        head: &["POST /v1/api/auth/login HTTP/1.1"],
-        body: r#"{"password":"pa/ss \"wörd\"","username":"u@example.com"}"#,
-        attached: &["authorization: Bearer eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE5MDAwMDAwMDB9.c2ln"],
-    },
-    Case {
-        provider: "WeChat",
-        table: r#"
-method = "GET"
-url = "$URL/cgi-bin/token?grant_type=client_credential"
-query = { appid = "wx1", secret = "{password}" }
-attach = { query = "access_token" }"#,
-        head: &["GET /cgi-bin/token?grant_type=client_credential&appid=wx1&secret=pa%2Fss%20%22w%C3%B6rd%22 HTTP/1.1"],
-        body: "",
-        attached: &[],
-    },
-];
 
 fn quirk(provider: &str) -> Value {
     let quirks: Vec<Value> = serde_json::from_str(include_str!("../../../tests/token-endpoint-quirks.json")).unwrap();
@@ -385,4 +304,55 @@ async fn a_login_is_told_apart_by_what_it_says_in_plain_text() {
     );
     assert_ne!(one, identity("url = \"$URL\"\njson = { user = \"two\", p = \"{password}\" }"));
     assert_ne!(one, identity("url = \"$URL/2\"\njson = { user = \"one\", p = \"{password}\" }"));
+}
+
+/// `attache check --live` logs in once, and says what came of it.
+#[tokio::test]
+async fn a_login_is_probed() {
+    for (status, body, granted) in
+        [(200, r#"{"access_token":"planted-token","expires_in":300}"#, true), (401, "", false)]
+    {
+        let peer = Peer::answering(answer(status, "", body)).await;
+        let config = config("url = \"$URL\"\njson = { p = \"{password}\" }", &peer);
+        let report = live::probe(&config, &parts(WALL_S), live::MayRotate::No).await;
+        assert_eq!(report.host, Some(peer.address.to_string()));
+        assert_eq!(matches!(report.outcome, live::Outcome::Granted { lifetime: Some(_), .. }), granted);
+        assert_eq!(report.likely_cause().is_some_and(|cause| cause.contains("`values` that log in")), !granted);
+        assert!(!format!("{report:?}").contains("planted-token"));
+        assert_eq!((report.said.len(), peer.requests().len()), (1, 1));
+        let fetched = live::fetch(&config, &parts(WALL_S), live::MayRotate::No).await;
+        assert_eq!(fetched.is_ok_and(|token| token.expose() == "planted-token"), granted);
+    }
+}
+
+/// What a step was answered for a later one, and a secret in a URL, is hidden also where a server repeats it.
+#[tokio::test]
+async fn what_a_login_said_is_told_without_secrets() {
+    let peer = Peer::start(|request| {
+        Then::Answer(match request.split_once(' ').unwrap().0 {
+            "GET" => answer(200, "x-ticket: planted-ticket\r\n", r#"{"code":"planted-code","status":"fine"}"#),
+            _ => answer(
+                400,
+                "",
+                r#"{"message":"no planted-ticket","title":"planted-code","detail":"pa/ss \"wörd\"","hint":"h"}"#,
+            ),
+        })
+    })
+    .await;
+    let table = r#"
+[[credentials.api.login.steps]]
+method = "GET"
+url = "$URL/{password}"
+answer.values = { ticket = { header = "X-Ticket" }, code = "code" }
+[[credentials.api.login.steps]]
+url = "$URL/two/{ticket}"
+json = { client_id = "{password}", scope = "all", appid = "{code}" }"#;
+    let report = live::probe(&config(table, &peer), &parts(WALL_S), live::MayRotate::No).await;
+    let said: Vec<&str> = report.said.iter().flat_map(|told| &told.lines).map(String::as_str).collect();
+    let said = said.join("\n");
+    assert!(!said.contains("planted") && !said.contains("pa/ss") && !said.contains("rd\\\""), "{said}");
+    for shown in ["< x-ticket: <14 bytes", "\"fine\"", "\"scope\": \"all\"", "\"hint\": \"h\"", "\"client_id\": \"<"] {
+        assert!(said.contains(shown), "no {shown} in\n{said}");
+    }
+    assert_eq!(report.said.len(), 2);
 }
