@@ -316,13 +316,12 @@ impl TokenCell {
 }
 
 impl Inner {
-    /// The places that the token goes to have changed, and the one that is held goes there, too. One that lacks a value for
-    /// them serves as it did, until the next one brings it.
+    /// The places of the token have changed: the one that is held goes there, too, if it has what that takes.
     fn attach_anew(&mut self) {
         let Some(held) = &self.token else { return };
         if let Ok(attached) = Attached::of_token(&self.attach, &held.value, &held.further) {
-            let (generation, value, further) = (held.generation, held.value.clone(), held.further.clone());
-            self.token = Some(Arc::new(Token { generation, value, further, attached }));
+            let Token { generation, ref value, ref further, .. } = **held;
+            self.token = Some(Arc::new(Token { generation, value: value.clone(), further: further.clone(), attached }));
         }
     }
 
