@@ -1,8 +1,10 @@
 //! Secrets: a type that cannot print itself, and the recognition of a secret in what an upstream sends back.
 
 mod masks;
+mod store_key;
 
 pub use masks::{BODY_SECRET_BYTES_MIN, Masks, Scanner};
+pub use store_key::StoreKey;
 
 use std::fmt;
 

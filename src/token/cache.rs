@@ -49,7 +49,7 @@ impl TokenCache {
     pub fn new(clock: Arc<dyn Clock>, control: tokio::runtime::Handle) -> Arc<Self> {
         Arc::new(TokenCache {
             cells: DashMap::new(),
-            key: DigestKey::random(),
+            key: DigestKey::new(&crate::token::store::TokenStore::digest_key(&crate::token::store::MemoryStore::new())),
             shared: Arc::new(Shared {
                 clock,
                 control,

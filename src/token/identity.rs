@@ -1,11 +1,16 @@
 //! What makes two credentials share one token, and what does not (TL-02, TL-03).
 
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 
 /// The key of a cell: an HMAC over [`IdentityFields`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Identity([u8; 32]);
+
+impl Identity {
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// What a token depends on (TL-02).
 #[derive(Debug, Clone, Default)]
@@ -27,17 +32,14 @@ pub struct IdentityFields<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ProofVersion(pub [u8; 32]);
 
-/// The key under which identities and proofs of this process are computed. Keyed, so that neither tells anything about
+/// The key under which identities and proofs of a store are computed. Keyed, so that neither tells anything about
 /// a secret, however it becomes known.
 #[derive(Debug)]
 pub(super) struct DigestKey(hmac::Key);
 
 impl DigestKey {
-    /// A random key. Panics if the system has no randomness, without which nothing here is safe.
-    pub(super) fn random() -> Self {
-        let mut bytes = [0; 32];
-        SystemRandom::new().fill(&mut bytes).expect("the system gives random bytes");
-        DigestKey(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    pub(super) fn new(bytes: &[u8; 32]) -> Self {
+        DigestKey(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
     pub(super) fn identity(&self, fields: &IdentityFields<'_>) -> Identity {
@@ -97,6 +99,12 @@ impl Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::store::{MemoryStore, TokenStore as _};
+
+    /// That of a new store.
+    fn digest_key() -> DigestKey {
+        DigestKey::new(&MemoryStore::new().digest_key())
+    }
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -105,7 +113,7 @@ mod tests {
     /// TL-02: every field counts, and where one ends another begins.
     #[test]
     fn every_field_tells_identities_apart() {
-        let key = DigestKey::random();
+        let key = digest_key();
         let (ab, a, b) = (names(&["a", "b"]), names(&["a"]), names(&["b"]));
         let base = IdentityFields { credential: "crm", endpoint: "https://t", grant: "g", ..IdentityFields::default() };
         let variants = [
@@ -139,7 +147,7 @@ mod tests {
     /// TL-02: scopes and parameters in another order ask for the same token.
     #[test]
     fn order_of_scopes_does_not_count() {
-        let key = DigestKey::random();
+        let key = digest_key();
         let (ab, ba) = (names(&["a", "b"]), names(&["b", "a"]));
         let one = IdentityFields { scope: &ab, parameters: &[("x", "1"), ("y", "2")], ..IdentityFields::default() };
         let other = IdentityFields { scope: &ba, parameters: &[("y", "2"), ("x", "1")], ..IdentityFields::default() };
@@ -150,14 +158,14 @@ mod tests {
     #[test]
     fn digests_are_keyed() {
         let fields = IdentityFields::default();
-        assert_ne!(DigestKey::random().identity(&fields), DigestKey::random().identity(&fields));
-        assert_ne!(DigestKey::random().proof(&[b"s"]), DigestKey::random().proof(&[b"s"]));
+        assert_ne!(digest_key().identity(&fields), digest_key().identity(&fields));
+        assert_ne!(digest_key().proof(&[b"s"]), digest_key().proof(&[b"s"]));
     }
 
     /// TL-03: a proof is its parts, each for itself.
     #[test]
     fn proofs_differ_by_part() {
-        let key = DigestKey::random();
+        let key = digest_key();
         assert_eq!(key.proof(&[b"secret", b"basic"]), key.proof(&[b"secret", b"basic"]));
         assert_ne!(key.proof(&[b"secret", b"basic"]), key.proof(&[b"secretbasic"]));
         assert_ne!(key.proof(&[b"secret", b"basic"]), key.proof(&[b"secret", b"post"]));

@@ -11,6 +11,7 @@ mod endpoint;
 mod identity;
 pub mod lifetime;
 mod machine;
+pub mod store;
 
 pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
 pub use cache::TokenCache;
