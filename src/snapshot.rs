@@ -16,6 +16,7 @@ use crate::config::{self, Config};
 use crate::credential::{self, Credential, DiscoveryCache};
 use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
+use crate::token::store::{MemoryStore, TokenStore};
 use crate::token::{Identity, TokenCache};
 use crate::upstream::{Bulkhead, Connector, ReplayBudget, Upstream};
 
@@ -73,10 +74,15 @@ pub struct Route {
 }
 
 impl Living {
-    /// `control`: the control thread's runtime, where tokens are fetched and names are resolved.
+    /// `control`: the control thread's runtime, where tokens are fetched and names are resolved. Tokens end with it.
     pub fn new(config: &Config, clock: Arc<dyn Clock>, control: Handle) -> Living {
+        Living::with_store(config, clock, control, Arc::new(MemoryStore::new()))
+    }
+
+    /// The same with tokens that live as long as this store.
+    pub fn with_store(config: &Config, clock: Arc<dyn Clock>, control: Handle, store: Arc<dyn TokenStore>) -> Living {
         Living {
-            tokens: TokenCache::new(clock.clone(), control.clone()),
+            tokens: TokenCache::with_store(clock.clone(), control.clone(), store),
             connector: Connector::new(&config.egress, clock.clone(), control),
             discoveries: Arc::default(),
             metrics: Metrics::new(config.server.workers.get()),

@@ -73,6 +73,7 @@ mod tests {
             fetching: false,
             next_try_in: None,
             last_error: None,
+            unsaved: false,
             fetches_granted: 0,
             fetches_failed: 0,
             rejections: 0,

@@ -56,6 +56,7 @@ fn credential(cell: &CellStatus) -> Value {
         "fetching": cell.fetching,
         "next_try_in_seconds": cell.next_try_in.map(seconds),
         "last_error": cell.last_error.as_deref(),
+        "unsaved": cell.unsaved,
         "fetches_granted": cell.fetches_granted,
         "fetches_failed": cell.fetches_failed,
         "rejections": cell.rejections,
@@ -139,6 +140,8 @@ impl Collector for Tokens {
         gauges(encoder, "attache_token_state", "The state that a credential's token is in", states)?;
         let expiries = self.0.iter().filter_map(|cell| Some((label(cell), cell.expires_in?.as_secs_f64())));
         gauges(encoder, "attache_token_expires_in_seconds", "How long the token is still valid", expiries)?;
+        let unsaved = self.0.iter().map(|cell| (label(cell), f64::from(u8::from(cell.unsaved))));
+        gauges(encoder, "attache_token_unsaved", "Whether the store lacks what a restart would need", unsaved)?;
         let suspects = self.0.iter().map(|cell| (label(cell), f64::from(u8::from(cell.suspect))));
         gauges(encoder, "attache_token_suspect", "Whether the upstream has rejected the current token", suspects)
     }

@@ -16,11 +16,12 @@ use super::worker::{Setup, Worker};
 use super::{Addresses, Options, StartError, process};
 use crate::admin;
 use crate::clock::SystemClock;
-use crate::config::{Config, Loaded, Problem, Warm};
+use crate::config::{self, Config, Loaded, Problem, Warm};
 use crate::descriptors::{Permits, Shares};
 use crate::listener::{ReceiveMemory, Tickets, bind_alone};
 use crate::metrics::Metrics;
 use crate::snapshot::{Living, Snapshot};
+use crate::token::store::{FileStore, MemoryStore, TokenStore};
 
 /// Reloads that may wait for the control thread.
 const RELOADS_MAX: usize = 16;
@@ -154,7 +155,8 @@ impl Control {
         if let Some(warning) = process::descriptors_warning(descriptors, connections_max) {
             tracing::warn!("{warning}");
         }
-        let living = Living::new(&config, Arc::new(SystemClock), Handle::current());
+        let store = open_store(&config).await?;
+        let living = Living::with_store(&config, Arc::new(SystemClock), Handle::current(), store);
         let shares = Shares::of(descriptors, connections_max);
         living.upstream_connections.set_max(shares.upstreams);
         let mut control = Control {
@@ -301,6 +303,19 @@ pub(super) async fn compile(config: Arc<Config>, living: Living) -> Arc<Snapshot
         or_abort("compiling the configuration", move || Snapshot::compile(&config, &living))
     });
     compiling.await.expect("a task of the blocking pool that has begun is not cancelled, and a panic in it aborts")
+}
+
+/// Opens the store on the blocking pool: all of its file is read and checked.
+async fn open_store(config: &Arc<Config>) -> Result<Arc<dyn TokenStore>, StartError> {
+    let config = config.clone();
+    let opening = tokio::task::spawn_blocking(move || -> Result<Arc<dyn TokenStore>, String> {
+        Ok(match &config.store {
+            config::Store::Memory => Arc::new(MemoryStore::new()),
+            config::Store::File { path, key } => Arc::new(FileStore::open(path, key)?),
+        })
+    });
+    let opened = opening.await.map_err(|error| format!("opening the store was interrupted: {error}"))?;
+    Ok(opened?)
 }
 
 fn admin_state(config: &Config, living: &Living) -> Arc<admin::State> {

@@ -158,6 +158,7 @@ fn refuse_unreloadable(old: &Config, new: &Config) -> Result<(), String> {
     let keys = [
         ("[server] workers", old.server.workers == new.server.workers),
         ("[admin] address", old.admin == new.admin),
+        ("[store]", old.store == new.store),
         (
             "[server] limits.replay_memory_bytes_max",
             old.server.limits.replay_memory_bytes_max == new.server.limits.replay_memory_bytes_max,

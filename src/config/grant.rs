@@ -11,6 +11,8 @@ use crate::secret::Secret;
 pub enum Grant {
     /// Nothing but the client itself, RFC 6749 section 4.4.
     ClientCredentials,
+    /// A refresh token, RFC 6749 section 6. The seed is the one to begin with.
+    RefreshToken { seed: Secret },
     /// An assertion that we sign, RFC 7523 section 2.1.
     JwtBearer(Box<JwtBearer>),
     /// Form fields that are what they are.
@@ -72,6 +74,7 @@ impl Grant {
     pub fn name(&self) -> &'static str {
         match self {
             Grant::ClientCredentials => "client_credentials",
+            Grant::RefreshToken { .. } => "refresh_token",
             Grant::JwtBearer(_) => "jwt_bearer",
             Grant::Fields(grant) => match grant.kind {
                 FieldsKind::Password => "password",
@@ -86,6 +89,7 @@ impl Grant {
     pub fn title(&self) -> &str {
         match self {
             Grant::ClientCredentials => "client credentials",
+            Grant::RefreshToken { .. } => "refresh token",
             Grant::JwtBearer(_) => "JWT bearer",
             Grant::Fields(grant) => match grant.kind {
                 FieldsKind::Password => "password",
@@ -100,6 +104,7 @@ impl Grant {
     pub fn grant_type(&self) -> Option<&str> {
         match self {
             Grant::ClientCredentials => Some("client_credentials"),
+            Grant::RefreshToken { .. } => Some("refresh_token"),
             Grant::JwtBearer(_) => Some("urn:ietf:params:oauth:grant-type:jwt-bearer"),
             Grant::Fields(grant) => Some(&grant.grant_type),
             Grant::GithubApp(_) => None,

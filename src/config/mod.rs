@@ -37,6 +37,7 @@ pub use url::{HttpUrl, UrlFlaw};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::resolve::expansion;
 use crate::jws::SigningKey;
-use crate::secret::Secret;
+use crate::secret::{Secret, StoreKey};
 
 /// Everything that one version of proxy.toml says, with defaults filled in and secrets read.
 #[derive(Debug)]
@@ -57,6 +58,7 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     pub egress: Egress,
     pub log: Log,
+    pub store: Store,
     pub clients: Vec<Arc<Client>>,
     pub credentials: Vec<Arc<Credential>>,
     pub upstreams: Vec<Arc<Upstream>>,
@@ -121,6 +123,15 @@ impl std::fmt::Debug for CertificateAndKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CertificateAndKey({} certificates)", self.chain.len())
     }
+}
+
+/// Where tokens outlive what they belong to. Cannot be reloaded.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Store {
+    /// They end with the process.
+    Memory,
+    /// A file that this key seals.
+    File { path: PathBuf, key: StoreKey },
 }
 
 /// How connections leave: for upstreams, token endpoints and discovery.

@@ -57,6 +57,23 @@ pub(super) fn read_values(reply: &Reply, asked: &Asked<'_>) -> Result<BTreeMap<S
     reader.values(&document)
 }
 
+/// The refresh token of an answer, whatever else is wrong with it: it may be the only one that is good from now on. It stands
+/// beside the token, or at the top.
+pub(super) fn refresh_token(reply: &Reply, asked: &Asked<'_>) -> Option<Secret> {
+    let body = reply.body.as_ref().ok().filter(|_| reply.status.is_success())?;
+    let Document::Members(members) = Document::parse(body, content_type(&reply.headers)) else { return None };
+    let path = match &asked.shape.token {
+        Some(AnswerPlace::Path(path)) => path.rsplit_once('.'),
+        _ => None,
+    };
+    let beside = path.and_then(|(folder, _)| {
+        let folder = folder.split('.').try_fold(&members, |value, name| value.get(name))?;
+        folder.get("refresh_token")
+    });
+    let text = beside.or_else(|| members.get("refresh_token")).and_then(Value::as_str)?;
+    (!text.is_empty()).then(|| Secret::new(text))
+}
+
 struct Reader<'a> {
     reply: &'a Reply,
     asked: &'a Asked<'a>,

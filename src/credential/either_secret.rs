@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::oauth2::OAuth2;
 use crate::clock::timer_now;
 use crate::config::{self, ClientProof};
-use crate::token::{FetchError, FetchFuture, FetchRequest, Granted, Source};
+use crate::secret::Secret;
+use crate::token::{Exchange, FetchError, FetchFuture, FetchRequest, Granted, Source};
 
 /// A source of tokens by either of two secrets. Begins with the newer, stays with what works, and tries the other one only
 /// after `invalid_client`: whatever else goes wrong has nothing to do with the secret. Cheap to clone.
@@ -36,14 +37,15 @@ impl EitherSecret {
         OAuth2::new(&config::OAuth2 { proof: proof.clone(), ..config.clone() }, parts)
     }
 
-    async fn attempt(&self, deadline: Instant) -> Result<Granted, Failure> {
+    async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
         let one = self.works.load(Ordering::Relaxed);
         let other = 1 - one;
-        let refused = match self.sources[one].attempt(deadline).await {
+        let refused = match self.sources[one].attempt(deadline, exchange).await {
             Err(failure) if failure.refuses_the_client() => failure,
             result => return result,
         };
-        match self.sources[other].attempt(deadline).await {
+        // A server that does not take the client has not looked at its refresh token.
+        match self.sources[other].attempt(deadline, exchange).await {
             Ok(granted) => {
                 self.works.store(other, Ordering::Relaxed);
                 let works = ["the newer", "the older"][other];
@@ -69,7 +71,7 @@ impl Source for EitherSecret {
         let source = self.clone();
         Box::pin(async move {
             let deadline = timer_now() + request.attempt_timeout;
-            source.attempt(deadline).await.map_err(FetchError::from)
+            source.attempt(deadline, request.exchange.as_ref()).await.map_err(FetchError::from)
         })
     }
 
@@ -79,5 +81,9 @@ impl Source for EitherSecret {
 
     fn client_id(&self) -> &str {
         self.sources[0].client_id()
+    }
+
+    fn seed(&self) -> Option<&Secret> {
+        self.sources[0].seed()
     }
 }

@@ -56,6 +56,19 @@ impl Failure {
         self.step == Step::Token && self.code.as_deref() == Some("invalid_client")
     }
 
+    /// What it means where a refresh token was exchanged: one that is refused by name is of no more use (RFC 6749 section
+    /// 5.2; Slack says `invalid_refresh_token`).
+    pub(super) fn of_refresh_token(self) -> Self {
+        let passes = self.status.is_some_and(|status| status.is_server_error() || status.as_u16() == 429);
+        let refused = matches!(self.code.as_deref(), Some("invalid_grant" | "invalid_refresh_token"));
+        if passes || !refused {
+            return self;
+        }
+        let hint = "the refresh token expired, was revoked, or was used elsewhere: authorize again, and put the new one where \
+                    `refresh_token` points to";
+        Failure { kind: FetchErrorKind::NeedsReauthorization, ..self.with_hint(hint) }
+    }
+
     /// Step, host, cause and hint in one sentence.
     pub fn text(&self) -> String {
         let step = match self.step {

@@ -23,7 +23,7 @@ use super::{Parts, Tape, cause};
 use crate::clock::timer_now;
 use crate::config::{self, AnswerPlace, AnswerShape, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
-use crate::token::{Granted, lifetime};
+use crate::token::{Exchange, Granted, Source, lifetime};
 
 /// What became of one credential. Holds no secret, and no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +185,10 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     }
     let deadline = timer_now() + life.timeouts.attempt;
     let granted = match &config.kind {
-        CredentialKind::OAuth2(grant) => OAuth2::new(grant, parts).attempt(deadline).await,
+        CredentialKind::OAuth2(grant) => {
+            let source = OAuth2::new(grant, parts);
+            source.attempt(deadline, exchange_of(&source).as_ref()).await
+        }
         CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
         CredentialKind::Login(login) => Login::new(name, login, parts).attempt(deadline).await,
         _ => unreachable!("only tokens that are fetched have a life"),
@@ -206,9 +209,15 @@ fn unasked(config: &config::Credential, outcome: Outcome) -> Report {
     }
 }
 
+/// An exchange of the configured refresh token, if tokens are had for one. What the server gives in its place is not kept.
+fn exchange_of(source: &OAuth2) -> Option<Exchange> {
+    source.seed().cloned().map(Exchange::new)
+}
+
 /// Asks for a token, once by each method that is worth it.
 async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endpoint>, Outcome) {
     let source = OAuth2::new(grant, parts);
+    let exchange = exchange_of(&source);
     let end = timer_now() + grant.life.timeouts.total;
     let attempt = || end.min(timer_now() + grant.life.timeouts.attempt);
     let failed = |failure, method_that_works, secret_flaw| Outcome::Failed { failure, method_that_works, secret_flaw };
@@ -219,7 +228,7 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
         Err(failure) => return (None, failed(failure, None, None)),
     };
     let begun = parts.clock.now();
-    let failure = match source.ask(&endpoint, deadline).await {
+    let failure = match source.ask(&endpoint, deadline, exchange.as_ref()).await {
         Ok(granted) => {
             let took = parts.clock.now().since(begun);
             let token = granted_token(&granted, &grant.answer, tape);
@@ -229,7 +238,7 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
     };
     if let Some(older) = grant.older_proof.as_ref().filter(|_| failure.refuses_the_client()) {
         let older = EitherSecret::with_proof(grant, older, parts);
-        if let Ok(granted) = older.ask(&endpoint, attempt()).await {
+        if let Ok(granted) = older.ask(&endpoint, attempt(), exchange.as_ref()).await {
             let took = parts.clock.now().since(begun);
             let token = granted_token(&granted, &grant.answer, tape);
             return (Some(endpoint), Outcome::Granted { lifetime: granted.lifetime, took, token });
@@ -241,7 +250,7 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
     let mut method_that_works = None;
     for method in other_methods(&source, endpoint.method) {
         let other = Endpoint { method, ..endpoint.clone() };
-        if source.ask(&other, attempt()).await.is_ok() {
+        if source.ask(&other, attempt(), exchange.as_ref()).await.is_ok() {
             method_that_works = Some(method.name());
             break;
         }

@@ -40,6 +40,8 @@ pub use crate::token::{Cookies, Rest};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderName;
 use serde_json::json;
 
@@ -252,14 +254,16 @@ fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identit
         audience: config.audience.as_deref(),
         resource: &config.resource,
         parameters: &parameters,
-        subject: subject(&config.grant).as_deref(),
+        subject: subject(&config.grant, tokens).as_deref(),
     })
 }
 
 /// On whose behalf the token is, and what else of the grant makes it another one.
-fn subject(grant: &Grant) -> Option<String> {
+fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
     match grant {
         Grant::ClientCredentials => None,
+        // Another seed is another authorization, perhaps of somebody else: nothing of the old one's is used for it.
+        Grant::RefreshToken { seed } => Some(URL_SAFE_NO_PAD.encode(tokens.proof(&[seed.expose().as_bytes()]).0)),
         Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
         Grant::Fields(grant) => Some(json!([grant.grant_type, grant.plain]).to_string()),
         Grant::GithubApp(app) => Some(json!([app.repositories, app.permissions]).to_string()),
@@ -277,7 +281,7 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
         vec![key, signed.as_bytes(), older_key, older_signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
     parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));
     match &config.grant {
-        Grant::ClientCredentials => {}
+        Grant::ClientCredentials | Grant::RefreshToken { .. } => {}
         Grant::JwtBearer(grant) => {
             let key_id = grant.key_id.as_deref().unwrap_or_default();
             parts.extend([grant.key.identity(), grant.key.algorithm().name().as_bytes(), key_id.as_bytes()]);

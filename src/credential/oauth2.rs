@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout_at};
 use super::Parts;
 use super::answer::{self, Asked};
 use super::discovery::{Discovered, DiscoveryCache, Issuer};
-use super::endpoint::{Reach, exchange};
+use super::endpoint::{self, Reach};
 use super::failure::{self, Failure, Step};
 use super::tape::Tape;
 use super::token_request::{Signed, TokenRequest};
 use crate::clock::{Clock, timer_now};
-use crate::config::{self, AnswerShape, CertificateAndKey, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::config::{self, AnswerShape, CertificateAndKey, Grant, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
-use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
+use crate::token::{Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
 use crate::upstream::Connector;
 
 /// The source of one credential's tokens. Cheap to clone.
@@ -35,6 +35,7 @@ struct Inner {
     origin: Arc<str>,
     request: TokenRequest,
     client_certificate: Option<Arc<CertificateAndKey>>,
+    seed: Option<Secret>,
     auth_method: Option<TokenEndpointAuthMethod>,
     shape: AnswerShape,
     private: bool,
@@ -78,6 +79,10 @@ impl OAuth2 {
             place,
             request: TokenRequest::new(config),
             client_certificate: config.client_certificate.clone(),
+            seed: match &config.grant {
+                Grant::RefreshToken { seed } => Some(seed.clone()),
+                _ => None,
+            },
             auth_method: config.auth_method,
             shape: config.answer.clone(),
             private: config.life.private,
@@ -92,9 +97,9 @@ impl OAuth2 {
     }
 
     /// One attempt from its beginning: the endpoint is found, then asked.
-    pub(super) async fn attempt(&self, deadline: Instant) -> Result<Granted, Failure> {
+    pub(super) async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
         let endpoint = self.endpoint(deadline).await?;
-        self.ask(&endpoint, deadline).await
+        self.ask(&endpoint, deadline, exchange).await
     }
 
     /// Where to ask, which discovery may have to find out first (TL-38).
@@ -113,28 +118,41 @@ impl OAuth2 {
         Ok(Endpoint { url, method })
     }
 
-    /// Sends the token request and reads the answer.
-    pub(super) async fn ask(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Granted, Failure> {
+    /// Sends the token request and reads the answer. A refresh token in it is put into the exchange before anything else
+    /// is made of the answer (TL-53).
+    pub(super) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Instant,
+        exchange: Option<&Exchange>,
+    ) -> Result<Granted, Failure> {
         let inner = &*self.inner;
         let Endpoint { url, method } = endpoint;
         let host = &url.authority();
         let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
         let signed = inner.sign(url, deadline).await?;
-        let request = inner.request.to(target, *method, &signed);
-        let reply = exchange(inner.reach(deadline), url, request).await;
-        let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
+        let refresh_token = exchange.map(Exchange::refresh_token);
+        let request = inner.request.to(target, *method, &signed, refresh_token);
+        exchange.inspect(|exchange| exchange.set_sent(true));
+        let reply = endpoint::exchange(inner.reach(deadline), url, request).await;
+        let reply = reply.map_err(|broken| {
+            exchange.inspect(|exchange| exchange.set_sent(broken.reached != Reached::No));
+            Failure::unanswered(broken, Step::Token, host)
+        })?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
             inner.discoveries.doubt(issuer);
         }
         let asked = Asked {
             host,
             hint: &|status, code| failure::hint(status, code, *method, inner.request.grant()),
-            secrets: inner.request.secrets(&signed),
+            secrets: inner.request.secrets(&signed).into_iter().chain(refresh_token).collect(),
             shape: &inner.shape,
             wall: inner.clock.wall(),
         };
-        answer::read(&reply, &asked)
+        let Some(exchange) = exchange else { return answer::read(&reply, &asked) };
+        answer::refresh_token(&reply, &asked).into_iter().for_each(|token| exchange.received(token));
+        answer::read(&reply, &asked).map_err(Failure::of_refresh_token)
     }
 
     /// The client's secret, if it sends it as it is, which several methods do.
@@ -211,7 +229,7 @@ impl Source for OAuth2 {
         let source = self.clone();
         Box::pin(async move {
             let deadline = timer_now() + request.attempt_timeout;
-            source.attempt(deadline).await.map_err(FetchError::from)
+            source.attempt(deadline, request.exchange.as_ref()).await.map_err(FetchError::from)
         })
     }
 
@@ -227,5 +245,9 @@ impl Source for OAuth2 {
 
     fn client_id(&self) -> &str {
         self.inner.request.client_id()
+    }
+
+    fn seed(&self) -> Option<&Secret> {
+        self.inner.seed.as_ref()
     }
 }

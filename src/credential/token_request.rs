@@ -109,7 +109,7 @@ impl TokenRequest {
             signed.client = Some(client_assertion(config, &self.client_id, token_url, now)?);
         }
         signed.grant = match &self.grant {
-            Grant::ClientCredentials | Grant::Fields(_) => None,
+            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::Fields(_) => None,
             Grant::JwtBearer(grant) => Some(grant_assertion(grant, token_url, now)?),
             Grant::GithubApp(app) => Some(github_app::assertion(app, &self.client_id, now)?),
         };
@@ -120,18 +120,24 @@ impl TokenRequest {
     pub(super) fn secrets<'a>(&'a self, signed: &'a Signed) -> Vec<&'a Secret> {
         let presented: &[(String, Secret)] = match &self.grant {
             Grant::Fields(grant) => &grant.secret,
-            Grant::ClientCredentials | Grant::JwtBearer(_) | Grant::GithubApp(_) => &[],
+            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::JwtBearer(_) | Grant::GithubApp(_) => &[],
         };
         let presented = presented.iter().map(|(_, secret)| secret);
         self.client_secret().into_iter().chain(presented).chain(&signed.client).chain(&signed.grant).collect()
     }
 
     /// The request to send to this target.
-    pub(super) fn to(&self, target: Uri, method: TokenEndpointAuthMethod, signed: &Signed) -> Request<Full<Bytes>> {
+    pub(super) fn to(
+        &self,
+        target: Uri,
+        method: TokenEndpointAuthMethod,
+        signed: &Signed,
+        refresh_token: Option<&Secret>,
+    ) -> Request<Full<Bytes>> {
         if let (Grant::GithubApp(_), Some(assertion)) = (&self.grant, &signed.grant) {
             return github_app::request(target, &self.fixed, assertion);
         }
-        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed))));
+        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed, refresh_token))));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target;
         let headers = request.headers_mut();
@@ -142,8 +148,14 @@ impl TokenRequest {
         request
     }
 
-    fn body(&self, method: TokenEndpointAuthMethod, signed: &Signed) -> Zeroizing<Vec<u8>> {
+    fn body(
+        &self,
+        method: TokenEndpointAuthMethod,
+        signed: &Signed,
+        refresh_token: Option<&Secret>,
+    ) -> Zeroizing<Vec<u8>> {
         let mut fields = self.presented(signed);
+        fields.extend(refresh_token.map(|token| ("refresh_token", token.expose())));
         fields.extend(self.own_fields(method, signed.client.as_ref()));
         // Made as large as it can get, so that growing leaves no copy behind.
         let bytes_max: usize = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
@@ -162,7 +174,7 @@ impl TokenRequest {
     /// The fields that the grant presents, of those that may be secret.
     fn presented<'a>(&'a self, signed: &'a Signed) -> Vec<(&'a str, &'a str)> {
         match &self.grant {
-            Grant::ClientCredentials | Grant::GithubApp(_) => Vec::new(),
+            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::GithubApp(_) => Vec::new(),
             Grant::JwtBearer(_) => signed.grant.iter().map(|assertion| ("assertion", assertion.expose())).collect(),
             Grant::Fields(grant) => grant.secret.iter().map(|(name, value)| (name.as_str(), value.expose())).collect(),
         }

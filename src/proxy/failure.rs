@@ -324,7 +324,9 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
         TokenUnavailable::Temporarily { error: None, .. } => (None, "has not answered in time"),
         TokenUnavailable::Temporarily { error: Some(error), .. } => match error.kind {
             FetchErrorKind::RateLimited { .. } => (Some(error), "is rate limiting this proxy"),
-            FetchErrorKind::Transient | FetchErrorKind::Refused => (Some(error), reached(error.reached)),
+            FetchErrorKind::Transient | FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization => {
+                (Some(error), reached(error.reached))
+            }
         },
         TokenUnavailable::Refused { error } => (Some(error), "refuses this proxy; an operator is needed"),
     };

@@ -8,9 +8,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
+use super::cell::Stored;
 use super::endpoint::Endpoints;
 use super::identity::DigestKey;
 use super::machine::constants::DRAIN_MAX;
+use super::store::{MemoryStore, TokenStore};
 use super::{CellStatus, Identity, Policy, ProofVersion, Source, TokenCell};
 use crate::clock::Clock;
 
@@ -21,7 +23,7 @@ use crate::clock::Clock;
 pub struct TokenCache {
     cells: DashMap<Identity, Slot>,
     key: DigestKey,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     /// Where fetches run (TL-30).
     pub(super) control: tokio::runtime::Handle,
+    pub(super) store: Arc<dyn TokenStore>,
     pub(super) endpoints: Endpoints,
     pub(super) in_flight: watch::Sender<usize>,
     /// The process is shutting down: nothing is fetched any more but what requests ask for.
@@ -47,12 +50,18 @@ pub(super) struct Shared {
 impl TokenCache {
     /// `control` is the runtime of the control thread, where fetches run (TL-30).
     pub fn new(clock: Arc<dyn Clock>, control: tokio::runtime::Handle) -> Arc<Self> {
+        TokenCache::with_store(clock, control, Arc::new(MemoryStore::new()))
+    }
+
+    /// The same with tokens that live as long as this store.
+    pub fn with_store(clock: Arc<dyn Clock>, control: tokio::runtime::Handle, store: Arc<dyn TokenStore>) -> Arc<Self> {
         Arc::new(TokenCache {
             cells: DashMap::new(),
-            key: DigestKey::new(&crate::token::store::TokenStore::digest_key(&crate::token::store::MemoryStore::new())),
+            key: DigestKey::new(&store.digest_key()),
             shared: Arc::new(Shared {
                 clock,
                 control,
+                store,
                 endpoints: Endpoints::default(),
                 in_flight: watch::Sender::new(0),
                 draining: AtomicBool::new(false),
@@ -60,7 +69,7 @@ impl TokenCache {
         })
     }
 
-    /// The key under which identities of this process are computed (random; a store brings its own).
+    /// The identity of these fields, under the store's key.
     pub fn identity(&self, fields: &super::IdentityFields<'_>) -> Identity {
         self.key.identity(fields)
     }
@@ -70,7 +79,8 @@ impl TokenCache {
         self.key.proof(parts)
     }
 
-    /// The cell of an identity, made if it is new; policy, proof and source are replaced (TL-03, TL-04).
+    /// The cell of an identity, made if it is new, with what the store has of it; policy, proof and source are replaced
+    /// (TL-03, TL-04). Blocking: the store is read.
     pub fn declare(
         self: &Arc<Self>,
         identity: Identity,
@@ -82,6 +92,9 @@ impl TokenCache {
             Slot::Declared(cell) => Some(cell.clone()),
             Slot::Retired(cell) => cell.upgrade(),
         };
+        // Read without a lock of the map, which others look at meanwhile.
+        let known = self.cells.get(&identity).and_then(|slot| alive(&slot));
+        let stored = if known.is_some() { Stored::Nothing } else { Stored::read(&*self.shared.store, &identity) };
         match self.cells.entry(identity) {
             Entry::Occupied(mut slot) => match alive(slot.get()) {
                 Some(cell) => {
@@ -91,13 +104,13 @@ impl TokenCache {
                     cell
                 }
                 None => {
-                    let cell = TokenCell::new(&self.shared, proof, policy, source);
+                    let cell = TokenCell::new(&self.shared, identity, stored, proof, policy, source);
                     slot.insert(Slot::Declared(cell.clone()));
                     cell
                 }
             },
             Entry::Vacant(slot) => {
-                let cell = TokenCell::new(&self.shared, proof, policy, source);
+                let cell = TokenCell::new(&self.shared, identity, stored, proof, policy, source);
                 slot.insert(Slot::Declared(cell.clone()));
                 cell
             }

@@ -1,9 +1,10 @@
 //! One identity's token at work.
 //!
-//! `waiting`: requests that wait for a token. `fetching`: the task of a fetch. `tending`: the timer that renews and retries
-//! without traffic.
+//! `waiting`: requests that wait for a token. `fetching`: the task of a fetch. `keeping`: what the store has of it. `tending`:
+//! the timer that renews and retries without traffic.
 
 mod fetching;
+mod keeping;
 mod tending;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
@@ -20,9 +21,13 @@ use tokio::sync::{Notify, watch};
 use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
-use super::{Attached, FetchErrorKind, Generation, Policy, ProofVersion, Source, Token};
+use super::store::Version;
+use super::{Attached, Exchange, Generation, Identity, Policy, ProofVersion, Source, Token};
 use crate::clock::Boot;
 use crate::config::Attach;
+use crate::secret::Secret;
+use keeping::Granted;
+pub(super) use keeping::Stored;
 
 /// Use is noted no more often than this, so that the hot path does not write what all workers read.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
@@ -31,6 +36,7 @@ const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct TokenCell {
     name: Arc<str>,
+    identity: Identity,
     shared: Arc<Shared>,
     /// What the hot path reads.
     published: ArcSwapOption<Published>,
@@ -40,6 +46,8 @@ pub struct TokenCell {
     waiting: Arc<AtomicUsize>,
     /// Tells the tending task that its next wake-up may have changed.
     changed: Arc<Notify>,
+    /// The version of its entry in the store. Held while the entry is written, so that writes come one after the other.
+    entry: tokio::sync::Mutex<Version>,
     /// Held briefly, never across an await.
     inner: Mutex<Inner>,
 }
@@ -56,6 +64,14 @@ struct Inner {
     machine: Machine,
     /// The token that the machine holds.
     token: Option<Arc<Token>>,
+    /// When that was asked for and what was said of it, for the store.
+    granted: Option<Granted>,
+    /// What the next exchange sends.
+    refresh_token: Option<Secret>,
+    /// The exchange under way.
+    exchange: Option<Exchange>,
+    /// The store does not have what is held here, and cannot be made to (TL-51).
+    unsaved: bool,
     /// How the fetch in flight will end.
     flight: Option<Flight>,
     /// A fetch that was begun, until its task is spawned.
@@ -108,7 +124,7 @@ pub enum Rejected {
 #[derive(Debug, Clone)]
 pub struct CellStatus {
     pub name: Arc<str>,
-    /// `empty`, `fresh`, `soft`, `late`, `dead`, `backing_off`, `refused`; what TL-20 ff. call it.
+    /// `empty`, `fresh`, `soft`, `late`, `dead`, `backing_off`, `refused`, `needs_reauthorization`; what TL-20 ff. call it.
     pub state: &'static str,
     pub generation: Option<Generation>,
     pub suspect: bool,
@@ -117,6 +133,8 @@ pub struct CellStatus {
     /// While it backs off, or is held back.
     pub next_try_in: Option<Duration>,
     pub last_error: Option<Arc<str>>,
+    /// The store could not be written: a restart would lose what is newer than it (TL-51).
+    pub unsaved: bool,
     pub fetches_granted: u64,
     pub fetches_failed: u64,
     pub rejections: u64,
@@ -160,7 +178,7 @@ impl TokenCell {
         let (now, machine) = (self.shared.clock.now(), &inner.machine);
         let counters = machine.counters();
         let next = machine.next_start().max(inner.hold.until());
-        let waits = (machine.error().is_some() || inner.hold.until() > now) && now < next;
+        let waits = (machine.error().is_some() || inner.hold.until() > now) && now < next && next < Boot::NEVER;
         CellStatus {
             name: self.name.clone(),
             state: machine.state(now),
@@ -170,6 +188,7 @@ impl TokenCell {
             fetching: machine.fetching(),
             next_try_in: waits.then(|| next.since(now)),
             last_error: machine.error().map(|error| error.text.clone()),
+            unsaved: inner.unsaved,
             fetches_granted: counters.granted,
             fetches_failed: counters.failed,
             rejections: counters.rejections,
@@ -178,19 +197,32 @@ impl TokenCell {
         }
     }
 
-    /// A new cell, with its tending task on the control runtime.
-    pub(super) fn new(shared: &Arc<Shared>, proof: ProofVersion, policy: Policy, source: Arc<dyn Source>) -> Arc<Self> {
+    /// A new cell, with its tending task on the control runtime. It goes on with what the store has of it.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        identity: Identity,
+        stored: Stored,
+        proof: ProofVersion,
+        policy: Policy,
+        source: Arc<dyn Source>,
+    ) -> Arc<Self> {
         let now = shared.clock.now();
         let cell = Arc::new(TokenCell {
             name: policy.name.clone(),
+            identity,
             shared: shared.clone(),
             published: ArcSwapOption::empty(),
             // A token that is fetched at start is meant to be kept (TL-29).
             used: AtomicU64::new(if policy.warm { now.as_nanos() } else { 0 }),
             waiting: Arc::default(),
             changed: Arc::default(),
+            entry: tokio::sync::Mutex::new(stored.version()),
             inner: Mutex::new(Inner {
                 token: None,
+                granted: None,
+                refresh_token: source.seed().cloned(),
+                exchange: None,
+                unsaved: false,
                 flight: None,
                 ready_to_run: None,
                 proof,
@@ -207,6 +239,7 @@ impl TokenCell {
                 window_warned: false,
             }),
         });
+        cell.restore(stored);
         shared.control.spawn(tending::tend(Arc::downgrade(&cell), cell.changed.clone()));
         cell
     }
@@ -327,7 +360,7 @@ impl Inner {
 
     /// A fetch brought nothing that is kept. Whether that changes what requests get.
     fn in_trouble(&mut self, now: Boot) -> bool {
-        let refused = self.machine.error().is_some_and(|error| error.kind == FetchErrorKind::Refused);
+        let refused = self.machine.error().is_some_and(|error| error.kind.needs_operator());
         let trouble = Trouble { usable: self.machine.easy_until(now).is_some(), refused };
         self.trouble.replace(trouble) != Some(trouble)
     }

@@ -2,11 +2,12 @@
 //! randomness is seeded. The property test drives exactly this.
 //!
 //! `schedule`: when a token turns soft, late, dead. `demand`: requests and the passing of time. `fetch`: attempts and
-//! their ends. `backoff`: when to try again. `rejection`: suspicion and its guard. `constants`: the numbers.
+//! their ends. `exchange`: refresh tokens, and restarts. `backoff`: when to try again. `rejection`: suspicion and its guard. `constants`: the numbers.
 
 mod backoff;
 pub mod constants;
 mod demand;
+mod exchange;
 mod fetch;
 mod rejection;
 mod schedule;
@@ -17,6 +18,7 @@ mod property;
 mod tests;
 
 pub use demand::Asked;
+pub use exchange::{Restored, RestoredToken};
 pub use fetch::{Adopted, Attempt, Grant, Next};
 pub use rejection::{Rejection, Verdict};
 
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use backoff::Backoff;
 use constants::WARM_SPREAD;
+use exchange::Doubt;
 use fetch::Fetch;
 use rejection::{Guard, Suspicion};
 use schedule::{Facts, Schedule};
@@ -46,6 +49,7 @@ pub struct Machine {
     hold: Boot,
     /// Counts changes of the proof (TL-03).
     proof: u64,
+    doubt: Doubt,
     /// How long the last successful attempt took (TL-32).
     last_attempt: Option<Duration>,
     last_lifetime: Option<Duration>,
@@ -100,6 +104,7 @@ impl Machine {
             guard: Guard::default(),
             hold: Boot::default(),
             proof: 0,
+            doubt: Doubt::None,
             last_attempt: None,
             last_lifetime: None,
             uncacheable: 0,
@@ -178,17 +183,23 @@ impl Machine {
         self.held.as_ref().map(|held| held.generation)
     }
 
+    /// L of the held token, as far as it is known.
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.held.as_ref()?.facts.lifetime
+    }
+
     /// How long the held token lives on; `None` if there is none, or its life has no known end.
     pub fn expires_in(&self, now: Boot) -> Option<Duration> {
         self.held.as_ref().map(|held| held.schedule.expiry).filter(|at| *at < Boot::NEVER).map(|at| at.since(now))
     }
 
-    /// The state, in the words of the docs (TL-20 to TL-26).
+    /// The state, in the words of the docs (TL-20 to TL-27).
     pub fn state(&self, now: Boot) -> &'static str {
         match &self.held {
             Some(held) if now < held.schedule.late.min(held.schedule.soft) => "fresh",
             Some(held) if now < held.schedule.late => "soft",
             Some(held) if now < held.schedule.dead => "late",
+            _ if self.backoff.needs_reauthorization() => "needs_reauthorization",
             _ if self.backoff.refused() => "refused",
             _ if self.backoff.error().is_some() && now < self.next_start() => "backing_off",
             Some(_) => "dead",

@@ -8,6 +8,7 @@ mod attached;
 mod cache;
 mod cell;
 mod endpoint;
+mod exchange;
 mod identity;
 pub mod lifetime;
 mod machine;
@@ -16,6 +17,7 @@ pub mod store;
 pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
+pub use exchange::Exchange;
 pub use identity::{Identity, IdentityFields, ProofVersion};
 
 use std::collections::BTreeMap;
@@ -47,6 +49,8 @@ pub struct Token {
 pub struct FetchRequest {
     /// Give the attempt at most this long (TL-32). The source enforces it.
     pub attempt_timeout: Duration,
+    /// The refresh token to exchange. Every fetch of a source with a [`Source::seed`] has one.
+    pub exchange: Option<Exchange>,
 }
 
 /// What a token endpoint granted, as far as the token's life is concerned.
@@ -81,6 +85,15 @@ pub enum FetchErrorKind {
     RateLimited { retry_after: Option<Duration> },
     /// `invalid_client` and every other 4xx: needs an operator.
     Refused,
+    /// The refresh token is of no more use, and only a new authorization brings another one (TL-27).
+    NeedsReauthorization,
+}
+
+impl FetchErrorKind {
+    /// Whether it does not pass by itself.
+    pub fn needs_operator(self) -> bool {
+        matches!(self, FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization)
+    }
 }
 
 /// How far an attempt came: what clients are told of it, and no more than that.
@@ -105,6 +118,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn origin(&self) -> Arc<str>;
     /// With whom it authenticates there (TL-33).
     fn client_id(&self) -> &str;
+    /// The refresh token to begin with, where tokens are had for one.
+    fn seed(&self) -> Option<&Secret> {
+        None
+    }
 }
 
 /// How a cell behaves; from configuration, replaced by a reload without touching the token.

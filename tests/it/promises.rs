@@ -11,16 +11,8 @@ use crate::sources::{Source, below, file};
 
 /// Promises that no test shows, and why.
 const OPEN: &[(&str, &str)] = &[
-    ("TL-27", "only a refresh token needs reauthorization; it comes with the grants that yield one"),
-    ("TL-50", "refresh tokens come with the grants that yield them"),
-    ("TL-51", "refresh tokens come with the grants that yield them"),
-    ("TL-52", "refresh tokens come with the grants that yield them"),
-    ("TL-53", "refresh tokens come with the grants that yield them"),
-    ("TL-54", "refresh tokens come with the grants that yield them"),
-    ("TL-60", "a fleet needs a shared store; the only store so far is memory"),
-    ("TL-61", "a fleet needs a shared store; the only store so far is memory"),
-    ("TL-62", "a fleet needs a shared store; the only store so far is memory"),
-    ("SEC-37", "there is no store on disk yet"),
+    ("TL-60", "a fleet needs a shared store; those so far are for one process"),
+    ("TL-62", "a fleet needs a shared store; those so far are for one process"),
 ];
 
 /// Clauses that no test shows of promises that are shown otherwise: id, clause, and why.
@@ -30,20 +22,13 @@ const PARTLY: &[(&str, &str, &str)] = &[
         "a token bound to a vanished key (`cnf`) dies at once",
         "of a certificate that changes it is the upstream that knows",
     ),
-    ("TL-03", "a refresh token stays", "refresh tokens come with the grants that yield them"),
-    ("TL-15", "wall time for what is stored; a restored token never outlives its L", "nothing is stored yet"),
+    ("TL-27", "a subject's own account: 403 with its `connect_url`", "credentials of users do not exist yet"),
     ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),
     ("TL-45", "`use_dpop_nonce`", "there is no DPoP yet"),
     ("TL-45", "`insufficient_claims`", "a fetch cannot carry claims yet"),
-    ("TL-55", "open intent at start-up", "an intent is stored, and nothing is stored yet"),
+    ("TL-61", "the store is read before any fetch", "it is for one process, which knows what is in it"),
     ("TL-70", "users' keys: their bound, their eviction, reading them again", "credentials of users do not exist yet"),
     ("TL-71", "403 for what needs the user", "credentials of users do not exist yet"),
-    (
-        "SEC-15",
-        "store files: their mode, and that what we write is 0600",
-        "nothing is stored, so nothing is written yet",
-    ),
-    ("SEC-45", "the store is broken", "nothing is stored yet"),
 ];
 
 #[test]

@@ -33,7 +33,7 @@ mod signatures;
 use super::{Format, Key, Shape, Table};
 use login::LOGIN;
 use metadata::METADATA;
-use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, TOKEN_EXCHANGE};
+use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, REFRESH_TOKEN, TOKEN_EXCHANGE};
 use signatures::{AWS_SIGV4, HMAC, JWT};
 
 const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -88,7 +88,24 @@ pub(in crate::config) static ROOT: Table = table(
         ),
         optional("upstreams", Shape::Map { keys: "NAME", of: &Shape::Table(&UPSTREAM) }, "Third-party APIs."),
         optional("routes", Shape::Tables(&ROUTE), "Which requests go to which upstream."),
-        later("store", "tokens that outlive the process"),
+        optional("store", Shape::Table(&STORE), "Where tokens outlive the process: [store.KIND]. Cannot be reloaded."),
+    ],
+);
+
+static STORE: Table = Table {
+    doc: "Where tokens outlive the process: [store.KIND].",
+    one_kind: true,
+    keys: &[
+        optional("file", Shape::Table(&STORE_FILE), "An encrypted file on this machine, for one process."),
+        later("redis", "a store that several machines share"),
+    ],
+};
+
+static STORE_FILE: Table = table(
+    "An encrypted file.",
+    &[
+        required("path", FILE, "Where it is; it is made if there is none. One process at a time has it."),
+        required("key", Shape::Secret, "32 random bytes as base64 or hex: `openssl rand -base64 32` prints some."),
     ],
 );
 
@@ -248,6 +265,7 @@ pub(in crate::config) static CREDENTIAL: Table = Table {
         optional("token_exchange", Shape::Table(&TOKEN_EXCHANGE), "Token exchange: a token of somebody else's."),
         optional("password", Shape::Table(&PASSWORD), "The OAuth 2.0 password grant."),
         optional("custom_grant", Shape::Table(&CUSTOM_GRANT), "An OAuth 2.0 grant of the server's own."),
+        optional("refresh_token", Shape::Table(&REFRESH_TOKEN), "The OAuth 2.0 refresh token grant."),
         optional("github_app", Shape::Table(&GITHUB_APP), "Installation tokens of a GitHub App."),
         optional("login", Shape::Table(&LOGIN), "A login that is no OAuth 2.0."),
         optional("bearer", Shape::Table(&BEARER), "A fixed Bearer token."),
@@ -260,7 +278,6 @@ pub(in crate::config) static CREDENTIAL: Table = Table {
         optional("aws_sigv4", Shape::Table(&AWS_SIGV4), "AWS Signature Version 4, over each request."),
         optional("hmac", Shape::Table(&HMAC), "An HMAC over parts of each request."),
         optional("jwt", Shape::Table(&JWT), "A JSON Web Token that attache signs itself."),
-        later("refresh_token", "the refresh token grant"),
         later("authorization_code", "the authorization code grant"),
         later("device", "the device grant"),
         optional(

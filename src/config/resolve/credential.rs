@@ -40,6 +40,7 @@ const FORM_FIELDS_OF_KINDS: &[&str] = &[
     "actor_token_type",
     "grant_type",
     "password",
+    "refresh_token",
     "requested_token_type",
     "subject_token",
     "subject_token_type",
@@ -144,6 +145,11 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
     let client_id = fields.text(reading, "client_id");
     let (grant, endpoint, clients) = match kind {
         "client_credentials" => (Some(Grant::ClientCredentials), endpoint(reading, fields, cleartext), Clients::Proven),
+        "refresh_token" => {
+            let seed = fields.secret(reading, "refresh_token", Alphabet::Text);
+            let grant = seed.map(|seed| Grant::RefreshToken { seed });
+            (grant, endpoint(reading, fields, cleartext), Clients::Proven)
+        }
         "jwt_bearer" => {
             let account = key_file(reading, fields, cleartext);
             let endpoint = match fields.value("key_file") {
@@ -219,7 +225,8 @@ pub(super) fn token_life_with(reading: &mut Reading<'_>, fields: &Fields<'_>, at
     TokenLife {
         refresh_before: fields.duration(reading, "refresh_before"),
         keep_warm: fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600)),
-        single_active: fields.boolean("single_active").unwrap_or(false),
+        // An exchange may use a refresh token up.
+        single_active: fields.boolean("single_active").unwrap_or_else(|| fields.declares("refresh_token")),
         warm,
         stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
         attach,

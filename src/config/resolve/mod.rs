@@ -26,6 +26,7 @@ mod process;
 mod route;
 mod secrets;
 mod signature;
+mod store;
 mod unused;
 mod upstream;
 
@@ -150,11 +151,13 @@ fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log, failed: Vec<Te
     let server = process::server(reading, root, admin.is_some());
     let listeners = process::listeners(reading, root, admin);
     let egress = process::egress(reading, root);
+    let store = store::store(reading, root);
     let clients = client::clients(reading, root);
     let mut credentials = credential::credentials(reading, root);
     failed.into_iter().for_each(|name| credentials.add(reading, name, None));
     let upstreams = upstream::upstreams(reading, root, &credentials);
     let routes = route::routes(reading, root, &upstreams, &clients, &listeners);
+    store::warn_of_forgetting(reading, root);
     unused::warn_of_unused(reading, &clients, &credentials, &upstreams, &routes);
     Some(Config {
         server,
@@ -162,6 +165,7 @@ fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log, failed: Vec<Te
         admin,
         egress: egress?,
         log,
+        store: store?,
         clients: clients.into_values(),
         credentials: credentials.into_values(),
         upstreams: upstreams.into_values(),

@@ -132,6 +132,11 @@ impl Reading<'_> {
         Some(Secret::new(secret.as_str()))
     }
 
+    /// Whether the secret of this key is not read, so that what stands in for it has no form.
+    pub(super) fn withholds(&self, fields: &Fields<'_>, key: &str) -> bool {
+        fields.value(key).and_then(SecretSource::of).is_some_and(|source| self.is_withheld(&source))
+    }
+
     fn is_withheld(&self, source: &SecretSource<'_>) -> bool {
         match self.how {
             Load::Full => false,

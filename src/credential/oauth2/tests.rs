@@ -74,7 +74,7 @@ fn source(config: &config::OAuth2) -> OAuth2 {
 }
 
 async fn fetch(config: &config::OAuth2) -> Result<Granted, FetchError> {
-    source(config).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10) }).await
+    source(config).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }).await
 }
 
 /// A request taken apart: its first line, its `Authorization`, its form.
@@ -273,8 +273,9 @@ async fn plain_http_to_elsewhere_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn an_attempt_ends_with_its_time() {
     let mut peer = Peer::start(|_| Then::Stall).await;
-    let fetching =
-        tokio::spawn(source(&at(&peer, "/")).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10) }));
+    let fetching = tokio::spawn(
+        source(&at(&peer, "/")).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }),
+    );
     peer.arrival().await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -305,7 +306,7 @@ async fn an_issuer_is_discovered_and_then_asked() {
     let source = source(&issuer(None));
     assert_eq!((&*source.origin(), source.client_id()), (format!("http://{}", peer.address).as_str(), "at:tache"));
     for _ in 0..2 {
-        source.attempt(in_ten_seconds()).await.unwrap();
+        source.attempt(in_ten_seconds(), None).await.unwrap();
     }
     let found = format!("http://localhost:{}", peer.address.port());
     assert_eq!(*source.origin(), *found, "TL-33 and TL-34 count where the endpoint is, not where its issuer is");

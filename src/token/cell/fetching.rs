@@ -1,14 +1,17 @@
 //! The task of one fetch (TL-30): it belongs to no request, and its end releases the waiters whatever happens (TL-31).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
 use super::{Finished, TokenCell};
+use crate::clock::Boot;
 use crate::config::Attach;
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
-use crate::token::{Attached, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token};
+use crate::token::{
+    Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token,
+};
 
 /// A source keeps to its time by itself; this much later it is not waited for.
 const SOURCE_GRACE: Duration = Duration::from_millis(50);
@@ -23,6 +26,7 @@ pub(super) struct Ticket {
 /// A token as it came, with what can be made of it before it has a generation.
 struct Prepared {
     granted: Granted,
+    requested_at: SystemTime,
     attached: Attached,
     /// What `attached` was made for.
     attach: Arc<Attach>,
@@ -40,12 +44,22 @@ pub(super) async fn run(ticket: Ticket) {
     let cell = ticket.cell.clone();
     let gate = cell.locate();
     let _turn = gate.enter(cell.waiting.clone()).await;
+    let (mut adopted, mut changed) = (false, false);
     loop {
         let (attempt, source, attach) =
             cell.update(|inner, now| (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone()));
         let next = match attempt {
             Attempt::Make { timeout } => {
-                let result = attempt_within(&*source, timeout, &attach).await;
+                let requested_at = cell.shared.clock.wall();
+                let exchange = cell.begin_exchange().await;
+                let result = attempt_within(&*source, timeout, exchange.clone()).await;
+                let result = result.and_then(|granted| prepare(granted, requested_at, &attach));
+                cell.end_exchange().await;
+                changed |= exchange.is_some() || result.is_ok();
+                if !adopted && needs_reauthorization(&result) && cell.adopt_sibling(exchange).await {
+                    adopted = true;
+                    continue;
+                }
                 // What it is held back by is held where it has been found to be.
                 cell.locate();
                 ticket.attempted(result)
@@ -55,15 +69,27 @@ pub(super) async fn run(ticket: Ticket) {
         };
         match next {
             Next::Retry(at) => cell.sleep_until(at).await,
-            Next::Ended => return,
+            Next::Ended => break,
         }
+    }
+    // Nobody waits for this: the token is published already. The end of an exchange that brought none is news, too.
+    if changed {
+        cell.save().await;
     }
 }
 
-async fn attempt_within(source: &dyn Source, timeout: Duration, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
-    let attempt = source.fetch(FetchRequest { attempt_timeout: timeout });
+fn needs_reauthorization(result: &Result<Prepared, FetchError>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind == FetchErrorKind::NeedsReauthorization)
+}
+
+async fn attempt_within(
+    source: &dyn Source,
+    timeout: Duration,
+    exchange: Option<Exchange>,
+) -> Result<Granted, FetchError> {
+    let attempt = source.fetch(FetchRequest { attempt_timeout: timeout, exchange });
     match tokio::time::timeout(timeout + SOURCE_GRACE, attempt).await {
-        Ok(granted) => prepare(granted?, attach),
+        Ok(result) => result,
         Err(_) => {
             let text = format!("the token endpoint {} did not answer within {timeout:?}", source.origin());
             Err(FetchError { kind: FetchErrorKind::Transient, reached: Reached::Silent, code: None, text: text.into() })
@@ -71,9 +97,9 @@ async fn attempt_within(source: &dyn Source, timeout: Duration, attach: &Arc<Att
     }
 }
 
-fn prepare(granted: Granted, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
+fn prepare(granted: Granted, requested_at: SystemTime, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
     match Attached::of_token(attach, &granted.value, &granted.further) {
-        Ok(attached) => Ok(Prepared { granted, attached, attach: attach.clone() }),
+        Ok(attached) => Ok(Prepared { granted, requested_at, attached, attach: attach.clone() }),
         Err(why) => Err(FetchError {
             kind: FetchErrorKind::Transient,
             reached: Reached::Answered,
@@ -119,6 +145,9 @@ impl Ticket {
             let adopted = inner.machine.granted(now, grant);
             let mut finished = Finished::Ended;
             let moved = !Arc::ptr_eq(&prepared.attach, &inner.attach);
+            if matches!(adopted, Adopted::New(_) | Adopted::Same) {
+                inner.granted = Some((prepared.requested_at, granted.refresh_in));
+            }
             match adopted {
                 Adopted::New(generation) => inner.token = Some(prepared.token(generation)),
                 Adopted::Uncacheable(generation) => finished = Finished::Uncached(prepared.token(generation)),
@@ -181,20 +210,22 @@ impl Ticket {
 
     fn failed(&self, error: FetchError) -> Next {
         let text = error.text.clone();
-        let (next, next_start, state, news) = self.cell.update(|inner, now| {
+        let (next, next_try, state, news) = self.cell.update(|inner, now| {
             let next = inner.machine.failed(now, error);
             if next == Next::Ended {
                 inner.flight = None;
             }
             let news = next == Next::Ended && inner.in_trouble(now);
-            (next, inner.machine.next_start().since(now), inner.machine.state(now), news)
+            let next_start = inner.machine.next_start();
+            let next_try = (next_start < Boot::NEVER).then(|| next_start.since(now));
+            (next, next_try, inner.machine.state(now), news)
         });
         let (credential, error) = (&*self.cell.name, &*text);
         match next {
             Next::Retry(_) => tracing::info!(credential, error, "an attempt to fetch a token failed, trying again"),
             Next::Ended => {
                 self.done.send_replace(Some(Finished::Ended));
-                let next_try_s = (next_start.as_secs_f64() * 1000.0).round() / 1000.0;
+                let next_try_s = next_try.map(|after| (after.as_secs_f64() * 1000.0).round() / 1000.0);
                 at_level!(news, credential, state, error, next_try_s, "fetching a token failed");
             }
         }
@@ -206,6 +237,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if self.done.borrow().is_none() {
             self.cell.update(|inner, now| {
+                inner.take_exchange();
                 inner.machine.abandoned(now);
                 inner.flight = None;
             });

@@ -1,16 +1,18 @@
 //! Cells and their cache at work, on paused time: a clock that follows the runtime's, and a scripted endpoint.
 
 mod endpoints;
+mod exchanges;
 mod life;
 mod logs;
 mod rejections;
 mod reload;
+mod restarts;
 mod soak;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use super::{Rejected, TokenCell};
 use crate::clock::{Boot, Clock};
 use crate::secret::Secret;
+use crate::token::store::{DigestKeyBytes, Entry, MemoryStore, StoreError, TokenStore, Version};
 use crate::token::{
     FetchError, FetchErrorKind, FetchFuture, FetchRequest, Generation, Granted, Identity, IdentityFields, Policy,
     Reached, Source, Token, TokenCache, TokenUnavailable,
@@ -64,6 +67,12 @@ enum Answer {
     /// Always the same token.
     Same(Option<Duration>),
     Fail(FetchErrorKind),
+    /// A token of this value, beside this refresh token, with an hour to live.
+    Rotated(&'static str, &'static str),
+    /// A refresh token beside a token that nobody can send.
+    Unsendable(&'static str),
+    /// There was no connection: nothing was sent.
+    Unconnected,
     /// Gives up by itself when its time is over, as a real source does.
     TimeOut,
     /// Does not even do that.
@@ -83,6 +92,10 @@ struct Script {
     origin: Mutex<String>,
     /// What an attempt finds the origin to be.
     found: Option<&'static str>,
+    /// The refresh token to begin with, for sources that exchange one.
+    seed: Option<Secret>,
+    /// The refresh tokens that were exchanged.
+    exchanged: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,7 +120,21 @@ impl Endpoint {
             client_id,
             origin: Mutex::new(origin),
             found: None,
+            seed: None,
+            exchanged: Mutex::default(),
         }))
+    }
+
+    /// One that gives tokens for a refresh token.
+    fn exchanging(seed: &str, answers: impl Into<VecDeque<Answer>>) -> Self {
+        let mut endpoint = Endpoint::new(answers);
+        Arc::get_mut(&mut endpoint.0).expect("nobody uses it yet").seed = Some(Secret::new(seed));
+        endpoint
+    }
+
+    /// The refresh tokens that were exchanged, in order.
+    fn exchanged(&self) -> Vec<String> {
+        self.0.exchanged.lock().unwrap().clone()
     }
 
     /// One that knows its origin only once an attempt has discovered it.
@@ -161,6 +188,11 @@ impl Source for Endpoint {
         if let Some(found) = self.0.found {
             *self.0.origin.lock().unwrap() = found.to_owned();
         }
+        let exchange = request.exchange;
+        if let Some(exchange) = &exchange {
+            self.0.exchanged.lock().unwrap().push(exchange.refresh_token().expose().to_owned());
+            exchange.set_sent(!matches!(answer, Answer::Unconnected));
+        }
         Box::pin(async move {
             tokio::time::sleep(endpoint.0.0.latency).await;
             let granted = |value: String, lifetime| Granted {
@@ -169,7 +201,19 @@ impl Source for Endpoint {
                 lifetime,
                 refresh_in: None,
             };
+            let receive = |refresh_token: &str| {
+                exchange.as_ref().expect("an exchange").received(Secret::new(refresh_token));
+            };
             match answer {
+                Answer::Rotated(token, refresh_token) => {
+                    receive(refresh_token);
+                    Ok(granted(token.to_owned(), Some(HOUR)))
+                }
+                Answer::Unsendable(refresh_token) => {
+                    receive(refresh_token);
+                    Ok(granted("no\nheader".to_owned(), Some(HOUR)))
+                }
+                Answer::Unconnected => Err(failure(FetchErrorKind::Transient, Reached::No, "scripted")),
                 Answer::Token(lifetime) => Ok(granted(format!("planted-secret-{call}"), lifetime)),
                 Answer::Same(lifetime) => Ok(granted("planted-secret-same".into(), lifetime)),
                 Answer::Fail(kind) => Err(failure(kind, Reached::Answered, "scripted")),
@@ -190,6 +234,10 @@ impl Source for Endpoint {
     fn client_id(&self) -> &str {
         self.0.client_id
     }
+
+    fn seed(&self) -> Option<&Secret> {
+        self.0.seed.as_ref()
+    }
 }
 
 /// A cache on paused time.
@@ -200,9 +248,14 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        House::with_store(Arc::new(MemoryStore::new()))
+    }
+
+    /// One with this store. Its clock begins anew, its wall clock does not.
+    fn with_store(store: Arc<dyn TokenStore>) -> Self {
         let begin = Instant::now();
         let clock = Arc::new(TokioClock { begin, suspended: AtomicU64::new(0), wall_offset: AtomicU64::new(0) });
-        let cache = TokenCache::new(clock.clone(), tokio::runtime::Handle::current());
+        let cache = TokenCache::with_store(clock.clone(), tokio::runtime::Handle::current(), store);
         House { clock, cache }
     }
 
@@ -248,6 +301,64 @@ fn policy(name: &str) -> Policy {
 
 fn generation(token: Option<Arc<Token>>) -> Option<u64> {
     token.map(|token| token.generation.0)
+}
+
+/// A store that is there after a restart, and fails when it is told to.
+#[derive(Debug, Default)]
+struct Durable {
+    memory: MemoryStore,
+    broken: AtomicBool,
+    /// What was saved, in order.
+    saved: Mutex<Vec<Entry>>,
+}
+
+impl Durable {
+    fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let broken = self.broken.load(Ordering::SeqCst);
+        if broken { Err(StoreError::Failed("scripted: the disk is full".to_owned())) } else { Ok(()) }
+    }
+
+    /// The refresh token and the intent of each entry that was saved.
+    fn saves(&self) -> Vec<(String, bool)> {
+        let of = |entry: &Entry| (entry.refresh_token.as_ref().unwrap().expose().to_owned(), entry.exchanging);
+        self.saved.lock().unwrap().iter().map(of).collect()
+    }
+
+    fn last(&self) -> Entry {
+        self.saved.lock().unwrap().last().expect("an entry was saved").clone()
+    }
+}
+
+impl TokenStore for Durable {
+    fn digest_key(&self) -> DigestKeyBytes {
+        self.memory.digest_key()
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
+    fn load(&self, identity: &Identity) -> Result<Option<(Version, Entry)>, StoreError> {
+        self.check()?;
+        self.memory.load(identity)
+    }
+
+    fn save(&self, identity: &Identity, last: Version, entry: &Entry) -> Result<Version, StoreError> {
+        self.check()?;
+        let version = self.memory.save(identity, last, entry)?;
+        self.saved.lock().unwrap().push(entry.clone());
+        Ok(version)
+    }
+}
+
+/// Lets all saves that are under way end.
+async fn saved(house: &House) {
+    let mut in_flight = house.cache.shared.in_flight.subscribe();
+    in_flight.wait_for(|fetches| *fetches == 0).await.unwrap();
 }
 
 /// Polls a future once, as its task would.

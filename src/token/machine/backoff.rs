@@ -32,9 +32,14 @@ impl Backoff {
         self.last.as_ref().map(|(_, error)| error)
     }
 
-    /// Whether the credential is refused (TL-26).
+    /// Whether the credential is refused (TL-26, TL-27).
     pub fn refused(&self) -> bool {
-        self.error().is_some_and(|error| error.kind == FetchErrorKind::Refused)
+        self.error().is_some_and(|error| error.kind.needs_operator())
+    }
+
+    /// Whether nothing but another refresh token helps (TL-27).
+    pub fn needs_reauthorization(&self) -> bool {
+        self.error().is_some_and(|error| error.kind == FetchErrorKind::NeedsReauthorization)
     }
 
     /// A fetch succeeded; the next one begins no earlier than `next_try`.
@@ -49,7 +54,9 @@ impl Backoff {
 
     /// The client proves itself differently now: a refusal of the old proof says nothing (TL-03).
     pub fn forget_refusal(&mut self) {
-        if let Some((at, FetchError { kind: FetchErrorKind::Refused, .. })) = self.last {
+        if let Some((at, error)) = &self.last
+            && error.kind.needs_operator()
+        {
             *self = Backoff { next_try: at.after(BACKOFF_MIN), ..Backoff::default() };
         }
     }
@@ -71,7 +78,9 @@ impl Backoff {
             doubled(BACKOFF_BASE, self.failures).mul_f64(0.5 + random / 2.0).min(max)
         };
         self.next_try = now.after(gap);
-        if let Some(token) = token
+        if error.kind == FetchErrorKind::NeedsReauthorization {
+            self.next_try = Boot::NEVER;
+        } else if let Some(token) = token
             && now < token.late
             && error.kind != FetchErrorKind::Refused
         {

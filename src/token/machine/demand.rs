@@ -4,7 +4,7 @@ use super::constants::{NEXT_TRY_WAIT_MAX, RETRY_AFTER_RUNNING};
 use super::rejection::Suspicion;
 use super::{Cause, Machine};
 use crate::clock::Boot;
-use crate::token::{FetchError, FetchErrorKind, TokenUnavailable};
+use crate::token::TokenUnavailable;
 
 /// What a request does that wants a token.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Machine {
     pub fn unavailable(&self, now: Boot) -> TokenUnavailable {
         let error = self.backoff.error().cloned();
         match error {
-            Some(error @ FetchError { kind: FetchErrorKind::Refused, .. }) => TokenUnavailable::Refused { error },
+            Some(error) if error.kind.needs_operator() => TokenUnavailable::Refused { error },
             error => {
                 let next = if self.fetch.is_some() { Boot::default() } else { self.next_start() };
                 TokenUnavailable::Temporarily { error, retry_after: next.since(now).max(RETRY_AFTER_RUNNING) }

@@ -7,6 +7,7 @@ use super::constants::{
     ATTEMPT_MIN_WHILE_USABLE, BACKOFF_MIN, EXPIRY_MOVED_MIN, HOLD_MAX, RETRY_AFTER_WITHIN_FETCH_MAX, RETRY_PAUSES,
     SOFT_SPREAD_MIN, UNCACHEABLE_MAX, UNCACHEABLE_PAUSE,
 };
+use super::exchange::Doubt;
 use super::rejection::Suspicion;
 use super::{Cause, Facts, Held, Machine, backoff, schedule};
 use crate::clock::Boot;
@@ -21,12 +22,14 @@ pub struct Fetch {
     /// When it was begun.
     pub begun: Boot,
     /// When it got its turn at the endpoint: its total time counts from here.
-    started: Option<Boot>,
+    pub started: Option<Boot>,
     attempts: usize,
     /// t0 of the last attempt.
     sent: Boot,
     /// The proof that the last attempt used.
-    proof: u64,
+    pub proof: u64,
+    /// The last attempt may have used up a refresh token.
+    pub exchanged: bool,
     error: Option<FetchError>,
 }
 
@@ -87,6 +90,7 @@ impl Machine {
             attempts: 0,
             sent: now,
             proof: self.proof,
+            exchanged: false,
             error: None,
         });
         true
@@ -108,6 +112,7 @@ impl Machine {
         fetch.attempts += 1;
         fetch.sent = now;
         fetch.proof = self.proof;
+        fetch.exchanged = false;
         let mut timeout = policy.attempt_timeout.min(left);
         if let Some(usable) = usable {
             let last = self.last_attempt.unwrap_or_default();
@@ -119,10 +124,12 @@ impl Machine {
     /// The attempt brought a token. Ends the fetch.
     pub fn granted(&mut self, now: Boot, grant: Grant) -> Adopted {
         let Some(fetch) = self.fetch.take() else { return Adopted::Failed };
+        self.doubt = Doubt::None;
         self.last_attempt = Some(now.since(fetch.sent));
         self.last_lifetime = grant.lifetime.filter(|lifetime| !lifetime.is_zero()).or(self.last_lifetime);
         let facts = Facts {
             since: fetch.sent,
+            age: Duration::ZERO,
             lifetime: grant.lifetime.or(self.last_lifetime),
             refresh_in: grant.refresh_in,
             spread: SOFT_SPREAD_MIN + (1.0 - SOFT_SPREAD_MIN) * self.random.f64(),
@@ -164,7 +171,9 @@ impl Machine {
         if let FetchErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
             self.hold = self.hold.max(now.after(after.min(HOLD_MAX)));
         }
-        match self.retry(now, error.kind) {
+        let exchanged = self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged);
+        let retry = if exchanged { self.retry_exchange(now, &error) } else { self.retry(now, error.kind) };
+        match retry {
             Some(at) => {
                 if let Some(fetch) = &mut self.fetch {
                     fetch.error = Some(error);
@@ -182,7 +191,11 @@ impl Machine {
     pub fn abandoned(&mut self, now: Boot) {
         if self.fetch.is_some() {
             let text = "the token fetch ended unexpectedly; this is a bug, and its message is in the log above";
-            self.end_failed(now, transient(Reached::No, text));
+            let error = transient(Reached::No, text);
+            if self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged) {
+                self.retry_exchange(now, &error);
+            }
+            self.end_failed(now, error);
         }
     }
 
@@ -191,7 +204,7 @@ impl Machine {
         let random = self.random.f64();
         let gap_max = backoff::gap_max(now, self.held.as_ref().map(|held| &held.schedule));
         let fetch = self.fetch.as_ref()?;
-        if kind == FetchErrorKind::Refused {
+        if kind.needs_operator() {
             // What was refused is a proof that the client no longer uses: try with the new one (TL-03).
             return (fetch.proof != self.proof).then_some(now);
         }
@@ -260,7 +273,7 @@ impl Machine {
         self.held.as_ref().map_or(self.generation, |held| held.generation)
     }
 
-    fn next_generation(&mut self) -> Generation {
+    pub(super) fn next_generation(&mut self) -> Generation {
         self.generation = Generation(self.generation.0 + 1);
         self.generation
     }

@@ -57,6 +57,10 @@ enum Outcome {
         lifetime: Option<Duration>,
     },
     Fail(FetchErrorKind),
+    /// A failure that passes, with a name.
+    Named,
+    /// No connection.
+    Unconnected,
     /// No answer.
     Hang,
 }
@@ -93,6 +97,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         3 => Just(Outcome::Fail(FetchErrorKind::Transient)),
         1 => limited.prop_map(|retry_after| Outcome::Fail(FetchErrorKind::RateLimited { retry_after })),
         1 => Just(Outcome::Fail(FetchErrorKind::Refused)),
+        1 => Just(Outcome::Fail(FetchErrorKind::NeedsReauthorization)),
+        1 => Just(Outcome::Named),
+        1 => Just(Outcome::Unconnected),
         1 => Just(Outcome::Hang),
     ]
 }
@@ -142,7 +149,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// TL-20, TL-22, TL-24, TL-25, TL-31, TL-32, TL-33, TL-36, TL-41, TL-42, TL-43: never two fetches at once for a key; never an expired
+    /// TL-20, TL-22, TL-24, TL-25, TL-27, TL-31, TL-32, TL-33, TL-36, TL-41, TL-42, TL-43, TL-52: never two fetches at once for a key; never an expired
     /// token sent; no waiter lost; no request waits while a usable token exists; the fetch rate is bounded in every
     /// mode; a token is suspect as long as it has to be; and once the endpoint is well, a token is had.
     #[test]
@@ -197,6 +204,9 @@ fn the_simulation_goes_everywhere() {
         "failed transient",
         "failed limited",
         "failed refused",
+        "failed for good",
+        "exchange repeated",
+        "exchange in doubt",
         "retried",
         "held back",
         "abandoned",

@@ -13,6 +13,8 @@ use crate::token::Policy;
 pub struct Facts {
     /// t0: the instant before the request was sent.
     pub since: Boot,
+    /// How much of its life was over then: that of a restored token. Boot time may be shorter than a token's life.
+    pub age: Duration,
     /// L; `None`: unknown (TL-13).
     pub lifetime: Option<Duration>,
     pub refresh_in: Option<Duration>,
@@ -34,11 +36,14 @@ impl Facts {
     pub fn schedule(&self, policy: &Policy) -> Schedule {
         let Some(lifetime) = self.lifetime else {
             let unasked = (!policy.single_active).then_some(SOFT_WITHOUT_LIFETIME);
-            let soft = self.refresh_in.or(unasked).map(|after| self.since.after(after.max(SAME_TOKEN_PAUSE_MIN)));
+            let soft = self
+                .refresh_in
+                .or(unasked)
+                .map(|after| self.since.after(after.max(SAME_TOKEN_PAUSE_MIN).saturating_sub(self.age)));
             let soft = soft.unwrap_or(Boot::NEVER);
             return Schedule { soft, late: Boot::NEVER, dead: Boot::NEVER, expiry: Boot::NEVER };
         };
-        let expiry = self.since.after(lifetime);
+        let expiry = self.since.after(lifetime.saturating_sub(self.age));
         let late = expiry.before(LATE_BEFORE_MAX.min(lifetime / 10));
         let dead = expiry.before(DEAD_BEFORE_MAX.min(lifetime / 20));
         let window = self.window(lifetime, policy.refresh_before);

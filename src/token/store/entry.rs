@@ -1,6 +1,7 @@
 //! What is kept of an identity, and how that is written: JSON, which later versions can add members to.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredToken {
     pub value: Secret,
+    /// What came with it, by the names that the configuration gives it.
+    pub further: BTreeMap<String, Secret>,
     /// t0: the instant before the request was sent.
     pub requested_at: SystemTime,
     pub lifetime: Option<Duration>,
@@ -56,6 +59,8 @@ struct Written<'a> {
 #[derive(Serialize, Deserialize)]
 struct WrittenToken<'a> {
     value: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    further: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     requested_at_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lifetime_ms: Option<u64>,
@@ -68,6 +73,7 @@ impl Entry {
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let token = self.token.as_ref().map(|token| WrittenToken {
             value: token.value.expose().into(),
+            further: token.further.iter().map(|(name, value)| (name.into(), value.expose().into())).collect(),
             requested_at_ms: millis_since_1970(token.requested_at),
             lifetime_ms: token.lifetime.map(millis),
             refresh_in_ms: token.refresh_in.map(millis),
@@ -82,9 +88,12 @@ impl Entry {
             used_at_ms: self.used_at.map(millis_since_1970),
         };
         // Made as large as it can get, so that growing leaves no copy behind: JSON escapes a byte with six.
+        let further = || self.token.iter().flat_map(|token| &token.further);
         let secrets = [self.token.as_ref().map(|token| &token.value), self.refresh_token.as_ref()];
-        let secrets: usize = secrets.into_iter().flatten().map(|secret| secret.expose().len()).sum();
-        let texts = self.credential.len() + self.needs_reauthorization.as_ref().map_or(0, String::len);
+        let secrets = secrets.into_iter().flatten().chain(further().map(|(_, value)| value));
+        let secrets: usize = secrets.map(|secret| secret.expose().len()).sum();
+        let names: usize = further().map(|(name, _)| name.len() + 1).sum();
+        let texts = self.credential.len() + self.needs_reauthorization.as_ref().map_or(0, String::len) + names;
         let mut bytes = Zeroizing::new(Vec::with_capacity(512 + 6 * (secrets + texts)));
         serde_json::to_writer(&mut *bytes, &written).expect("writing to memory does not fail");
         bytes
@@ -98,6 +107,11 @@ impl Entry {
             proof: ProofVersion(written.proof),
             token: written.token.map(|token| StoredToken {
                 value: Secret::new(token.value),
+                further: token
+                    .further
+                    .into_iter()
+                    .map(|(name, value)| (name.into_owned(), Secret::new(value)))
+                    .collect(),
                 requested_at: at_millis(token.requested_at_ms),
                 lifetime: token.lifetime_ms.map(Duration::from_millis),
                 refresh_in: token.refresh_in_ms.map(Duration::from_millis),
@@ -134,6 +148,7 @@ mod tests {
             proof: ProofVersion([7; 32]),
             token: Some(StoredToken {
                 value: Secret::new("a \"quoted\" token"),
+                further: BTreeMap::from([("id".to_owned(), Secret::new("17"))]),
                 requested_at: at_millis(1_700_000_000_123),
                 lifetime: Some(Duration::from_millis(3_599_500)),
                 refresh_in: None,
@@ -164,8 +179,8 @@ mod tests {
     fn writing_leaves_no_copy_behind() {
         let entry = full();
         let bytes = entry.to_bytes();
-        let secrets = 6 * ("a \"quoted\" token".len() + "r\u{0}\u{1f600}".len());
-        let texts = 6 * ("crm".len() + "it said invalid_grant".len());
+        let secrets = 6 * ("a \"quoted\" token".len() + "r\u{0}\u{1f600}".len() + "17".len());
+        let texts = 6 * ("id".len() + 1 + "crm".len() + "it said invalid_grant".len());
         assert_eq!(bytes.capacity(), 512 + secrets + texts, "the buffer has grown, or is made too small");
     }
 }

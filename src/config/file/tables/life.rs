@@ -12,7 +12,7 @@ pub(super) const LIFE: &[Key] = &[
         "single_active",
         Shape::Boolean,
         "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
-         Default false.",
+         Default false; true for `refresh_token`.",
     ),
     optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
     optional(

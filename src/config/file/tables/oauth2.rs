@@ -62,6 +62,27 @@ pub(super) static JWT_BEARER: Table = table(
     ],
 );
 
+pub(super) static REFRESH_TOKEN: Table = table(
+    "The OAuth 2.0 refresh token grant, RFC 6749 section 6.",
+    keys![
+        ENDPOINT,
+        &[
+            required("client_id", TEXT, "As registered at the authorization server."),
+            required(
+                "refresh_token",
+                Shape::Secret,
+                "The refresh token to begin with. What the server gives in its place is kept in the store.",
+            ),
+        ],
+        PROOF,
+        ASSERTION,
+        ASKED,
+        REACH,
+        ANSWERS,
+        LIFE,
+    ],
+);
+
 pub(super) static PASSWORD: Table = table(
     "The resource owner password credentials grant, RFC 6749 section 4.3.",
     keys![

@@ -10,12 +10,12 @@ use super::*;
 use crate::config::{
     Access, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress,
     FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit, Limits, LogFormat, LoginBody,
-    MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Success, Template, TemplatePiece, TokenEndpoint,
+    MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template, TemplatePiece, TokenEndpoint,
     TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
-use crate::secret::Secret;
+use crate::secret::{Secret, StoreKey};
 
 pub(super) const FULL: &str = include_str!("full.toml");
 
@@ -24,6 +24,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("EGRESS_PASSWORD", "pass:word-of-the-proxy"),
     ("CLIENT_ID", "attache-client"),
     ("TOKEN", "a-token-of-enough-length"),
+    ("STORE_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
 ];
 
 /// A folder with the files that `full.toml` names.
@@ -213,6 +214,22 @@ fn metadata_servers_are_asked_for_what_the_file_says() {
     assert_eq!(run.request, MetadataRequest::GoogleIdentity { account, audience: "https://run.example".to_owned() });
     let scope = vec!["https://www.googleapis.com/auth/pubsub".to_owned()];
     assert_eq!(pubsub.request, MetadataRequest::Google { account: "default".to_owned(), scope });
+}
+
+#[test]
+fn refresh_tokens_and_their_store_are_as_the_file_says() {
+    let (folder, Loaded { config, .. }) = full(Load::Full);
+    let seeds = config.credentials.iter().filter_map(|credential| match &credential.kind {
+        CredentialKind::OAuth2(oauth2) => match &oauth2.grant {
+            Grant::RefreshToken { seed } => Some((seed.expose(), oauth2.life.warm, oauth2.life.single_active)),
+            _ => None,
+        },
+        _ => None,
+    });
+    let expected = [("a-token-of-enough-length", Warm::Yes, false), ("a-secret-in-a-file", Warm::No, true)];
+    assert_eq!(seeds.collect::<Vec<_>>(), expected);
+    let path = folder.path().join("state/tokens.db");
+    assert_eq!(config.store, Store::File { path, key: StoreKey::from_bytes([1; 32]) });
 }
 
 #[test]

@@ -169,7 +169,9 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
     let other = folder();
     std::fs::copy(other.path().join("certs/proxy.key"), mine.path().join("certs/proxy.key")).unwrap();
     let variables = [("ADDRESS", "127.0.0.1:1"), ("TOKEN", "a-token-of-enough-length"), ("CLIENT_ID", "c")];
-    let variables: Vec<_> = variables.into_iter().chain([("EGRESS_PASSWORD", "a-secret-of-enough-length")]).collect();
+    let store_key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let more = [("EGRESS_PASSWORD", "a-secret-of-enough-length"), ("STORE_KEY", store_key)];
+    let variables: Vec<_> = variables.into_iter().chain(more).collect();
     let problems = resolve_in(mine.path(), FULL, &variables, Load::Full).unwrap_err();
     assert_eq!(messages(&problems), ["the private key does not belong to the certificate"; 3]);
 }

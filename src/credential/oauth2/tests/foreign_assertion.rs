@@ -36,7 +36,7 @@ async fn the_file_is_read_anew_for_every_request() {
     let source = source(&by_file(&peer, &file));
     for token in ["eyJ.first.s", "eyJ.second.s"] {
         write(&file, &format!("{token}\n"));
-        source.fetch(FetchRequest { attempt_timeout: Duration::from_secs(10) }).await.unwrap();
+        source.fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }).await.unwrap();
         let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         let expected = [
             ("grant_type", "client_credentials"),
@@ -98,7 +98,10 @@ async fn reading_is_part_of_the_attempts_time() {
     let words = ["sh", "-c", "while ! test -e go; do sleep 0.01; done"].map(str::to_owned).to_vec();
     let peer = Peer::answering(answer(200, "", GRANTED)).await;
     let config = proved_by(&peer, FreshSecret::Command { words, folder: folder.path().to_owned() });
-    let error = source(&config).fetch(FetchRequest { attempt_timeout: Duration::from_millis(20) }).await.unwrap_err();
+    let error = source(&config)
+        .fetch(FetchRequest { attempt_timeout: Duration::from_millis(20), exchange: None })
+        .await
+        .unwrap_err();
     assert!(error.text.contains("cannot be read in time"), "{}", error.text);
     write(&folder.path().join("go"), "");
 }

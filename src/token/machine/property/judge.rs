@@ -53,6 +53,8 @@ pub(super) struct Judge {
     /// Fetches that failed in a row, and when the last one did.
     failures: u32,
     failed_at: Option<Boot>,
+    /// Exchanges in a row of which nobody knows whether they were carried out (TL-52).
+    ambiguous: u32,
     refusals: u32,
     uncacheable: u32,
     /// Rejections may begin no fetch before, and how often in a row that was so.
@@ -155,7 +157,18 @@ impl Judge {
     }
 
     /// An attempt failed, and another one follows then.
-    pub(super) fn retries(&mut self, now: Boot, at: Boot, kind: FetchErrorKind, proof_changed: bool) {
+    pub(super) fn retries(&mut self, now: Boot, at: Boot, failed: Failed, proof_changed: bool) {
+        let Failed { kind, sent, .. } = failed;
+        if sent {
+            assert!(at == now, "what may be carried out already is not put off");
+            assert!(failed.is_ambiguous() || proof_changed, "an exchange is repeated that was answered");
+            if failed.is_ambiguous() {
+                assert_eq!(self.ambiguous, 0, "an exchange is repeated more than once");
+                self.ambiguous = 1;
+                self.note("exchange repeated");
+            }
+            return;
+        }
         let usable = self.token.filter(|token| now < token.dead_at);
         let attempts = self.fetch.as_ref().expect("in flight").attempts;
         let pause = at.since(now);
@@ -165,7 +178,7 @@ impl Judge {
                 let after = retry_after.expect("without a time it is not retried at once");
                 assert!(after <= secs(2) && pause >= after, "retried against `Retry-After`");
             }
-            FetchErrorKind::Refused => {
+            FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization => {
                 assert!(proof_changed, "a refusal is retried");
                 return;
             }
@@ -187,7 +200,12 @@ impl Judge {
     }
 
     /// The fetch has failed; `next` is when the machine would begin the next one.
-    pub(super) fn fails(&mut self, now: Boot, kind: FetchErrorKind, next: Boot) {
+    pub(super) fn fails(&mut self, now: Boot, failed: Failed, next: Boot) {
+        let kind = failed.kind;
+        if failed.sent && failed.is_ambiguous() {
+            self.ambiguous += 1;
+            self.note("exchange in doubt");
+        }
         self.fetch = None;
         self.not_confirmed(now);
         let died =
@@ -200,7 +218,9 @@ impl Judge {
         let usable = self.token.filter(|token| now < token.dead_at).map(|token| token.dead_at.since(now));
         let late_at = self.token.and_then(|token| Some(token.expiry.before(secs(60).min(token.lifetime? / 10))));
         let late = late_at.is_some_and(|late_at| late_at <= now);
-        if kind == FetchErrorKind::Refused {
+        if kind == FetchErrorKind::NeedsReauthorization {
+            assert_eq!(next, Boot::NEVER, "a refresh token that was refused is probed");
+        } else if kind == FetchErrorKind::Refused {
             let probe = (secs(5) * (1 << self.refusals.min(10))).min(secs(300));
             assert!(gap >= secs(5) && (held || gap <= probe), "a refused credential is probed after {gap:?}");
             assert!(usable.is_some() || gap >= probe, "probed after {gap:?}, not {probe:?}");
@@ -222,7 +242,13 @@ impl Judge {
             FetchErrorKind::Transient => "failed transient",
             FetchErrorKind::RateLimited { .. } => "failed limited",
             FetchErrorKind::Refused => "failed refused",
+            FetchErrorKind::NeedsReauthorization => "failed for good",
         });
+    }
+
+    /// Whether the last exchange may have been carried out.
+    pub(super) fn doubts(&self) -> bool {
+        self.ambiguous > 0
     }
 
     /// The fetch ended without having sent anything.
@@ -252,6 +278,7 @@ impl Judge {
     /// A token was granted. Returns whether it must have been kept.
     pub(super) fn granted(&mut self, now: Boot, sent: Boot, value: u64, said: Option<Duration>) -> Kept {
         let fetch = self.fetch.take().expect("a grant belongs to a fetch");
+        self.ambiguous = 0;
         self.last_attempt = Some(now.since(sent));
         self.last_lifetime = said.filter(|life| !life.is_zero()).or(self.last_lifetime);
         let lifetime = said.or(self.last_lifetime);
@@ -315,6 +342,22 @@ impl Judge {
 /// The least time that a token is left alone after it came.
 fn pause_min(lifetime: Option<Duration>) -> Duration {
     secs(5).min((250 * MS).max(lifetime.unwrap_or(Duration::MAX) / 20))
+}
+
+/// How an attempt failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    pub kind: FetchErrorKind,
+    /// It was an exchange of a refresh token, and bytes of it may have left.
+    pub sent: bool,
+    /// The endpoint gave it a name.
+    pub named: bool,
+}
+
+impl Failed {
+    fn is_ambiguous(self) -> bool {
+        self.kind == FetchErrorKind::Transient && !self.named
+    }
 }
 
 /// What should have become of a granted token.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::judge::{By, Judge, Kept};
+use super::judge::{By, Failed, Judge, Kept};
 use super::{Endpoint, Op, Outcome};
 use crate::clock::Boot;
 use crate::token::machine::tests::error;
 use crate::token::machine::{Adopted, Asked, Attempt, Grant, Machine, Next, Rejection, Verdict};
-use crate::token::{FetchErrorKind, Generation, Policy};
+use crate::token::{FetchError, FetchErrorKind, Generation, Policy};
 
 /// A timer fires at most this late.
 const TIMER_LATE_MAX_MS: u64 = 20;
@@ -20,6 +20,8 @@ const TICKS_PER_SECOND_MAX: u32 = 40;
 pub(super) struct World {
     machine: Machine,
     policy: Policy,
+    /// Fetches exchange a refresh token.
+    exchanges: bool,
     pub(super) judge: Judge,
     now: Boot,
     random: fastrand::Rng,
@@ -47,6 +49,8 @@ struct Task {
     number: u64,
     sent: Boot,
     proof: u64,
+    /// An attempt is under way.
+    attempting: bool,
 }
 
 #[derive(Debug)]
@@ -78,11 +82,14 @@ enum Waits {
 
 impl World {
     pub(super) fn new(policy: Policy, endpoint: Endpoint, seed: u64) -> Self {
+        // Of a bit that decides nothing else.
+        let exchanges = seed.count_ones().is_multiple_of(2);
         let now = Boot::default().after(Duration::from_secs(3600));
         let mut world = World {
             machine: Machine::new(policy.clone(), now, seed),
             used: policy.warm.then_some(now),
             policy,
+            exchanges,
             judge: Judge::default(),
             now,
             random: fastrand::Rng::with_seed(seed ^ 0x5eed),
@@ -137,7 +144,7 @@ impl World {
             }
             Op::Proof => {
                 self.proofs += 1;
-                let refused = self.machine.error().is_some_and(|error| error.kind == FetchErrorKind::Refused);
+                let refused = self.machine.error().is_some_and(|error| error.kind.needs_operator());
                 self.machine.proof_changed(self.now);
                 self.judge.proof_changed(refused);
             }
@@ -158,6 +165,10 @@ impl World {
         self.endpoint = Endpoint { latency_max: Duration::from_millis(100), queue_max: Duration::ZERO, outcomes };
         self.run_for(Duration::from_secs(41));
         assert!(self.waiters.is_empty(), "waiters are lost: {:?}", self.waiters);
+        if self.machine.next_start() == Boot::NEVER {
+            // Nothing but an operator helps.
+            self.apply(Op::Proof);
+        }
         // Probes are at most 5 min apart, holds end; what an old life of a token says may take its time.
         self.run_for(self.judge.hold.since(self.now) + Duration::from_secs(301));
         let active = self.active_until().is_some_and(|until| self.now <= until);
@@ -194,9 +205,10 @@ impl World {
             let late = Duration::from_millis(self.random.u64(0..=TIMER_LATE_MAX_MS));
             self.plan(at.max(self.now).after(late), Event::Tick);
         }
+        assert_eq!(self.machine.doubtful(), self.judge.doubts(), "whether an exchange is in doubt");
         assert_eq!(self.machine.suspected(self.now), self.judge.suspects(self.now), "whether the token is suspect");
         let active = self.active_until().is_some_and(|until| self.now <= until);
-        if let Some(due) = self.judge.owes_a_fetch().filter(|_| active) {
+        if let Some(due) = self.judge.owes_a_fetch().filter(|due| active && *due < Boot::NEVER) {
             let wake_at = self.machine.wake_at(self.now, self.active_until());
             assert!(
                 wake_at.is_some_and(|at| at <= due.max(self.now)),
@@ -341,7 +353,7 @@ impl World {
         self.judge.begins(self.now, by);
         self.fetches += 1;
         let number = self.fetches;
-        self.fetch = Some(Task { number, sent: self.now, proof: self.proofs });
+        self.fetch = Some(Task { number, sent: self.now, proof: self.proofs, attempting: false });
         let queued = self.part_of(self.endpoint.queue_max);
         self.plan(self.now.after(queued), Event::Attempt(number));
     }
@@ -358,10 +370,14 @@ impl World {
         match self.machine.attempt(self.now) {
             Attempt::Make { timeout } => {
                 self.judge.attempts(self.now, timeout);
-                self.fetch = Some(Task { number, sent: self.now, proof: self.proofs });
+                self.fetch = Some(Task { number, sent: self.now, proof: self.proofs, attempting: true });
                 let outcome = self.endpoint.outcomes[self.random.usize(..self.endpoint.outcomes.len())];
                 let latency = self.part_of(self.endpoint.latency_max);
                 let (latency, outcome) = match outcome {
+                    // What only an exchange can hear.
+                    Outcome::Fail(FetchErrorKind::NeedsReauthorization) if !self.exchanges => {
+                        (latency, Outcome::Fail(FetchErrorKind::Refused))
+                    }
                     Outcome::Hang => (timeout, Outcome::Fail(FetchErrorKind::Transient)),
                     _ if latency > timeout => (timeout, Outcome::Fail(FetchErrorKind::Transient)),
                     outcome => (latency, outcome),
@@ -375,7 +391,9 @@ impl World {
             Attempt::Ended => {
                 match self.machine.error().filter(|_| self.machine.counters().failed > 0).cloned() {
                     // It was cut off between attempts: what the last one said counts.
-                    Some(error) if self.failures_counted() => self.fails(error.kind),
+                    Some(error) if self.failures_counted() => {
+                        self.fails(Failed { kind: error.kind, sent: false, named: false });
+                    }
                     _ => {
                         self.judge.gives_up(self.now);
                         self.end(None);
@@ -387,7 +405,7 @@ impl World {
 
     /// Whether the machine has counted a failure that the judge has not been told of.
     fn failures_counted(&self) -> bool {
-        let told: usize = ["failed transient", "failed limited", "failed refused"]
+        let told: usize = ["failed transient", "failed limited", "failed refused", "failed for good"]
             .iter()
             .map(|what| self.judge.seen.get(what).copied().unwrap_or_default())
             .sum();
@@ -396,7 +414,9 @@ impl World {
 
     fn answer(&mut self, number: u64, outcome: Outcome) {
         match outcome {
-            Outcome::Fail(kind) => self.attempt_failed(number, kind),
+            Outcome::Fail(kind) => self.attempt_failed(number, kind, false),
+            Outcome::Named => self.attempt_failed(number, FetchErrorKind::Transient, true),
+            Outcome::Unconnected => self.unconnected(number),
             Outcome::Token { lifetime, refresh_in } => {
                 self.last_value += 1;
                 self.granted(self.last_value, lifetime, refresh_in);
@@ -406,20 +426,40 @@ impl World {
         }
     }
 
-    fn attempt_failed(&mut self, number: u64, kind: FetchErrorKind) {
+    /// There was no connection: nothing was sent.
+    fn unconnected(&mut self, number: u64) {
+        self.failed(number, Failed { kind: FetchErrorKind::Transient, sent: false, named: false });
+    }
+
+    fn attempt_failed(&mut self, number: u64, kind: FetchErrorKind, named: bool) {
+        if self.exchanges {
+            self.machine.exchange_sent();
+        }
+        self.failed(number, Failed { kind, sent: self.exchanges, named });
+    }
+
+    fn failed(&mut self, number: u64, failed: Failed) {
+        let kind = failed.kind;
+        let code = failed.named.then_some("server_error");
+        if let Some(task) = &mut self.fetch {
+            task.attempting = false;
+        }
         let proof_changed = self.fetch.as_ref().is_some_and(|task| task.proof != self.proofs);
         self.judge.limited(self.now, kind);
-        match self.machine.failed(self.now, error(kind)) {
+        match self.machine.failed(self.now, FetchError { code, ..error(kind) }) {
             Next::Retry(at) => {
-                self.judge.retries(self.now, at, kind, proof_changed);
+                self.judge.retries(self.now, at, failed, proof_changed);
                 self.plan(at, Event::Attempt(number));
             }
-            Next::Ended => self.fails(kind),
+            Next::Ended => self.fails(failed),
         }
         assert!(self.machine.hold() == self.judge.hold, "holds differ");
     }
 
     fn granted(&mut self, value: u64, lifetime: Option<Duration>, refresh_in: Option<Duration>) {
+        if self.exchanges {
+            self.machine.exchange_sent();
+        }
         let Task { sent, proof, .. } = *self.fetch.as_ref().expect("in flight");
         let same = self.held_value == Some(value);
         let adopted = self.machine.granted(self.now, Grant { lifetime, refresh_in, same });
@@ -445,22 +485,26 @@ impl World {
             }
             (Adopted::Failed, Kept::Failed) => {
                 self.judge.note("granted one too many");
-                self.fails(FetchErrorKind::Transient);
+                self.fails(Failed { kind: FetchErrorKind::Transient, sent: false, named: false });
             }
             (adopted, kept) => panic!("the machine says {adopted:?}, the judge {kept:?}"),
         }
     }
 
-    fn fails(&mut self, kind: FetchErrorKind) {
-        self.judge.fails(self.now, kind, self.machine.next_start());
+    fn fails(&mut self, failed: Failed) {
+        self.judge.fails(self.now, failed, self.machine.next_start());
         self.end(None);
     }
 
     fn abandon(&mut self) {
-        if self.fetch.is_some() {
+        if let Some(task) = &self.fetch {
+            let sent = self.exchanges && task.attempting;
+            if sent {
+                self.machine.exchange_sent();
+            }
             self.machine.abandoned(self.now);
             self.judge.note("abandoned");
-            self.fails(FetchErrorKind::Transient);
+            self.fails(Failed { kind: FetchErrorKind::Transient, sent, named: false });
         }
     }
 
