@@ -18,6 +18,7 @@ mod h2_renewal;
 mod hmac;
 mod house;
 mod jwt;
+mod kill;
 mod login;
 mod metadata;
 mod metrics;
