@@ -8,6 +8,7 @@ mod live;
 mod providers;
 mod routes;
 mod running;
+mod store;
 mod token;
 
 use std::io::{IsTerminal, Write};
@@ -103,6 +104,9 @@ enum Command {
     /// Make API keys for clients
     #[command(subcommand)]
     Key(Key),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(Store),
     /// List the routes: which requests go where, and who may call
     Routes {
         #[command(flatten)]
@@ -150,6 +154,23 @@ enum Key {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Store {
+    /// Seal the store with another key
+    ///
+    /// Reads proxy.toml for the store and its present key. No attache may run on it meanwhile. Whenever this is interrupted,
+    /// the store is there whole, with the old key or with the new one. Afterwards, let `key` in proxy.toml name the new key.
+    Rekey {
+        /// A file with the new key: 32 random bytes as base64 or hex
+        ///
+        /// `openssl rand -base64 32` prints some.
+        #[arg(long, value_name = "KEY")]
+        new_key_file: PathBuf,
+        #[command(flatten)]
+        file: File,
+    },
+}
+
 #[derive(Debug, Args)]
 struct File {
     /// The configuration file
@@ -179,6 +200,10 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Key(Key::New { name }) => key::new(&name, &mut std::io::stdout()),
+        Command::Store(Store::Rekey { new_key_file, file }) => {
+            app::harden();
+            store::rekey(&file.config, &new_key_file)
+        }
         Command::Routes { file } => file.load_without_secrets().map(|loaded| routes::list(&loaded.config)),
         Command::Explain { method, url, file } => {
             if let Some(meant) = meant_method(method.as_str()) {
@@ -276,7 +301,8 @@ mod tests {
         assert!(command.render_long_help().to_string().contains("3  the configuration is invalid"));
         command.build();
         let names: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["run", "check", "token", "key", "routes", "explain", "providers", "schema", "demo", "help"]);
+        let all = "run check token key store routes explain providers schema demo help";
+        assert_eq!(names.join(" "), all);
         assert!(command.get_subcommands().all(|command| command.get_about().is_some()));
     }
 

@@ -27,7 +27,9 @@ pub use preset::{Preset, presets};
 pub use problem::{Problem, Problems, Severity};
 pub use request_template::{Placeholder, RequestPiece, RequestTemplate};
 pub(crate) use resolve::is_cookie_value;
-pub use resolve::{Environment, FreshSecret, Load, Loaded, Unread, is_name, load, load_text, meant_method};
+pub use resolve::{
+    Environment, FreshSecret, Load, Loaded, Unread, is_name, load, load_text, meant_method, store_key_of,
+};
 pub use signature::{
     AwsSigV4, Hmac, HmacAlgorithm, KeyEncoding, SelfSigned, Signature, SignatureEncoding, TimestampFormat,
 };

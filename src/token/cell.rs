@@ -5,6 +5,7 @@
 
 mod fetching;
 mod keeping;
+mod status;
 mod tending;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests measure by the clock that they pause")]
@@ -28,6 +29,7 @@ use crate::config::Attach;
 use crate::secret::Secret;
 use keeping::Granted;
 pub(super) use keeping::Stored;
+pub use status::CellStatus;
 
 /// Use is noted no more often than this, so that the hot path does not write what all workers read.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
@@ -120,29 +122,6 @@ pub enum Rejected {
     PassThrough,
 }
 
-/// What `/status` and the metrics show of a cell. Holds no secret.
-#[derive(Debug, Clone)]
-pub struct CellStatus {
-    pub name: Arc<str>,
-    /// `empty`, `fresh`, `soft`, `late`, `dead`, `backing_off`, `refused`, `needs_reauthorization`; what TL-20 ff. call it.
-    pub state: &'static str,
-    pub generation: Option<Generation>,
-    pub suspect: bool,
-    pub expires_in: Option<Duration>,
-    pub fetching: bool,
-    /// While it backs off, or is held back.
-    pub next_try_in: Option<Duration>,
-    pub last_error: Option<Arc<str>>,
-    /// The store could not be written: a restart would lose what is newer than it (TL-51).
-    pub unsaved: bool,
-    pub fetches_granted: u64,
-    pub fetches_failed: u64,
-    pub rejections: u64,
-    pub replays_accepted: u64,
-    /// Times that the token was first seen late (TL-23).
-    pub late: u64,
-}
-
 impl TokenCell {
     /// The hot path: the token if it needs no thought. No lock, no allocation, no wait (TL-21). Soft and late tokens
     /// are returned too, after a background refresh was started (TL-22, TL-23).
@@ -171,30 +150,6 @@ impl TokenCell {
     /// How a replay with this generation went: accepted or rejected again (TL-43).
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         self.lock().machine.replayed(generation, accepted);
-    }
-
-    pub fn status(&self) -> CellStatus {
-        let inner = self.lock();
-        let (now, machine) = (self.shared.clock.now(), &inner.machine);
-        let counters = machine.counters();
-        let next = machine.next_start().max(inner.hold.until());
-        let waits = (machine.error().is_some() || inner.hold.until() > now) && now < next && next < Boot::NEVER;
-        CellStatus {
-            name: self.name.clone(),
-            state: machine.state(now),
-            generation: machine.held(),
-            suspect: machine.suspected(now),
-            expires_in: machine.expires_in(now),
-            fetching: machine.fetching(),
-            next_try_in: waits.then(|| next.since(now)),
-            last_error: machine.error().map(|error| error.text.clone()),
-            unsaved: inner.unsaved,
-            fetches_granted: counters.granted,
-            fetches_failed: counters.failed,
-            rejections: counters.rejections,
-            replays_accepted: counters.replays_accepted,
-            late: counters.late,
-        }
     }
 
     /// A new cell, with its tending task on the control runtime. It goes on with what the store has of it.

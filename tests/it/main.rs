@@ -34,6 +34,7 @@ mod secret_rotation;
 mod secrets;
 mod sources;
 mod starting;
+mod store;
 mod streaming;
 mod support;
 mod support_works;

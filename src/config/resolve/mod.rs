@@ -44,6 +44,7 @@ pub use self::named::is_name;
 pub(super) use self::preset::expansion;
 pub use self::route::meant_method;
 pub(crate) use self::secrets::is_cookie_value;
+pub use self::store::store_key_of;
 use super::file::{ROOT, Value, check, leaves, mask, mask_unparsed};
 use super::problem::Severity;
 use super::{Config, HttpUrl, Log, LogFormat, Problem, Problems, UrlFlaw};

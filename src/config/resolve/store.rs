@@ -1,10 +1,16 @@
 //! `[store.KIND]`: where tokens outlive the process.
 
-use super::Reading;
+use std::path::Path;
+
 use super::fields::Fields;
 use super::secrets::Alphabet;
+use super::{Reading, disk};
 use crate::config::{Problem, Store};
 use crate::secret::StoreKey;
+
+const NO_KEY: &str = "it has to be 32 bytes, as base64 or as 64 hexadecimal digits";
+const MAKE_ONE: &str = "`openssl rand -base64 32` prints a new one; keep it, since nothing else opens the store";
+const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 pub(super) fn store(reading: &mut Reading<'_>, root: &Fields<'_>) -> Option<Store> {
     let Some(store) = root.table("store") else { return Some(Store::Memory) };
@@ -20,10 +26,19 @@ fn key(reading: &mut Reading<'_>, fields: &Fields<'_>, name: &str) -> Option<Sto
         return Some(StoreKey::from_bytes([0; 32]));
     }
     StoreKey::parse(secret.expose()).or_else(|| {
-        let why = format!("`{name}` is no key: it has to be 32 bytes, as base64 or as 64 hexadecimal digits");
-        let hint = "`openssl rand -base64 32` prints a new one; keep it, since nothing else opens the store";
-        reading.refuse((why, hint.to_owned()), &fields.value(name)?.span())
+        let why = format!("`{name}` is no key: {NO_KEY}");
+        reading.refuse((why, MAKE_ONE.to_owned()), &fields.value(name)?.span())
     })
+}
+
+/// Reads a key of a store from a file that no configuration names.
+///
+/// # Errors
+/// It cannot be read, others can write it (SEC-15), or it holds something else.
+pub fn store_key_of(file: &Path) -> Result<StoreKey, String> {
+    let read = disk::read_secret(file, KEY_FILE_BYTES_MAX).map_err(|(why, hint)| format!("{why} (hint: {hint})"))?;
+    let key = std::str::from_utf8(&read.bytes).ok().and_then(|text| StoreKey::parse(text.trim_ascii()));
+    key.ok_or_else(|| format!("{} holds no key: {NO_KEY} (hint: {MAKE_ONE})", file.display()))
 }
 
 /// Without a store, a refresh token that the server gave in place of the configured one is lost when the process ends.

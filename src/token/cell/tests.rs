@@ -1,5 +1,6 @@
 //! Cells and their cache at work, on paused time: a clock that follows the runtime's, and a scripted endpoint.
 
+mod durable;
 mod endpoints;
 mod exchanges;
 mod life;
@@ -12,7 +13,7 @@ mod soak;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use super::{Rejected, TokenCell};
 use crate::clock::{Boot, Clock};
 use crate::secret::Secret;
-use crate::token::store::{DigestKeyBytes, Entry, MemoryStore, StoreError, TokenStore, Version};
+use crate::token::store::{MemoryStore, TokenStore};
 use crate::token::{
     FetchError, FetchErrorKind, FetchFuture, FetchRequest, Generation, Granted, Identity, IdentityFields, Policy,
     Reached, Source, Token, TokenCache, TokenUnavailable,
@@ -301,64 +302,6 @@ fn policy(name: &str) -> Policy {
 
 fn generation(token: Option<Arc<Token>>) -> Option<u64> {
     token.map(|token| token.generation.0)
-}
-
-/// A store that is there after a restart, and fails when it is told to.
-#[derive(Debug, Default)]
-struct Durable {
-    memory: MemoryStore,
-    broken: AtomicBool,
-    /// What was saved, in order.
-    saved: Mutex<Vec<Entry>>,
-}
-
-impl Durable {
-    fn set_broken(&self, broken: bool) {
-        self.broken.store(broken, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        let broken = self.broken.load(Ordering::SeqCst);
-        if broken { Err(StoreError::Failed("scripted: the disk is full".to_owned())) } else { Ok(()) }
-    }
-
-    /// The refresh token and the intent of each entry that was saved.
-    fn saves(&self) -> Vec<(String, bool)> {
-        let of = |entry: &Entry| (entry.refresh_token.as_ref().unwrap().expose().to_owned(), entry.exchanging);
-        self.saved.lock().unwrap().iter().map(of).collect()
-    }
-
-    fn last(&self) -> Entry {
-        self.saved.lock().unwrap().last().expect("an entry was saved").clone()
-    }
-}
-
-impl TokenStore for Durable {
-    fn digest_key(&self) -> DigestKeyBytes {
-        self.memory.digest_key()
-    }
-
-    fn outlives_process(&self) -> bool {
-        true
-    }
-
-    fn load(&self, identity: &Identity) -> Result<Option<(Version, Entry)>, StoreError> {
-        self.check()?;
-        self.memory.load(identity)
-    }
-
-    fn save(&self, identity: &Identity, last: Version, entry: &Entry) -> Result<Version, StoreError> {
-        self.check()?;
-        let version = self.memory.save(identity, last, entry)?;
-        self.saved.lock().unwrap().push(entry.clone());
-        Ok(version)
-    }
-}
-
-/// Lets all saves that are under way end.
-async fn saved(house: &House) {
-    let mut in_flight = house.cache.shared.in_flight.subscribe();
-    in_flight.wait_for(|fetches| *fetches == 0).await.unwrap();
 }
 
 /// Polls a future once, as its task would.

@@ -1,5 +1,6 @@
 //! Refresh tokens: each may be good for one use, and none that came is lost.
 
+use super::durable::{Durable, saved};
 use super::*;
 
 const REVOKED: Answer = Answer::Fail(FetchErrorKind::NeedsReauthorization);

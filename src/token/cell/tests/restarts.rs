@@ -1,5 +1,6 @@
 //! Another process goes on with what the store has.
 
+use super::durable::{Durable, saved};
 use super::*;
 
 /// When the wall clock of the first process begins.
