@@ -9,11 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::support::{Identity, Process, Proxy, Upstream, one_route_of};
+use crate::support::{Child, Identity, Process, Proxy, SECRET, Upstream, free_address, get, one_route_of};
 
 struct Provider {
     _process: Process,
     issuer: String,
+    /// That of the client `by-refresh-token`.
+    refresh_token: String,
 }
 
 impl Provider {
@@ -29,9 +31,9 @@ impl Provider {
         command.envs(certificates.map(|folder| ("CERTIFICATES", folder)));
         let process = Process::spawn(command, "./test.sh installs node and, with `npm ci`, oidc-provider");
         let line = process.wait_for_line("the issuer", |line| line.starts_with('{'));
-        let issuer =
-            serde_json::from_str::<Value>(&line).expect("it prints JSON")["issuer"].as_str().map(str::to_owned);
-        Provider { _process: process, issuer: issuer.expect("it prints its issuer") }
+        let said: Value = serde_json::from_str(&line).expect("it prints JSON");
+        let text = |member: &str| said[member].as_str().unwrap_or_else(|| panic!("it prints its {member}")).to_owned();
+        Provider { _process: process, issuer: text("issuer"), refresh_token: text("refresh_token") }
     }
 }
 
@@ -186,6 +188,41 @@ fn a_certificate_proves_the_client() {
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_client")), "{problem}");
         assert_eq!(token, None);
     }
+}
+
+/// TL-50: a server that replaces the refresh token at every use, and revokes everything when an old one comes again, goes on giving
+/// tokens.
+#[test]
+fn a_refresh_token_is_rotated() {
+    let provider = Provider::start();
+    let upstream = Upstream::open();
+    let address = free_address();
+    let credential = format!(
+        r#"
+[credentials.api.refresh_token]
+issuer = "{}"
+client_id = "by-refresh-token"
+client_secret = {{ env = "SECRET" }}
+refresh_token = {{ env = "SEED" }}
+
+[store.file]
+path = "tokens.db"
+key = {{ env = "STORE_KEY" }}
+"#,
+        provider.issuer
+    );
+    let toml = one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), "");
+    let toml = toml.replace("127.0.0.1:0", &address.to_string());
+    let key = "00".repeat(32);
+    let environment = [("SECRET", SECRET), ("SEED", &*provider.refresh_token), ("STORE_KEY", &*key)];
+    let child = Child::run(&toml, &environment);
+    assert_eq!(get(address, "/api/x").status, 200, "{}", child.output());
+    // They live 2 s, and are kept warm.
+    child.wait_for_lines("renewals", 4, |line| line.contains("token granted"));
+    assert_eq!(get(address, "/api/x").status, 200);
+    let tokens: Vec<_> = upstream.requests().iter().filter_map(|request| request.bearer().map(str::to_owned)).collect();
+    assert!(tokens.len() == 2 && tokens[0] != tokens[1], "{tokens:?}");
+    assert!(!child.output().contains("failed"), "{}", child.output());
 }
 
 /// TL-26: a key that the server does not know is refused, and the answer says what to look at.

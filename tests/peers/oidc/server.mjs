@@ -1,7 +1,9 @@
 // oidc-provider as an authorization server for client credentials: clients by basic, by post, by an assertion signed with
 // the secret, and by assertions signed with the private keys of the unit tests, whose public halves it knows.
-// JWT access tokens for one resource, discovery. With CERTIFICATES, a folder, in its environment it also speaks TLS, for
-// clients by the certificate in there; that address is an alias in its metadata. It prints {"issuer": …} when it listens and ends with its standard input.
+// JWT access tokens for one resource, discovery. One client has a refresh token, as if somebody had authorized it, which is replaced at
+// every use. With CERTIFICATES, a folder, in its environment it also speaks TLS, for
+// clients by the certificate in there; that address is an alias in its metadata. It prints
+// {"issuer": …, "refresh_token": …} when it listens and ends with its standard input.
 import { createPublicKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -26,6 +28,14 @@ const byJwt = (alg) => ({
   client_secret: SECRET.repeat(6),
   token_endpoint_auth_signing_alg: alg,
 });
+
+// Its authorization is made below; nobody is ever sent to its redirect URI.
+const byRefreshToken = {
+  ...client('by-refresh-token', 'client_secret_basic'),
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: ['https://client.example/callback'],
+  response_types: ['code'],
+};
 
 const publicKey = (name) => {
   const pem = readFileSync(new URL(`../../../src/jws/keys/${name}.pem`, import.meta.url));
@@ -70,6 +80,7 @@ const provider = new Provider(issuer, {
   clients: [
     client('by-basic', 'client_secret_basic'),
     client('by-post', 'client_secret_post'),
+    byRefreshToken,
     ...['HS256', 'HS512'].map(byJwt),
     ...Object.entries(KEYS).map(byKey),
     ...(tls ? byCertificate() : []),
@@ -80,8 +91,11 @@ const provider = new Provider(issuer, {
   ],
   discovery: tls ? { mtls_endpoint_aliases: { token_endpoint: `https://localhost:${tls.address().port}/token` } } : {},
   enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
-  scopes: ['read', 'write'],
-  ttl: { ClientCredentials: 600 },
+  scopes: ['openid', 'offline_access', 'read', 'write'],
+  // The refresh token grant's tokens are short-lived, so that they are renewed while a test looks on.
+  ttl: { ClientCredentials: 600, AccessToken: 2, RefreshToken: 600, Grant: 600 },
+  rotateRefreshToken: true,
+  findAccount: (_context, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
   features: {
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
@@ -109,7 +123,21 @@ const provider = new Provider(issuer, {
   },
 });
 
+const authorize = async (clientId) => {
+  const grant = new provider.Grant({ accountId: 'somebody', clientId });
+  grant.addOIDCScope('openid offline_access');
+  const grantId = await grant.save();
+  const refreshToken = new provider.RefreshToken({
+    accountId: 'somebody',
+    client: await provider.Client.find(clientId),
+    grantId,
+    gty: 'authorization_code',
+    scope: 'openid offline_access',
+  });
+  return refreshToken.save();
+};
+
 server.on('request', provider.callback());
 tls?.on('request', provider.callback());
-console.log(JSON.stringify({ issuer }));
+console.log(JSON.stringify({ issuer, refresh_token: await authorize('by-refresh-token') }));
 process.stdin.on('end', () => process.exit(0)).resume();
