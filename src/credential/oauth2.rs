@@ -152,7 +152,12 @@ impl OAuth2 {
         };
         let Some(exchange) = exchange else { return answer::read(&reply, &asked) };
         answer::refresh_token(&reply, &asked).into_iter().for_each(|token| exchange.received(token));
-        answer::read(&reply, &asked).map_err(Failure::of_refresh_token)
+        answer::read(&reply, &asked).map_err(|failure| {
+            if failure.code.is_some() {
+                exchange.set_named();
+            }
+            failure.of_refresh_token()
+        })
     }
 
     /// The client's secret, if it sends it as it is, which several methods do.

@@ -14,13 +14,15 @@ pub struct Exchange(Arc<Shared>);
 struct Shared {
     refresh_token: Secret,
     sent: AtomicBool,
+    named: AtomicBool,
     received: Mutex<Option<Secret>>,
 }
 
 impl Exchange {
+    /// One use of this refresh token, of which nothing was sent yet.
     pub fn new(refresh_token: Secret) -> Self {
-        let (sent, received) = (AtomicBool::new(false), Mutex::default());
-        Exchange(Arc::new(Shared { refresh_token, sent, received }))
+        let (sent, named) = (AtomicBool::new(false), AtomicBool::new(false));
+        Exchange(Arc::new(Shared { refresh_token, sent, named, received: Mutex::default() }))
     }
 
     /// What is exchanged.
@@ -31,6 +33,13 @@ impl Exchange {
     /// Says whether bytes of it may have been sent: `true` before they are, `false` once it is known that none were.
     pub fn set_sent(&self, sent: bool) {
         self.0.sent.store(sent, Ordering::SeqCst);
+        // What a server said of the client's other secret says nothing about this attempt.
+        self.0.named.store(false, Ordering::SeqCst);
+    }
+
+    /// Says that the server answered with an error of some name: it was not carried out (TL-52).
+    pub fn set_named(&self) {
+        self.0.named.store(true, Ordering::SeqCst);
     }
 
     /// The refresh token that came, said as soon as it is read, whatever becomes of the access token beside it.
@@ -38,11 +47,18 @@ impl Exchange {
         *self.0.received.lock().unwrap_or_else(PoisonError::into_inner) = Some(refresh_token);
     }
 
-    pub(super) fn was_sent(&self) -> bool {
+    /// Whether bytes of it may have been sent.
+    pub fn was_sent(&self) -> bool {
         self.0.sent.load(Ordering::SeqCst)
     }
 
-    pub(super) fn take_received(&self) -> Option<Secret> {
+    /// Whether the server answered with an error of some name.
+    pub fn was_named(&self) -> bool {
+        self.0.named.load(Ordering::SeqCst)
+    }
+
+    /// The refresh token that came, once.
+    pub fn take_received(&self) -> Option<Secret> {
         self.0.received.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

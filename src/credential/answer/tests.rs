@@ -51,6 +51,59 @@ fn kind_of(result: Result<Granted, Failure>) -> FetchErrorKind {
     result.expect_err("no token").kind
 }
 
+fn refresh_token_with(reply: &Reply, shape: &AnswerShape) -> Option<Secret> {
+    let asked = Asked { host: "login.example.com", hint: &|_, _| None, secrets: Vec::new(), shape, wall: UNIX_EPOCH };
+    refresh_token(reply, &asked)
+}
+
+/// TL-53: the refresh token is found beside the token or at the top, whatever is wrong with the rest of the answer.
+#[test]
+fn a_refresh_token_is_found_beside_whatever_there_is() {
+    let slack = AnswerShape { token: Some("authed_user.access_token".into()), ..AnswerShape::default() };
+    let plain = AnswerShape::default();
+    for (shape, body, expected) in [
+        (&plain, r#"{"access_token":"T","refresh_token":"R"}"#, Some("R")),
+        (&plain, r#"{"access_token":"no\nheader","refresh_token":"R"}"#, Some("R")),
+        (&plain, r#"{"access_token":"T","token_type":"mac","refresh_token":"R"}"#, Some("R")),
+        (&plain, r#"{"refresh_token":"R"}"#, Some("R")),
+        (&plain, "access_token=T&refresh_token=R", Some("R")),
+        (
+            &slack,
+            r#"{"ok":true,"authed_user":{"access_token":"T","refresh_token":"R"},"refresh_token":"bot"}"#,
+            Some("R"),
+        ),
+        (&slack, r#"{"ok":true,"refresh_token":"R"}"#, Some("R")),
+        (&plain, r#"{"access_token":"T","refresh_token":""}"#, None),
+        (&plain, r#"{"access_token":"T","refresh_token":7}"#, None),
+        (&plain, "<html></html>", None),
+    ] {
+        let found = refresh_token_with(&reply(200, &[("content-type", "text/plain")], body), shape);
+        assert_eq!(found.as_ref().map(Secret::expose), expected, "{body}");
+    }
+    let refused = reply(400, &[], r#"{"error":"invalid_grant","refresh_token":"R"}"#);
+    assert!(refresh_token_with(&refused, &plain).is_none(), "an error gives nothing");
+}
+
+/// TL-27: only what says that the refresh token itself is refused needs another one.
+#[test]
+fn a_refused_refresh_token_is_told_from_other_failures() {
+    let failure = |status, body: &str| json(status, body).expect_err("no token").of_refresh_token();
+    for (status, body, expected) in [
+        (400, r#"{"error":"invalid_grant"}"#, FetchErrorKind::NeedsReauthorization),
+        (401, r#"{"error":"invalid_grant"}"#, FetchErrorKind::NeedsReauthorization),
+        (200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, FetchErrorKind::NeedsReauthorization),
+        (400, r#"{"error":"invalid_client"}"#, FetchErrorKind::Refused),
+        (400, "", FetchErrorKind::Refused),
+        (503, r#"{"error":"invalid_grant"}"#, FetchErrorKind::Transient),
+        (429, r#"{"error":"invalid_grant"}"#, FetchErrorKind::RateLimited { retry_after: None }),
+    ] {
+        let failure = failure(status, body);
+        assert_eq!(failure.kind, expected, "{status} {body}");
+        let told = failure.text().contains("authorize again");
+        assert_eq!(told, expected == FetchErrorKind::NeedsReauthorization, "{}", failure.text());
+    }
+}
+
 /// TL-37, and the attack K06: whatever a server calls its tokens is Bearer, but for the two that need a proof with each request.
 #[test]
 fn token_types_are_read_generously_but_for_mac_and_dpop() {

@@ -342,3 +342,39 @@ async fn a_source_does_not_print_its_secret() {
         assert!(!printed.contains(spelling), "{printed}");
     }
 }
+
+/// RFC 6749 section 6, TL-52, TL-53: the refresh token is sent as its grant says; what came back of it is known however the attempt
+/// ends, and so is whether it may have been carried out.
+#[tokio::test]
+async fn a_refresh_token_is_exchanged() {
+    let seed = config::Grant::RefreshToken { seed: Secret::new("seed+/=") };
+    let rotated = r#"{"access_token":"T","refresh_token":"R2"}"#;
+    let useless = r#"{"access_token":"no\nheader","refresh_token":"R2"}"#;
+    let cases = [
+        (answer(200, "", rotated), Some("R2"), true, false),
+        (answer(200, "", useless), Some("R2"), true, false),
+        (answer(400, "", r#"{"error":"invalid_grant"}"#), None, true, true),
+        (answer(500, "", r#"{"errcode":"busy"}"#), None, true, true),
+        (answer(500, "", ""), None, true, false),
+        (answer(200, "", "<html></html>"), None, true, false),
+    ];
+    for (reply, received, sent, named) in cases {
+        let peer = Peer::answering(reply.clone()).await;
+        let config = config::OAuth2 { grant: seed.clone(), scope: vec!["read".to_owned()], ..at(&peer, "/token") };
+        let source = source(&config);
+        let exchange = Exchange::new(source.seed().expect("it has a seed").clone());
+        let request = FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()) };
+        let _ = source.fetch(request).await;
+        let found = exchange.take_received();
+        assert_eq!(found.as_ref().map(Secret::expose), received, "{reply:?}");
+        assert_eq!((exchange.was_sent(), exchange.was_named()), (sent, named), "{reply:?}");
+        let (_, _, form) = parse(&peer.requests().pop().unwrap());
+        assert_eq!(form, pairs(&[("grant_type", "refresh_token"), ("scope", "read"), ("refresh_token", "seed+/=")]));
+    }
+    let nobody =
+        config::OAuth2 { grant: seed, ..grant(TokenEndpoint::Url(HttpUrl::parse("http://127.0.0.1:1/").unwrap())) };
+    let exchange = Exchange::new(Secret::new("seed"));
+    let request = FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()) };
+    source(&nobody).fetch(request).await.unwrap_err();
+    assert!(!exchange.was_sent(), "there was no connection");
+}

@@ -210,7 +210,7 @@ impl Inner {
     pub(super) fn take_exchange(&mut self) -> bool {
         let Some(exchange) = self.exchange.take() else { return false };
         if exchange.was_sent() {
-            self.machine.exchange_sent();
+            self.machine.exchange_sent(exchange.was_named());
         }
         let received = exchange.take_received().filter(|received| Some(received) != self.refresh_token.as_ref());
         let is_new = received.is_some();

@@ -18,6 +18,12 @@ pub enum Doubt {
     Twice,
 }
 
+/// An attempt that may have used up a refresh token.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchanged {
+    named: bool,
+}
+
 /// What a store kept of a token's life.
 #[derive(Debug)]
 pub struct Restored {
@@ -70,10 +76,11 @@ impl Machine {
         Some(self.generation)
     }
 
-    /// The attempt is an exchange of a refresh token, and bytes of it may have been sent.
-    pub fn exchange_sent(&mut self) {
+    /// The attempt is an exchange of a refresh token, and bytes of it may have been sent. `named`: it was answered with an error
+    /// of some name, so that it was not carried out.
+    pub fn exchange_sent(&mut self, named: bool) {
         if let Some(fetch) = &mut self.fetch {
-            fetch.exchanged = true;
+            fetch.exchanged = Some(Exchanged { named });
         }
     }
 
@@ -89,8 +96,7 @@ impl Machine {
         if error.kind == FetchErrorKind::Refused {
             return (fetch.proof != self.proof).then_some(now);
         }
-        // What the server gave a name was not carried out.
-        if error.kind != FetchErrorKind::Transient || error.code.is_some() {
+        if error.kind != FetchErrorKind::Transient || fetch.exchanged.is_none_or(|exchanged| exchanged.named) {
             return None;
         }
         let again = self.doubt == Doubt::None;

@@ -7,7 +7,7 @@ use super::constants::{
     ATTEMPT_MIN_WHILE_USABLE, BACKOFF_MIN, EXPIRY_MOVED_MIN, HOLD_MAX, RETRY_AFTER_WITHIN_FETCH_MAX, RETRY_PAUSES,
     SOFT_SPREAD_MIN, UNCACHEABLE_MAX, UNCACHEABLE_PAUSE,
 };
-use super::exchange::Doubt;
+use super::exchange::{Doubt, Exchanged};
 use super::rejection::Suspicion;
 use super::{Cause, Facts, Held, Machine, backoff, schedule};
 use crate::clock::Boot;
@@ -29,7 +29,7 @@ pub struct Fetch {
     /// The proof that the last attempt used.
     pub proof: u64,
     /// The last attempt may have used up a refresh token.
-    pub exchanged: bool,
+    pub exchanged: Option<Exchanged>,
     error: Option<FetchError>,
 }
 
@@ -90,7 +90,7 @@ impl Machine {
             attempts: 0,
             sent: now,
             proof: self.proof,
-            exchanged: false,
+            exchanged: None,
             error: None,
         });
         true
@@ -112,7 +112,7 @@ impl Machine {
         fetch.attempts += 1;
         fetch.sent = now;
         fetch.proof = self.proof;
-        fetch.exchanged = false;
+        fetch.exchanged = None;
         let mut timeout = policy.attempt_timeout.min(left);
         if let Some(usable) = usable {
             let last = self.last_attempt.unwrap_or_default();
@@ -171,7 +171,7 @@ impl Machine {
         if let FetchErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
             self.hold = self.hold.max(now.after(after.min(HOLD_MAX)));
         }
-        let exchanged = self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged);
+        let exchanged = self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged.is_some());
         let retry = if exchanged { self.retry_exchange(now, &error) } else { self.retry(now, error.kind) };
         match retry {
             Some(at) => {
@@ -192,7 +192,7 @@ impl Machine {
         if self.fetch.is_some() {
             let text = "the token fetch ended unexpectedly; this is a bug, and its message is in the log above";
             let error = transient(Reached::No, text);
-            if self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged) {
+            if self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged.is_some()) {
                 self.retry_exchange(now, &error);
             }
             self.end_failed(now, error);

@@ -8,7 +8,7 @@ use super::{Endpoint, Op, Outcome};
 use crate::clock::Boot;
 use crate::token::machine::tests::error;
 use crate::token::machine::{Adopted, Asked, Attempt, Grant, Machine, Next, Rejection, Verdict};
-use crate::token::{FetchError, FetchErrorKind, Generation, Policy};
+use crate::token::{FetchErrorKind, Generation, Policy};
 
 /// A timer fires at most this late.
 const TIMER_LATE_MAX_MS: u64 = 20;
@@ -433,20 +433,19 @@ impl World {
 
     fn attempt_failed(&mut self, number: u64, kind: FetchErrorKind, named: bool) {
         if self.exchanges {
-            self.machine.exchange_sent();
+            self.machine.exchange_sent(named);
         }
         self.failed(number, Failed { kind, sent: self.exchanges, named });
     }
 
     fn failed(&mut self, number: u64, failed: Failed) {
         let kind = failed.kind;
-        let code = failed.named.then_some("server_error");
         if let Some(task) = &mut self.fetch {
             task.attempting = false;
         }
         let proof_changed = self.fetch.as_ref().is_some_and(|task| task.proof != self.proofs);
         self.judge.limited(self.now, kind);
-        match self.machine.failed(self.now, FetchError { code, ..error(kind) }) {
+        match self.machine.failed(self.now, error(kind)) {
             Next::Retry(at) => {
                 self.judge.retries(self.now, at, failed, proof_changed);
                 self.plan(at, Event::Attempt(number));
@@ -458,7 +457,7 @@ impl World {
 
     fn granted(&mut self, value: u64, lifetime: Option<Duration>, refresh_in: Option<Duration>) {
         if self.exchanges {
-            self.machine.exchange_sent();
+            self.machine.exchange_sent(false);
         }
         let Task { sent, proof, .. } = *self.fetch.as_ref().expect("in flight");
         let same = self.held_value == Some(value);
@@ -500,7 +499,7 @@ impl World {
         if let Some(task) = &self.fetch {
             let sent = self.exchanges && task.attempting;
             if sent {
-                self.machine.exchange_sent();
+                self.machine.exchange_sent(false);
             }
             self.machine.abandoned(self.now);
             self.judge.note("abandoned");
