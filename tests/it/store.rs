@@ -36,6 +36,9 @@ address = "{admin}"
 [server]
 drain_delay = "0s"
 
+[log]
+level = "trace"
+
 [store.file]
 path = "tokens.db"
 key = {{ file = "key" }}
@@ -148,7 +151,8 @@ fn a_rotated_refresh_token_outlives_the_process() {
     let process = home.run();
     assert_eq!(home.get().status, 200);
     assert_eq!(home.sent().as_deref(), Some("access-token-1"));
-    end(process, Signal::TERM);
+    let told = home.admin("/status") + &end(process, Signal::TERM);
+    assert!(!["refresh-token-", "access-token-", KEY].iter().any(|secret| told.contains(secret)), "{told}");
     let mode = fs::metadata(home.folder.path().join("tokens.db")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // Another secret renews the token, with the newest refresh token.
@@ -168,7 +172,8 @@ fn a_rotated_refresh_token_outlives_the_process() {
 #[test]
 fn a_revoked_refresh_token_needs_another_seed() {
     let home = Home::new("refresh_token");
-    home.endpoint.script([Grant::Json(400, json!({ "error": "invalid_grant" }))]);
+    let said = "refresh-token-0 was revoked";
+    home.endpoint.script([Grant::Json(400, json!({ "error": "invalid_grant", "error_description": said }))]);
     for _ in 0..2 {
         let process = home.run();
         for _ in 0..2 {
@@ -176,7 +181,8 @@ fn a_revoked_refresh_token_needs_another_seed() {
             assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_grant")), "{problem}");
         }
         assert!(home.admin("/status").contains("needs_reauthorization"));
-        end(process, Signal::TERM);
+        let told = home.get().text() + &home.admin("/status") + &end(process, Signal::TERM);
+        assert!(!told.contains("refresh-token-"), "{told}");
     }
     assert_eq!(home.exchanged(), ["refresh-token-0"]);
     home.write("seed", "refresh-token-of-another-authorization");
