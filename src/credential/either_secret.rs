@@ -14,7 +14,7 @@ use super::oauth2::OAuth2;
 use crate::clock::timer_now;
 use crate::config::{self, ClientProof};
 use crate::secret::Secret;
-use crate::token::{Exchange, FetchError, FetchFuture, FetchRequest, Granted, Source};
+use crate::token::{Exchange, FetchError, FetchFuture, FetchRequest, Granted, ProofVersion, Source};
 
 /// A source of tokens by either of two secrets. Begins with the newer, stays with what works, and tries the other one only
 /// after `invalid_client`: whatever else goes wrong has nothing to do with the secret. Cheap to clone.
@@ -81,6 +81,10 @@ impl Source for EitherSecret {
 
     fn client_id(&self) -> &str {
         self.sources[0].client_id()
+    }
+
+    fn asks_for(&self) -> Option<ProofVersion> {
+        self.sources[0].asks_for()
     }
 
     fn seed(&self) -> Option<&Secret> {

@@ -244,17 +244,26 @@ fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identit
         TokenEndpoint::Url(url) => url.to_string(),
         TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
     };
-    let parameters: Vec<_> = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    tokens.identity(&IdentityFields {
+    let subject = subject(&config.grant, tokens);
+    let own = IdentityFields {
         credential: name,
         endpoint: &endpoint,
         grant: config.grant.name(),
         client_id: &config.client_id,
+        subject: subject.as_deref(),
+        ..IdentityFields::default()
+    };
+    if let Grant::RefreshToken { .. } = &config.grant {
+        // What is asked for with it is no part of this: the refresh token that took the seed's place is good for that, too.
+        return tokens.identity(&own);
+    }
+    let parameters: Vec<_> = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    tokens.identity(&IdentityFields {
         scope: &config.scope,
         audience: config.audience.as_deref(),
         resource: &config.resource,
         parameters: &parameters,
-        subject: subject(&config.grant, tokens).as_deref(),
+        ..own
     })
 }
 
@@ -268,6 +277,15 @@ fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
         Grant::Fields(grant) => Some(json!([grant.grant_type, grant.plain]).to_string()),
         Grant::GithubApp(app) => Some(json!([app.repositories, app.permissions]).to_string()),
     }
+}
+
+/// What is asked for with a refresh token; a token for something else is not sent (TL-02).
+fn asks_for(config: &config::OAuth2, tokens: &TokenCache) -> Option<ProofVersion> {
+    let Grant::RefreshToken { .. } = &config.grant else { return None };
+    let mut scope = config.scope.clone();
+    scope.sort_unstable();
+    let asked = format!("{:?}", (scope, &config.audience, &config.resource, &config.parameters));
+    Some(tokens.proof(&[asked.as_bytes()]))
 }
 
 /// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read

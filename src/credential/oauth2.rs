@@ -19,7 +19,9 @@ use super::token_request::{Signed, TokenRequest};
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, CertificateAndKey, Grant, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
-use crate::token::{Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
+use crate::token::{
+    Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, ProofVersion, Reached, Source,
+};
 use crate::upstream::Connector;
 
 /// The source of one credential's tokens. Cheap to clone.
@@ -36,6 +38,7 @@ struct Inner {
     request: TokenRequest,
     client_certificate: Option<Arc<CertificateAndKey>>,
     seed: Option<Secret>,
+    asks_for: Option<ProofVersion>,
     auth_method: Option<TokenEndpointAuthMethod>,
     shape: AnswerShape,
     private: bool,
@@ -79,6 +82,7 @@ impl OAuth2 {
             place,
             request: TokenRequest::new(config),
             client_certificate: config.client_certificate.clone(),
+            asks_for: super::asks_for(config, &parts.tokens),
             seed: match &config.grant {
                 Grant::RefreshToken { seed } => Some(seed.clone()),
                 _ => None,
@@ -250,6 +254,10 @@ impl Source for OAuth2 {
 
     fn client_id(&self) -> &str {
         self.inner.request.client_id()
+    }
+
+    fn asks_for(&self) -> Option<ProofVersion> {
+        self.inner.asks_for
     }
 
     fn seed(&self) -> Option<&Secret> {

@@ -225,3 +225,26 @@ fn asserted(pem: &str, subject: &str) -> Grant {
         claims: std::collections::BTreeMap::new(),
     }))
 }
+
+/// TL-02: with a refresh token, what is asked for does not tell identities apart, but it tells tokens apart; the seed, the name, the client
+/// and the endpoint do. Without one, everything does.
+#[tokio::test]
+async fn a_refresh_token_is_the_same_for_whatever_is_asked_for() {
+    let tokens = super::oauth2::tests::parts().tokens;
+    let url = |text| TokenEndpoint::Url(config::HttpUrl::parse(text).unwrap());
+    let of = |grant| config::OAuth2 { grant, ..super::oauth2::tests::grant(url("https://login.example/token")) };
+    let seeded = |seed: &str| of(Grant::RefreshToken { seed: crate::secret::Secret::new(seed) });
+    let asking = |config: config::OAuth2| config::OAuth2 { scope: vec!["write".to_owned()], ..config };
+    let id = |name: &str, config: &config::OAuth2| super::identity(name, config, &tokens);
+    let crm = seeded("r1");
+    assert_eq!(id("crm", &crm), id("crm", &asking(seeded("r1"))));
+    assert_ne!(super::asks_for(&crm, &tokens), super::asks_for(&asking(seeded("r1")), &tokens));
+    assert_ne!(id("crm", &crm), id("crm", &seeded("r2")));
+    assert_ne!(id("crm", &crm), id("erp", &crm));
+    assert_ne!(id("crm", &crm), id("crm", &config::OAuth2 { client_id: "other".to_owned(), ..seeded("r1") }));
+    let elsewhere = config::OAuth2 { endpoint: url("https://login.example/other"), ..seeded("r1") };
+    assert_ne!(id("crm", &crm), id("crm", &elsewhere));
+    let plain = of(Grant::ClientCredentials);
+    assert_ne!(id("crm", &plain), id("crm", &asking(of(Grant::ClientCredentials))));
+    assert_eq!(super::asks_for(&plain, &tokens), None);
+}

@@ -6,12 +6,12 @@ use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::cell::Stored;
 use super::endpoint::Endpoints;
 use super::identity::DigestKey;
-use super::machine::constants::DRAIN_MAX;
+use super::machine::constants::{DRAIN_MAX, STORE_CALLS_MAX};
 use super::store::{MemoryStore, TokenStore};
 use super::{CellStatus, Identity, Policy, ProofVersion, Source, TokenCell};
 use crate::clock::Clock;
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     /// Where fetches run (TL-30).
     pub(super) control: tokio::runtime::Handle,
     pub(super) store: Arc<dyn TokenStore>,
+    /// Turns at the store, so that a disk that hangs takes few threads of the blocking pool.
+    pub(super) store_turns: Semaphore,
     pub(super) endpoints: Endpoints,
     pub(super) in_flight: watch::Sender<usize>,
     /// The process is shutting down: nothing is fetched any more but what requests ask for.
@@ -62,6 +64,7 @@ impl TokenCache {
                 clock,
                 control,
                 store,
+                store_turns: Semaphore::new(STORE_CALLS_MAX),
                 endpoints: Endpoints::default(),
                 in_flight: watch::Sender::new(0),
                 draining: AtomicBool::new(false),

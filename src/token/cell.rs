@@ -205,6 +205,10 @@ impl TokenCell {
             self.note_use(self.shared.clock.now());
         }
         self.update(|inner, now| {
+            if inner.source.asks_for() != source.asks_for() {
+                (inner.token, inner.granted) = (None, None);
+                inner.machine.discard();
+            }
             inner.retired = false;
             inner.keep_warm = policy.keep_warm;
             if *inner.attach != *policy.attach {

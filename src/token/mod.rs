@@ -118,6 +118,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn origin(&self) -> Arc<str>;
     /// With whom it authenticates there (TL-33).
     fn client_id(&self) -> &str;
+    /// What its tokens are for, where that is no part of the identity: one for something else is not sent.
+    fn asks_for(&self) -> Option<ProofVersion> {
+        None
+    }
     /// The refresh token to begin with, where tokens are had for one.
     fn seed(&self) -> Option<&Secret> {
         None

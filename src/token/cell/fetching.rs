@@ -56,6 +56,10 @@ pub(super) async fn run(ticket: Ticket) {
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
+                if source.asks_for() != cell.lock().source.asks_for() {
+                    // A reload wants something else. What came of the refresh token is kept (TL-53).
+                    continue;
+                }
                 if !adopted && needs_reauthorization(&result) && cell.adopt_sibling(exchange).await {
                     adopted = true;
                     continue;

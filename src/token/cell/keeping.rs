@@ -68,12 +68,12 @@ impl TokenCell {
             let used = self.shared.clock.now().before(since_use).max(Boot::from_nanos(1));
             self.used.fetch_max(used.as_nanos(), Ordering::Relaxed);
         }
-        let token = entry.token.and_then(|token| Some((restored(&token, wall)?, token)));
         self.update(|inner, now| {
+            let token = entry.token.filter(|_| entry.asks_for == inner.source.asks_for());
             // One that lacks a value for where it is to go now is of no use.
-            let token = token.and_then(|(restored, token)| {
+            let token = token.and_then(|token| {
                 let attached = Attached::of_token(&inner.attach, &token.value, &token.further).ok()?;
-                Some((restored, token, attached))
+                Some((restored(&token, wall)?, token, attached))
             });
             if let Some(refresh_token) = entry.refresh_token.filter(|_| inner.refresh_token.is_some()) {
                 inner.refresh_token = Some(refresh_token);
@@ -146,6 +146,8 @@ impl TokenCell {
 
     async fn save_now(self: Arc<Self>) -> bool {
         let mut version = self.entry.lock().await;
+        // It is never closed.
+        let _turn = self.shared.store_turns.acquire().await;
         let (store, identity, last, entry) = (self.shared.store.clone(), self.identity, *version, self.to_entry());
         let saved = tokio::task::spawn_blocking(move || store.save(&identity, last, &entry)).await;
         let broken = || StoreError::Failed("the store panicked, which is a bug".to_owned());
@@ -196,6 +198,7 @@ impl TokenCell {
         Entry {
             credential: self.name.to_string(),
             proof: inner.proof,
+            asks_for: inner.source.asks_for(),
             token,
             refresh_token: inner.refresh_token.clone(),
             exchanging: inner.exchange.is_some() || inner.machine.doubtful(),

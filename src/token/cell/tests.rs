@@ -26,7 +26,7 @@ use crate::secret::Secret;
 use crate::token::store::{MemoryStore, TokenStore};
 use crate::token::{
     FetchError, FetchErrorKind, FetchFuture, FetchRequest, Generation, Granted, Identity, IdentityFields, Policy,
-    Reached, Source, Token, TokenCache, TokenUnavailable,
+    ProofVersion, Reached, Source, Token, TokenCache, TokenUnavailable,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -95,6 +95,7 @@ struct Script {
     found: Option<&'static str>,
     /// The refresh token to begin with, for sources that exchange one.
     seed: Option<Secret>,
+    asks_for: Option<ProofVersion>,
     /// The refresh tokens that were exchanged.
     exchanged: Mutex<Vec<String>>,
 }
@@ -122,6 +123,7 @@ impl Endpoint {
             origin: Mutex::new(origin),
             found: None,
             seed: None,
+            asks_for: None,
             exchanged: Mutex::default(),
         }))
     }
@@ -131,6 +133,12 @@ impl Endpoint {
         let mut endpoint = Endpoint::new(answers);
         Arc::get_mut(&mut endpoint.0).expect("nobody uses it yet").seed = Some(Secret::new(seed));
         endpoint
+    }
+
+    /// One whose tokens are for something of this number.
+    fn asking_for(mut self, what: u8) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody uses it yet").asks_for = Some(ProofVersion([what; 32]));
+        self
     }
 
     /// The refresh tokens that were exchanged, in order.
@@ -234,6 +242,10 @@ impl Source for Endpoint {
 
     fn client_id(&self) -> &str {
         self.0.client_id
+    }
+
+    fn asks_for(&self) -> Option<ProofVersion> {
+        self.0.asks_for
     }
 
     fn seed(&self) -> Option<&Secret> {

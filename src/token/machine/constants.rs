@@ -84,3 +84,5 @@ pub const SAVE_WAIT_MAX: Duration = secs(2);
 pub const SAVE_RETRY_BASE: Duration = secs(1);
 /// Where the doubling ends.
 pub const SAVE_RETRY_MAX: Duration = secs(60);
+/// Writes to the store that wait for it at once.
+pub const STORE_CALLS_MAX: usize = 4;

@@ -76,6 +76,11 @@ impl Machine {
         Some(self.generation)
     }
 
+    /// The held token is for something that nobody wants any more.
+    pub fn discard(&mut self) {
+        self.held = None;
+    }
+
     /// The attempt is an exchange of a refresh token, and bytes of it may have been sent. `named`: it was answered with an error
     /// of some name, so that it was not carried out.
     pub fn exchange_sent(&mut self, named: bool) {

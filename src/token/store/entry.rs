@@ -17,6 +17,8 @@ pub struct Entry {
     pub credential: String,
     /// How the client proved itself when this was written (TL-03).
     pub proof: ProofVersion,
+    /// What the token is for, where that is no part of the identity.
+    pub asks_for: Option<ProofVersion>,
     pub token: Option<StoredToken>,
     pub refresh_token: Option<Secret>,
     /// An exchange of the refresh token may be under way: the intent of TL-50.
@@ -44,6 +46,8 @@ pub struct StoredToken {
 struct Written<'a> {
     credential: Cow<'a, str>,
     proof: [u8; 32],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asks_for: Option<[u8; 32]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<WrittenToken<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +85,7 @@ impl Entry {
         let written = Written {
             credential: self.credential.as_str().into(),
             proof: self.proof.0,
+            asks_for: self.asks_for.map(|digest| digest.0),
             token,
             refresh_token: self.refresh_token.as_ref().map(|token| token.expose().into()),
             exchanging: self.exchanging,
@@ -94,7 +99,7 @@ impl Entry {
         let secrets: usize = secrets.map(|secret| secret.expose().len()).sum();
         let names: usize = further().map(|(name, _)| name.len() + 1).sum();
         let texts = self.credential.len() + self.needs_reauthorization.as_ref().map_or(0, String::len) + names;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(512 + 6 * (secrets + texts)));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1024 + 6 * (secrets + texts)));
         serde_json::to_writer(&mut *bytes, &written).expect("writing to memory does not fail");
         bytes
     }
@@ -105,6 +110,7 @@ impl Entry {
         Some(Entry {
             credential: written.credential.into_owned(),
             proof: ProofVersion(written.proof),
+            asks_for: written.asks_for.map(ProofVersion),
             token: written.token.map(|token| StoredToken {
                 value: Secret::new(token.value),
                 further: token
@@ -146,6 +152,7 @@ mod tests {
         Entry {
             credential: "crm".to_owned(),
             proof: ProofVersion([7; 32]),
+            asks_for: Some(ProofVersion([8; 32])),
             token: Some(StoredToken {
                 value: Secret::new("a \"quoted\" token"),
                 further: BTreeMap::from([("id".to_owned(), Secret::new("17"))]),
@@ -162,7 +169,14 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {
-        let empty = Entry { token: None, refresh_token: None, needs_reauthorization: None, used_at: None, ..full() };
+        let empty = Entry {
+            asks_for: None,
+            token: None,
+            refresh_token: None,
+            needs_reauthorization: None,
+            used_at: None,
+            ..full()
+        };
         for entry in [full(), empty] {
             assert_eq!(Entry::from_bytes(&entry.to_bytes()), Some(entry));
         }
@@ -181,6 +195,6 @@ mod tests {
         let bytes = entry.to_bytes();
         let secrets = 6 * ("a \"quoted\" token".len() + "r\u{0}\u{1f600}".len() + "17".len());
         let texts = 6 * ("id".len() + 1 + "crm".len() + "it said invalid_grant".len());
-        assert_eq!(bytes.capacity(), 512 + secrets + texts, "the buffer has grown, or is made too small");
+        assert_eq!(bytes.capacity(), 1024 + secrets + texts, "the buffer has grown, or is made too small");
     }
 }

@@ -54,6 +54,7 @@ fn entry(refresh_token: &str) -> Entry {
     Entry {
         credential: "crm".to_owned(),
         proof: ProofVersion([1; 32]),
+        asks_for: None,
         token: None,
         refresh_token: Some(Secret::new(refresh_token)),
         exchanging: false,

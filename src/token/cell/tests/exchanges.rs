@@ -252,3 +252,28 @@ async fn a_refresh_token_outlives_its_cell() {
     house.cell(&endpoint).take(secs(10.0)).await.unwrap();
     assert_eq!(endpoint.exchanged(), ["r1", "r2"]);
 }
+
+/// TL-02, TL-53: a reload or a restart that asks for something else with the same refresh token goes on with the newest one, and sends no
+/// access token that was for something else, also if it was on its way.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_changes_and_the_refresh_token_stays() {
+    let rig = Rig::new([Answer::Rotated("a1", "r2")]);
+    let mut taking = Box::pin(rig.cell.take(secs(10.0)));
+    while rig.endpoint.calls() == 0 {
+        assert!(poll_once(taking.as_mut()).is_pending());
+        tokio::time::sleep(secs(0.01)).await;
+    }
+    let writing = Endpoint::exchanging("r1", [Answer::Rotated("w2", "r3")]).asking_for(1);
+    rig.house.cell(&writing);
+    assert_eq!(taking.await.unwrap().value.expose(), "w2", "a1 was for something else");
+    saved(&rig.house).await;
+    assert_eq!((rig.endpoint.exchanged(), writing.exchanged()), (vec!["r1".to_owned()], vec!["r2".to_owned()]));
+    let deleting = Endpoint::exchanging("r1", [Answer::Rotated("d3", "r4")]).asking_for(2);
+    rig.house.cell(&deleting);
+    assert!(rig.cell.ready().is_none(), "w2 is for something else");
+    assert_eq!(rig.take().await.unwrap(), "d3");
+    assert_eq!(deleting.exchanged(), ["r3"]);
+    let rig = rig.restart([Answer::Rotated("a4", "r5")]);
+    assert_eq!(rig.take().await.unwrap(), "a4");
+    assert_eq!(rig.endpoint.exchanged(), ["r4"]);
+}
