@@ -101,9 +101,15 @@ const HARMLESS_RECEIVED: [&str; 52] = [
 /// Longer texts are cut where they are shown.
 const SHOWN_BYTES_MAX: usize = 500;
 
+/// A shorter secret may be a word: whoever reads the beginning of its digest could try words until one fits.
+const FINGERPRINTED_BYTES_MIN: usize = 16;
+
 /// Stands in for a secret: its length in bytes and the beginning of its SHA-256, so that two of them can be compared without
-/// being shown (`printf %s "$SECRET" | sha256sum`).
+/// being shown (`printf %s "$SECRET" | sha256sum`). Of a short one, the length alone.
 pub fn mask(secret: &str) -> String {
+    if secret.len() < FINGERPRINTED_BYTES_MIN {
+        return format!("<{} bytes>", secret.len());
+    }
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     let beginning: String = digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("<{} bytes, sha256 {beginning}...>", secret.len())
@@ -173,10 +179,11 @@ mod tests {
 
     #[test]
     fn a_mask_tells_secrets_apart_and_no_more() {
-        // printf %s hunter2 | sha256sum
-        assert_eq!(mask("hunter2"), "<7 bytes, sha256 f52fbd32...>");
-        assert_ne!(mask("hunter2"), mask("hunter2\n"));
-        assert_eq!(mask(""), "<0 bytes, sha256 e3b0c442...>");
+        // printf %s correct-horse-battery | sha256sum
+        let secret = "correct-horse-battery";
+        assert_eq!(mask(secret), "<21 bytes, sha256 62249369...>");
+        assert_ne!(mask(secret), mask("correct-horse-battery\n"));
+        assert_eq!((mask("hunter2"), mask("")), ("<7 bytes>".to_owned(), "<0 bytes>".to_owned()));
     }
 
     #[test]

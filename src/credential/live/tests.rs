@@ -134,7 +134,7 @@ async fn a_server_that_repeats_the_request_tells_a_person_no_secret() {
     for spelling in [SECRET, "s3cret", "czNjcmV0", "YXQlM0F0YWNoZTpzM2NyZXQ", "YXQ6dGFjaGU6"] {
         assert!(!told.contains(spelling), "{told}");
     }
-    assert!(told.contains("> client_secret=<11 bytes, sha256 "), "{told}");
+    assert!(told.contains("> client_secret=<11 bytes>"), "{told}");
     assert!(told.contains("invalid_client"), "{told}");
 }
 
