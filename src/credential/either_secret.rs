@@ -37,7 +37,7 @@ impl EitherSecret {
         OAuth2::new(&config::OAuth2 { proof: proof.clone(), ..config.clone() }, parts)
     }
 
-    async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
+    pub(super) async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
         let one = self.works.load(Ordering::Relaxed);
         let other = 1 - one;
         let refused = match self.sources[one].attempt(deadline, exchange).await {

@@ -21,7 +21,7 @@ use super::oauth2::{Endpoint, OAuth2};
 use super::told::{self, Clocks, Showing, Told};
 use super::{Parts, Tape, cause};
 use crate::clock::timer_now;
-use crate::config::{self, AnswerPlace, AnswerShape, CredentialKind, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::config::{self, AnswerPlace, AnswerShape, CredentialKind, Grant, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token::{Exchange, Granted, Source, lifetime};
 
@@ -160,7 +160,11 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
         CredentialKind::OAuth2(grant) => Showing {
             configured: grant.parameters.keys().map(String::as_str).collect(),
             shapes: vec![&grant.answer],
-            ..Showing::default()
+            // Whatever its field is called.
+            secrets: match &grant.grant {
+                Grant::Fields(fields) => fields.secret.iter().map(|(_, secret)| secret.clone()).collect(),
+                _ => Vec::new(),
+            },
         },
         CredentialKind::Login(login) => login::showing(login, &exchanges),
         _ => Showing::default(),
@@ -187,7 +191,11 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     let granted = match &config.kind {
         CredentialKind::OAuth2(grant) => {
             let source = OAuth2::new(grant, parts);
-            source.attempt(deadline, exchange_of(&source).as_ref()).await
+            let exchange = exchange_of(&source);
+            match &grant.older_proof {
+                None => source.attempt(deadline, exchange.as_ref()).await,
+                Some(older) => EitherSecret::new(grant, older, parts).attempt(deadline, exchange.as_ref()).await,
+            }
         }
         CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
         CredentialKind::Login(login) => Login::new(name, login, parts).attempt(deadline).await,

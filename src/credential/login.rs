@@ -15,10 +15,12 @@ use super::answer::{self, Asked};
 use super::endpoint::{Reach, exchange};
 use super::failure::{Failure, Step};
 use super::oauth2::origin;
-use crate::clock::timer_now;
+use super::tape::Tape;
+use crate::clock::{Clock, timer_now};
 use crate::config::{self, LoginStep};
 use crate::secret::Secret;
 use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
+use crate::upstream::Connector;
 
 /// The source of one credential's tokens. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,14 +34,23 @@ struct Inner {
     name: Arc<str>,
     origin: Arc<str>,
     config: Arc<config::Login>,
-    parts: Parts,
+    clock: Arc<dyn Clock>,
+    connector: Arc<Connector>,
+    tape: Option<Arc<Tape>>,
 }
 
 impl Login {
     pub(super) fn new(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
         let origin = config.steps.first().map_or_else(|| name.clone(), |step| origin(&step.request.origin));
-        let (name, config, parts) = (name.clone(), config.clone(), parts.clone());
-        Login { inner: Arc::new(Inner { name, origin, config, parts }) }
+        let inner = Inner {
+            name: name.clone(),
+            origin,
+            config: config.clone(),
+            clock: parts.clock.clone(),
+            connector: parts.connector.clone(),
+            tape: parts.tape.clone(),
+        };
+        Login { inner: Arc::new(inner) }
     }
 
     /// One attempt: every step, from the first.
@@ -70,19 +81,19 @@ impl Login {
         values: &mut BTreeMap<String, Secret>,
         deadline: Instant,
     ) -> Result<Option<Granted>, Failure> {
-        let (url, parts) = (&step.request.origin, &self.inner.parts);
+        let (url, inner) = (&step.request.origin, &*self.inner);
         let host = &url.authority();
         let request = request::of(&step.request, values)
             .map_err(|cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause))?;
         let life = &self.inner.config.life;
         let reach = Reach {
-            connector: &parts.connector,
+            connector: &inner.connector,
             private: life.private,
             cleartext: life.cleartext,
             client_certificate: None,
             connect_timeout: life.timeouts.connect,
             deadline,
-            tape: parts.tape.as_deref(),
+            tape: inner.tape.as_deref(),
         };
         let reply = exchange(reach, url, request).await;
         let reply = reply.map_err(|broken| Failure::unanswered(broken, Step::Token, host))?;
@@ -91,7 +102,7 @@ impl Login {
             hint: &hint,
             secrets: step.request.secrets().into_iter().chain(values.values()).collect(),
             shape: &step.answer,
-            wall: parts.clock.wall(),
+            wall: inner.clock.wall(),
         };
         if !step.has_token {
             let further = answer::read_values(&reply, &asked)?;

@@ -194,7 +194,10 @@ impl TokenRequest {
             (ClientProof::Secret(_), _) => Vec::new(),
             // The id is in the assertion, too, but some servers look for it in the form only.
             (ClientProof::Assertion(_) | ClientProof::ForeignAssertion(_), Some(assertion)) => {
-                vec![id, ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())]
+                // Whose assertion it is may be all that the server wants to know (RFC 7521 section 4.2).
+                let id = (!self.client_id.is_empty()).then_some(id);
+                let assertion = [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())];
+                id.into_iter().chain(assertion).collect()
             }
             (ClientProof::Nothing, _) if self.client_id.is_empty() => Vec::new(),
             (ClientProof::Nothing | ClientProof::Assertion(_) | ClientProof::ForeignAssertion(_), _) => vec![id],

@@ -181,7 +181,7 @@ fn refuse_useless_keys(
     method: Option<TokenEndpointAuthMethod>,
     clients: Clients,
 ) {
-    let keys = if clients == Clients::AnyWithoutAssertion { &KEYS[..1] } else { &KEYS };
+    let keys = if clients == Clients::AnyWithoutAssertion { &KEYS[..2] } else { &KEYS };
     for key in keys.iter().copied().filter(|key| !keys_of(method).contains(key)) {
         let Some(value) = fields.value(key) else { continue };
         let wanted = match key {

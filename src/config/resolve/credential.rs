@@ -272,7 +272,10 @@ fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String
     let mut parameters = BTreeMap::new();
     for (name, value) in fields.entries("parameters") {
         let own = name.value.as_str();
-        if FORM_FIELDS.contains(&own) || (FORM_FIELDS_OF_KINDS.contains(&own) && fields.declares(own)) {
+        if FORM_FIELDS.contains(&own)
+            || (FORM_FIELDS_OF_KINDS.contains(&own) && fields.declares(own))
+            || (own == "assertion" && fields.declares("issuer_claim"))
+        {
             // It may be the client secret.
             reading.hide_value(value);
             let hint = match name.value.as_str() {

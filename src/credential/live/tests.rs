@@ -138,6 +138,27 @@ async fn a_server_that_repeats_the_request_tells_a_person_no_secret() {
     assert!(told.contains("invalid_client"), "{told}");
 }
 
+/// SEC-13: a secret parameter is masked whatever it is called, in what is sent and in what is repeated of it.
+#[tokio::test]
+async fn a_secret_parameter_of_a_harmless_name_is_told_to_nobody() {
+    let peer = Peer::start(|request| {
+        let body = serde_json::json!({ "error": "invalid_request", "error_description": request });
+        Then::Answer(answer(400, "", body.to_string()))
+    })
+    .await;
+    let mut config = at(&peer);
+    let CredentialKind::OAuth2(oauth2) = &mut config.kind else { panic!("it is a grant of OAuth 2.0") };
+    oauth2.grant = config::Grant::Fields(Box::new(config::FieldsGrant {
+        kind: config::FieldsKind::Custom,
+        grant_type: "own".to_owned(),
+        plain: Vec::new(),
+        secret: vec![("account_id".to_owned(), Secret::new("planted-account-id"))],
+    }));
+    let report = probe(&config, &parts(), MayRotate::No).await;
+    let told = said(&report);
+    assert!(told.contains("account_id=<18 bytes, sha256 ") && !told.contains("planted-"), "{told}");
+}
+
 #[tokio::test]
 async fn discovery_is_told_with_what_it_found() {
     let issuer = std::sync::OnceLock::new();

@@ -121,6 +121,10 @@ impl TokenCell {
         let Some(refresh_token) = entry.refresh_token.filter(|token| token != exchange.refresh_token()) else {
             return false;
         };
+        // What we have not been able to save is no sibling's: the store has then what we put there ourselves.
+        if found == *version {
+            return false;
+        }
         *version = found;
         self.lock().refresh_token = Some(refresh_token);
         tracing::info!(
@@ -160,6 +164,17 @@ impl TokenCell {
                 true
             }
             Err(error) => {
+                // With our own refresh token in it, what moved the version is a save of ours that was carried out although it
+                // failed. With another one it is a sibling's, of which a refusal tells (TL-54).
+                if error == StoreError::Conflict {
+                    let (store, identity) = (self.shared.store.clone(), self.identity);
+                    let read = tokio::task::spawn_blocking(move || Stored::read(&*store, &identity)).await;
+                    if let Ok(Stored::Entry(found, entry)) = read
+                        && entry.refresh_token == self.lock().refresh_token
+                    {
+                        *version = found;
+                    }
+                }
                 let news = !std::mem::replace(&mut self.lock().unsaved, true);
                 if news {
                     let hint = "until the store can be written, a restart loses what is newer than it";

@@ -76,9 +76,12 @@ impl Machine {
         Some(self.generation)
     }
 
-    /// The held token is for something that nobody wants any more.
+    /// The held token is for something that nobody wants any more. What was refused was asked for with it.
     pub fn discard(&mut self) {
         self.held = None;
+        if !self.backoff.needs_reauthorization() {
+            self.backoff.forget_refusal();
+        }
     }
 
     /// The attempt is an exchange of a refresh token, and bytes of it may have been sent. `named`: it was answered with an error
