@@ -286,16 +286,6 @@ pub enum MetadataRequest {
     GoogleIdentity { account: String, audience: String },
 }
 
-/// Where temporary AWS keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AwsKeyPlace {
-    /// The metadata server of an EC2 instance (IMDSv2), which AWS documents at http://169.254.169.254. No slash at the end.
-    Instance { url: HttpUrl },
-    /// The endpoint of a container or pod: `AWS_CONTAINER_CREDENTIALS_FULL_URI`, or `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`
-    /// below http://169.254.170.2. Its proof is in the file of `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
-    Container { url: HttpUrl, authorization: Option<FreshSecret> },
-}
-
 /// A grant of OAuth 2.0, and how its tokens are asked for.
 #[derive(Debug, Clone)]
 pub struct OAuth2 {

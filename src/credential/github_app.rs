@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::GithubApp;
 use crate::secret::Secret;
+use crate::token;
 
 /// GitHub's advice, for clocks that are ahead of its own.
 const ISSUED_BEFORE: Duration = Duration::from_secs(60);
@@ -53,8 +54,7 @@ pub(super) fn request(target: Uri, body: &str, assertion: &Secret) -> Request<Fu
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target;
     let bearer = Zeroizing::new(format!("Bearer {}", assertion.expose()));
-    let mut bearer = HeaderValue::from_str(&bearer).expect("a JWT is a legal header value");
-    bearer.set_sensitive(true);
+    let bearer = token::sensitive(&bearer).expect("a JWT is a legal header value");
     request.headers_mut().insert(AUTHORIZATION, bearer);
     if !body.is_empty() {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

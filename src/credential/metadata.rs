@@ -26,7 +26,7 @@ use super::tape::Tape;
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, Grant, HttpUrl, MetadataRequest, TokenEndpointAuthMethod, TokenLife};
 use crate::secret::Secret;
-use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
+use crate::token::{self, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
 use crate::upstream::Connector;
 
 /// What Google's server wants of a request, and says of itself: no other server would.
@@ -214,20 +214,14 @@ fn url(server: &HttpUrl, request: &MetadataRequest) -> HttpUrl {
 
 fn headers(request: &MetadataRequest) -> HeaderMap {
     let (name, value) = match request {
-        MetadataRequest::Azure { identity_header: Some(secret), .. } => {
-            (HeaderName::from_static("x-identity-header"), sensitive(secret))
-        }
+        MetadataRequest::Azure { identity_header: Some(secret), .. } => (
+            HeaderName::from_static("x-identity-header"),
+            token::sensitive(secret.expose()).expect("the configuration takes no other secret for a header"),
+        ),
         MetadataRequest::Azure { .. } => (HeaderName::from_static("metadata"), HeaderValue::from_static("true")),
         MetadataRequest::Google { .. } | MetadataRequest::GoogleIdentity { .. } => (FLAVOR, GOOGLE),
     };
     HeaderMap::from_iter([(name, value)])
-}
-
-fn sensitive(secret: &Secret) -> HeaderValue {
-    let mut value =
-        HeaderValue::from_str(secret.expose()).expect("the configuration takes no other secret for a header");
-    value.set_sensitive(true);
-    value
 }
 
 impl Source for Metadata {

@@ -4,7 +4,6 @@
 mod answer;
 mod assertion;
 mod attachment;
-pub mod aws_keys;
 mod cause;
 mod claims;
 mod discovery;

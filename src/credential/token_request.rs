@@ -15,6 +15,7 @@ use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
 use super::github_app;
 use crate::config::{self, ClientProof, FreshSecret, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
+use crate::token;
 
 /// Everything of the request but the address, and how the client authenticates.
 #[derive(Debug)]
@@ -221,9 +222,7 @@ impl TokenRequest {
             | TokenEndpointAuthMethod::Public => return None,
         };
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));
-        let mut value = HeaderValue::from_str(&value).expect("base64 is a legal header value");
-        value.set_sensitive(true);
-        Some(value)
+        Some(token::sensitive(&value).expect("base64 is a legal header value"))
     }
 }
 
