@@ -66,11 +66,20 @@ pub struct Via {
 #[derive(Debug)]
 pub struct Route {
     pub config: Arc<config::Route>,
+    pub call: Call,
+    pub paths: PathMap,
+}
+
+/// All that sending a request to an upstream takes, beside the request.
+#[derive(Debug)]
+pub struct Call {
+    pub config: Arc<config::Upstream>,
     pub upstream: Arc<Upstream>,
     pub credential: Option<Arc<Credential>>,
-    /// The credential's name, for problem documents.
-    pub credential_name: Option<Arc<str>>,
-    pub paths: PathMap,
+    /// The upstream's, but for what the route says itself.
+    pub timeouts: config::UpstreamTimeouts,
+    /// Whether textual bodies are scanned for the secret (SEC-13).
+    pub redact_bodies: bool,
 }
 
 impl Living {
@@ -147,7 +156,7 @@ impl Snapshot {
         self.routes.iter().any(|route| {
             route.config.name == before.config.name
                 && route.config.upstream.name == before.config.upstream.name
-                && route.credential_name == before.credential_name
+                && route.call.credential_name() == before.call.credential_name()
                 && route.admits(client)
         })
     }
@@ -164,11 +173,16 @@ fn wire(
     let credential = route.upstream.credential.as_ref().map(|credential| {
         credentials[position(&config.credentials, |candidate| candidate.name == credential.name)].clone()
     });
-    Route {
-        config: route.clone(),
+    let call = Call {
+        config: route.upstream.clone(),
         upstream: upstreams[upstream].clone(),
         credential,
-        credential_name: route.upstream.credential.as_ref().map(|credential| credential.name.clone()),
+        timeouts: route.timeouts,
+        redact_bodies: route.redact_bodies,
+    };
+    Route {
+        config: route.clone(),
+        call,
         paths: PathMap::new(&route.path, &route.upstream_path, &route.upstream.url.path),
     }
 }
@@ -203,10 +217,17 @@ impl Route {
             config::Access::Clients(clients) => clients.iter().any(|allowed| Some(&*allowed.name) == client),
         }
     }
+}
+
+impl Call {
+    /// The credential's name, for problem documents and the log.
+    pub fn credential_name(&self) -> Option<&Arc<str>> {
+        self.config.credential.as_ref().map(|credential| &credential.name)
+    }
 
     /// Whether every rejected request may be sent again, whatever its method and the status (TL-44).
     pub fn replays_any(&self) -> bool {
-        self.config.upstream.replay == config::Replay::Any
+        self.config.replay == config::Replay::Any
     }
 }
 

@@ -161,7 +161,7 @@ fn describe(plan: &Plan<'_>, method: &Method) -> String {
 /// The URL that is asked for upstream.
 fn url(plan: &Plan<'_>) -> String {
     let url = &plan.route.config.upstream.url;
-    let parameter = plan.route.credential.as_deref().and_then(|credential| parameter(plan.route, credential));
+    let parameter = plan.route.call.credential.as_deref().and_then(|credential| parameter(plan.route, credential));
     format!("{}://{}{}", url.scheme(), url.authority(), plan.target(parameter.as_deref()))
 }
 
@@ -172,7 +172,7 @@ fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Op
     {
         return signature::query(config);
     }
-    let name = route.credential_name.as_deref().unwrap_or_default();
+    let name = route.call.credential_name().map(|name| &**name).unwrap_or_default();
     let parameters = credential.query_names().iter().map(|parameter| {
         let parameter = utf8_percent_encode(parameter, NOT_UNRESERVED);
         format!("{parameter}=<{name}>")
@@ -182,8 +182,8 @@ fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Op
 
 /// The cookies that are sent if the credential sets some, with its name for their values.
 fn cookies(plan: &Plan<'_>) -> Option<String> {
-    let names = plan.route.credential.as_ref()?.cookie_names();
-    let credential = plan.route.credential_name.as_deref().unwrap_or_default();
+    let names = plan.route.call.credential.as_ref()?.cookie_names();
+    let credential = plan.route.call.credential_name().map(|name| &**name).unwrap_or_default();
     let pairs: Vec<String> = names.iter().map(|name| format!("{name}=<{credential}>")).collect();
     let pairs = HeaderValue::try_from(pairs.join("; ")).ok().filter(|_| !names.is_empty())?;
     Some(String::from_utf8_lossy(plan.cookies(names, &pairs).as_bytes()).into_owned())
@@ -204,7 +204,7 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
         added.insert(name.to_owned(), value);
     }
     let credential = plan.route.config.upstream.credential.as_deref();
-    for name in plan.route.credential.iter().flat_map(|credential| credential.header_names()) {
+    for name in plan.route.call.credential.iter().flat_map(|credential| credential.header_names()) {
         // It wins over the route's own edits.
         let value = credential.and_then(|credential| in_header(credential, name));
         added.extend(value.map(|value| (name.to_string(), value)));
@@ -275,10 +275,10 @@ fn kept_back(plan: &Plan<'_>) -> String {
     let examples = EXAMPLES.iter().filter(|(_, name)| is_kept_back(name)).map(|(called, _)| (*called).to_owned());
     let mut parts: Vec<String> = examples.collect();
     let own = plan.route.config.request_headers.remove.iter();
-    let attached = plan.route.credential.iter().flat_map(|credential| credential.header_names());
+    let attached = plan.route.call.credential.iter().flat_map(|credential| credential.header_names());
     let others = own.chain(attached).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
     parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
-    if let Some(credential) = &plan.route.credential {
+    if let Some(credential) = &plan.route.call.credential {
         parts.extend(credential.query_names().iter().map(|name| format!("the query parameter {name}")));
         let cookies = credential.cookie_names().iter().filter(|_| plan.route.config.cookies);
         parts.extend(cookies.map(|name| format!("the cookie {name}")));

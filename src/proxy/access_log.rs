@@ -36,12 +36,25 @@ pub(super) struct Record {
     aborted: bool,
     /// Where its waker is kept while its answer waits.
     waker: Option<usize>,
+    pub(super) effort: Effort,
+}
+
+/// What it took to have an upstream's answer.
+#[derive(Debug, Default)]
+pub(super) struct Effort {
     /// Bytes read of the request's body.
     pub(super) bytes_in: u64,
     pub(super) token_wait: Duration,
     pub(super) connect: Duration,
     pub(super) retries: u32,
     pub(super) replayed: bool,
+}
+
+/// How a request is called where it is on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label<'a> {
+    pub(super) id: RequestId,
+    pub(super) route: &'a str,
 }
 
 /// What only the log shows.
@@ -94,11 +107,7 @@ impl Record {
             first_byte: Duration::ZERO,
             bytes_out: 0,
             aborted: false,
-            bytes_in: 0,
-            token_wait: Duration::ZERO,
-            connect: Duration::ZERO,
-            retries: 0,
-            replayed: false,
+            effort: Effort::default(),
         })
     }
 
@@ -217,12 +226,12 @@ impl Record {
         Outcome {
             status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
             total: self.elapsed(),
-            token_wait: self.token_wait,
+            token_wait: self.effort.token_wait,
             first_byte: self.first_byte,
-            bytes_in: self.bytes_in,
+            bytes_in: self.effort.bytes_in,
             bytes_out: self.bytes_out,
-            retries: self.retries,
-            replayed: self.replayed,
+            retries: self.effort.retries,
+            replayed: self.effort.replayed,
             fault: self.fault,
         }
     }
@@ -242,7 +251,7 @@ impl Record {
             bytes_out = outcome.bytes_out,
             match_ms = milliseconds(seen.matched),
             token_ms = milliseconds(outcome.token_wait),
-            connect_ms = milliseconds(self.connect),
+            connect_ms = milliseconds(self.effort.connect),
             first_byte_ms = milliseconds(outcome.first_byte),
             total_ms = milliseconds(outcome.total),
             retries = outcome.retries,

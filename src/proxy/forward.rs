@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use super::access_log::Record;
+use super::access_log::{Effort, Label};
 use super::cookie;
 use super::failure::Failure;
 use super::own::Own;
@@ -18,15 +18,18 @@ use super::worker::Worker;
 use crate::clock::Boot;
 use crate::credential::{Attachment, Credential};
 use crate::secret::Masks;
-use crate::snapshot::Route;
+use crate::snapshot::Call;
 use crate::token::Generation;
 use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead, Over};
 
 /// A request that is clean and ready to go out, but for its credential.
 pub(super) struct Outbound<'a> {
     pub(super) worker: &'a Worker,
-    pub(super) route: &'a Route,
-    pub(super) record: &'a mut Record,
+    pub(super) call: &'a Call,
+    /// When the request began, which may be a while before now.
+    pub(super) begin: Boot,
+    pub(super) label: Label<'a>,
+    pub(super) effort: &'a mut Effort,
     pub(super) method: &'a Method,
     /// Path and query, the upstream's own path in front.
     pub(super) target: String,
@@ -51,10 +54,10 @@ impl Outbound<'_> {
     ///
     /// What happens rarely is boxed: a future is as large as its largest branch, and hyper moves it for each request.
     pub(super) async fn forward(&mut self) -> Result<Received, Failure> {
-        let attachment = self.attachment(self.record.begin).await?;
+        let attachment = self.attachment(self.begin).await?;
         let mut received = self.send(attachment.as_ref()).await?;
         if let Some(sent) = attachment.as_ref().and_then(Attachment::generation)
-            && rejection::is_suspected(self.route, received.status, &received.headers, received.present)
+            && rejection::is_suspected(self.call, received.status, &received.headers, received.present)
         {
             received = Box::pin(self.renew_and_replay(sent, received)).await?;
         }
@@ -77,7 +80,7 @@ impl Outbound<'_> {
 
     /// What to attach; waits only if there is no token that serves.
     async fn attachment(&mut self, now: Boot) -> Result<Option<Attachment>, Failure> {
-        let Some(credential) = &self.route.credential else { return Ok(None) };
+        let Some(credential) = &self.call.credential else { return Ok(None) };
         match credential.ready(now) {
             Some(attachment) => Ok(Some(attachment)),
             None => Box::pin(self.wait_for_attachment(credential)).await.map(Some),
@@ -86,12 +89,12 @@ impl Outbound<'_> {
 
     async fn wait_for_attachment(&mut self, credential: &Credential) -> Result<Attachment, Failure> {
         let begin = self.worker.living.clock.now();
-        let taken = credential.take(self.route.config.timeouts.first_byte).await;
-        self.record.token_wait += self.worker.living.clock.now().since(begin);
-        match (taken, &self.route.credential_name) {
+        let taken = credential.take(self.call.timeouts.first_byte).await;
+        self.effort.token_wait += self.worker.living.clock.now().since(begin);
+        match (taken, self.call.credential_name()) {
             (Ok(attachment), _) => Ok(attachment),
             (Err(cause), name) => {
-                let credential = name.clone().unwrap_or_else(|| Arc::from(""));
+                let credential = name.cloned().unwrap_or_else(|| Arc::from(""));
                 Err(Failure::NoToken { credential, cause })
             }
         }
@@ -102,7 +105,7 @@ impl Outbound<'_> {
         if let Some(rest) = attachment.and_then(Attachment::rest) {
             cookie::put(rest, &mut self.headers);
         }
-        let (pool, timeouts) = (&self.worker.pool, &self.route.config.timeouts);
+        let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
         let mut attempts = Attempts::One;
         let (answer, masks) = loop {
             let signed = match attachment.and_then(Attachment::signs) {
@@ -128,8 +131,8 @@ impl Outbound<'_> {
                 Attempts::One | Attempts::Two => Over::Any,
                 Attempts::Three => Over::ItsOwn,
             };
-            let exchanged = self.route.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
-            self.record.bytes_in = self.body.bytes();
+            let exchanged = self.call.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
+            self.effort.bytes_in = self.body.bytes();
             match exchanged {
                 Ok(answer) => break (answer, attachment.and_then(Attachment::masks).cloned()),
                 Err(error) => match attempts.after(&error, self.method) {
@@ -137,10 +140,10 @@ impl Outbound<'_> {
                     _ => return Err(Failure::Exchange(error)),
                 },
             }
-            self.record.retries += 1;
+            self.effort.retries += 1;
             rewind(&mut self.body);
         };
-        self.record.connect += answer.connect;
+        self.effort.connect += answer.connect;
         Ok(Received {
             status: answer.status,
             present: Present::among(answer.headers.keys()),
@@ -151,39 +154,39 @@ impl Outbound<'_> {
     }
 
     async fn rejection(&self, received: &mut Received) -> Option<Rejection> {
-        rejection::of(self.route, received.status, &received.headers, &mut received.body).await
+        rejection::of(self.call, received.status, &received.headers, &mut received.body).await
     }
 
     /// Reports a rejection, and waits for another token if the request can be sent again (TL-40).
     async fn renew(&mut self, sent: Generation, rejection: Rejection) -> Option<Attachment> {
-        let can_replay = rejection.may_replay(self.method, self.route.replays_any())
+        let can_replay = rejection.may_replay(self.method, self.call.replays_any())
             && (self.body.is_empty() || self.body.keep_all().await);
         self.report(sent, can_replay).await
     }
 
     /// Tells the cell that its token was rejected; waits for another one only if the request can be sent again.
     async fn report(&mut self, sent: Generation, can_replay: bool) -> Option<Attachment> {
-        let credential = self.route.credential.as_ref()?;
+        let credential = self.call.credential.as_ref()?;
         let begin = self.worker.living.clock.now();
-        let fresh = credential.rejected(sent, can_replay, self.route.config.timeouts.first_byte).await;
-        self.record.token_wait += self.worker.living.clock.now().since(begin);
+        let fresh = credential.rejected(sent, can_replay, self.call.timeouts.first_byte).await;
+        self.effort.token_wait += self.worker.living.clock.now().since(begin);
         fresh.filter(|_| can_replay)
     }
 
     /// The one replay of this request (TL-44). What it brings is the client's answer, a second rejection too.
     async fn replay(&mut self, fresh: &Attachment) -> Result<Received, Failure> {
         rewind(&mut self.body);
-        self.record.replayed = true;
+        self.effort.replayed = true;
         let mut received = self.send(Some(fresh)).await?;
         let accepted = self.rejection(&mut received).await.is_none();
-        if let (Some(credential), Some(generation)) = (&self.route.credential, fresh.generation()) {
+        if let (Some(credential), Some(generation)) = (&self.call.credential, fresh.generation()) {
             credential.replayed(generation, accepted);
         }
         tracing::info!(
             target: "attache::proxy",
-            request_id = %self.record.id,
-            route = &*self.route.config.name,
-            credential = self.route.credential_name.as_deref(),
+            request_id = %self.label.id,
+            route = self.label.route,
+            credential = self.call.credential_name().map(|name| &**name),
             accepted,
             "the upstream rejected the token; the request was replayed with a new one"
         );
@@ -195,7 +198,7 @@ impl Outbound<'_> {
         received.status == StatusCode::PARTIAL_CONTENT
             && *self.method != Method::HEAD
             && self.headers.contains_key(RANGE)
-            && self.route.config.redact_bodies
+            && self.call.redact_bodies
             && self.worker.body_judge.judge(received.status, &received.headers, received.present) == Judgement::Partial
             && received.masks.as_ref().is_some_and(|masks| masks.concern_bodies())
     }
@@ -209,7 +212,7 @@ impl Outbound<'_> {
         self.headers.remove(RANGE);
         self.headers.remove(IF_RANGE);
         rewind(&mut self.body);
-        self.record.retries += 1;
+        self.effort.retries += 1;
         // The token may have been renewed meanwhile: what is attached now is what is masked.
         let attachment = self.attachment(self.worker.living.clock.now()).await?;
         let mut whole = self.send(attachment.as_ref()).await?;

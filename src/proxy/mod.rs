@@ -41,7 +41,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use access_log::Record;
+use access_log::{Label, Record};
 use body::Content;
 use failure::{Failure, X_REQUEST_ID};
 use forward::{Outbound, Received};
@@ -152,8 +152,10 @@ async fn serve(
     prepare(headers, &mut own, route, client, &authority);
     let mut outbound = Outbound {
         worker,
-        route,
-        record,
+        call: &route.call,
+        begin: record.begin,
+        label: Label { id: record.id, route: &route.config.name },
+        effort: &mut record.effort,
         method,
         target: upstream_target(worker.spare_target(), route, uri, &matched),
         headers: std::mem::take(headers),
@@ -222,15 +224,16 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
 }
 
 fn credential_headers(route: &Route) -> &[http::HeaderName] {
-    route.credential.as_ref().map_or(&[], |credential| credential.header_names())
+    route.call.credential.as_ref().map_or(&[], |credential| credential.header_names())
 }
 
 /// What we ourselves say to the upstream, before the credential.
 fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &Client, authority: &Authority) {
-    if route.config.redact_bodies && route.credential.as_ref().is_some_and(|credential| credential.concerns_bodies()) {
+    if route.call.redact_bodies && route.call.credential.as_ref().is_some_and(|credential| credential.concerns_bodies())
+    {
         own.ask_for_identity();
     }
-    if route.config.upstream.forwarded {
+    if route.call.config.forwarded {
         clean::add_forwarded(headers, client, authority);
     }
     if !route.config.methods.is_empty() {
@@ -249,7 +252,7 @@ fn upstream_target(out: String, route: &Route, uri: &Uri, matched: &Matched) -> 
     let mut target = route.paths.upstream_path(out, uri.path(), matched);
     let Some(query) = uri.query() else { return target };
     target.push('?');
-    match route.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
+    match route.call.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
         [] => target.push_str(query),
         names => target.push_str(&query::without(query, names)),
     }
@@ -285,7 +288,7 @@ fn relay<'a>(
             connection_ends: false,
         })
     })?;
-    let judgement = match route.config.redact_bodies && masks.is_some() {
+    let judgement = match route.call.redact_bodies && masks.is_some() {
         true => worker.body_judge.judge(status, &headers, present),
         false => Judgement::Pass,
     };
@@ -329,7 +332,7 @@ fn relay<'a>(
 }
 
 fn place<'a>(route: &'a Route, client: &Client, authority: &'a Authority, target: &'a str) -> Place<'a> {
-    let url = &route.config.upstream.url;
+    let url = &route.call.config.url;
     Place {
         upstream_scheme: url.scheme(),
         upstream_host: &url.host,

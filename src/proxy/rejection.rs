@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use super::challenge;
 use super::present::Present;
 use super::source::Source;
-use crate::snapshot::Route;
+use crate::snapshot::Call;
 
 /// Answers longer than this are never read for `body_contains`.
 const MATCHED_BODY_BYTES_MAX: usize = 8 * 1024;
@@ -28,17 +28,17 @@ pub(super) enum Rejection {
 }
 
 /// Whether an answer's head leaves it open that the credential was rejected: for nearly all answers it does not.
-pub(super) fn is_suspected(route: &Route, status: StatusCode, headers: &HeaderMap, present: Present) -> bool {
-    !matches!(by_head(route, status, headers, present), ByHead::No)
+pub(super) fn is_suspected(call: &Call, status: StatusCode, headers: &HeaderMap, present: Present) -> bool {
+    !matches!(by_head(call, status, headers, present), ByHead::No)
 }
 
 /// Whether an answer rejects the credential. Reads the body only where the configuration asks for it.
-pub(super) async fn of(route: &Route, status: StatusCode, headers: &HeaderMap, body: &mut Source) -> Option<Rejection> {
-    let rejection = match by_head(route, status, headers, Present::among(headers.keys())) {
+pub(super) async fn of(call: &Call, status: StatusCode, headers: &HeaderMap, body: &mut Source) -> Option<Rejection> {
+    let rejection = match by_head(call, status, headers, Present::among(headers.keys())) {
         ByHead::No => return None,
         ByHead::Yes(rejection) => rejection,
         ByHead::AskBody => {
-            if !names_body_text(route, status, body.peek_all(MATCHED_BODY_BYTES_MAX).await?) {
+            if !names_body_text(call, status, body.peek_all(MATCHED_BODY_BYTES_MAX).await?) {
                 return None;
             }
             by_status(status)
@@ -54,12 +54,12 @@ enum ByHead {
     AskBody,
 }
 
-fn by_head(route: &Route, status: StatusCode, headers: &HeaderMap, present: Present) -> ByHead {
+fn by_head(call: &Call, status: StatusCode, headers: &HeaderMap, present: Present) -> ByHead {
     let grpc_status = if present.has(Present::GRPC_STATUS) { headers.get(GRPC_STATUS) } else { None };
     if grpc_status.is_some_and(|value| value.as_bytes() == GRPC_UNAUTHENTICATED) {
         return ByHead::Yes(if is_grpc(headers) { Rejection::Unauthenticated } else { by_status(status) });
     }
-    let mut matchers = route.config.upstream.reject_on.iter().filter(|matcher| matcher.status == status).peekable();
+    let mut matchers = call.config.reject_on.iter().filter(|matcher| matcher.status == status).peekable();
     if matchers.peek().is_none() {
         return ByHead::No;
     }
@@ -85,8 +85,8 @@ fn by_status(status: StatusCode) -> Rejection {
     }
 }
 
-fn names_body_text(route: &Route, status: StatusCode, body: &[u8]) -> bool {
-    let matchers = route.config.upstream.reject_on.iter().filter(|matcher| matcher.status == status);
+fn names_body_text(call: &Call, status: StatusCode, body: &[u8]) -> bool {
+    let matchers = call.config.reject_on.iter().filter(|matcher| matcher.status == status);
     matchers
         .filter_map(|matcher| matcher.body_contains.as_deref())
         .any(|text| memchr::memmem::find(body, text.as_bytes()).is_some())

@@ -24,7 +24,7 @@ impl Outbound<'_> {
             && let Some(bytes_max) = self.unsigned(signer, Signer::holds).map_err(Failure::Unsignable)?
         {
             let held = self.body.hold(bytes_max).await;
-            self.record.bytes_in = self.body.bytes();
+            self.effort.bytes_in = self.body.bytes();
             held.map_err(unheld)?;
         }
         let signed = self.unsigned(signer, Signer::sign).map_err(Failure::Unsignable)?;
@@ -48,9 +48,9 @@ impl Outbound<'_> {
             over: [via, accept_encoding, None],
             wants_trailers: self.wants_trailers,
         };
-        let https = self.route.config.upstream.url.https;
+        let https = self.call.config.url.https;
         let body: &OutgoingBody = &self.body;
-        look(signer, &Unsigned { https, authority: self.route.upstream.authority(), head: &head, body })
+        look(signer, &Unsigned { https, authority: self.call.upstream.authority(), head: &head, body })
     }
 }
 
