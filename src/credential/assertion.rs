@@ -5,20 +5,17 @@ mod tests;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::error::Unspecified;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
 use crate::config::{ClientAssertion, HttpUrl, JwtBearer};
+use crate::jws::jti;
 use crate::secret::Secret;
 
 /// `client_assertion_type` of RFC 7523 section 2.2.
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// It is used at once. Some servers take no longer ones: Box a minute, Salesforce three, Google an hour.
 const LIFETIME: Duration = Duration::from_secs(60);
-const JTI_BYTES: usize = 16;
 
 /// What proves the client (RFC 7523 section 2.2), never used before. `now` is the wall clock's.
 ///
@@ -57,12 +54,10 @@ pub(super) fn grant_assertion(config: &JwtBearer, token_url: &HttpUrl, now: Syst
 
 /// Whom it is for and for how long, and an id that was never used.
 fn fresh_claims(audience: Option<&str>, token_url: &HttpUrl, now: SystemTime) -> Result<Value, Unspecified> {
-    let mut jti = [0; JTI_BYTES];
-    SystemRandom::new().fill(&mut jti)?;
     let now_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Ok(json!({
         "aud": audience.map_or_else(|| token_url.to_string(), str::to_owned),
-        "jti": URL_SAFE_NO_PAD.encode(jti),
+        "jti": jti()?,
         "iat": now_s,
         "exp": now_s + LIFETIME.as_secs(),
     }))

@@ -1,10 +1,13 @@
 //! JSON Web Tokens that we sign ourselves (RFC 7515, 7518, 7519): the key, from a PEM file or a shared secret, and what
 //! it makes of claims.
 
+mod dpop;
+mod jwk;
 mod pem;
 #[cfg(test)]
 pub mod tests;
 
+pub use dpop::{ProofKey, Proven};
 pub use pem::KeyFlaw;
 
 use std::fmt;
@@ -13,12 +16,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::error::Unspecified;
 use ring::hmac;
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+
+const JTI_BYTES: usize = 16;
 
 /// `alg` of RFC 7518 section 3.1 and RFC 8037, as far as it is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +132,17 @@ impl SigningKey {
         pem::read(text, algorithm)
     }
 
+    /// A new key that signs with ES256, which every server has to know that asks for proofs of possession.
+    ///
+    /// # Errors
+    /// The system gave no random bytes.
+    pub fn generate() -> Result<Self, Unspecified> {
+        let (kind, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let document = EcdsaKeyPair::generate_pkcs8(kind, &random)?;
+        let pair = EcdsaKeyPair::from_pkcs8(kind, document.as_ref(), &random).map_err(|_| Unspecified)?;
+        Ok(SigningKey { algorithm: Algorithm::Es256, key: Key::Ecdsa(Box::new(pair)) })
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -158,8 +174,13 @@ impl SigningKey {
         if let Some(key_id) = key_id {
             header["kid"] = key_id.into();
         }
+        self.sign_with(&header, claims)
+    }
+
+    /// The same with a header that says more.
+    fn sign_with(&self, header: &Value, claims: &Value) -> Result<Secret, Unspecified> {
         let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let mut token = Zeroizing::new(format!("{}.{}", encoded(&header), encoded(claims)));
+        let mut token = Zeroizing::new(format!("{}.{}", encoded(header), encoded(claims)));
         let signature = self.signature(token.as_bytes())?;
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
@@ -181,6 +202,16 @@ impl SigningKey {
             Key::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         })
     }
+}
+
+/// A `jti` that was never used before.
+///
+/// # Errors
+/// The system gave no random bytes.
+pub fn jti() -> Result<String, Unspecified> {
+    let mut jti = [0; JTI_BYTES];
+    SystemRandom::new().fill(&mut jti)?;
+    Ok(URL_SAFE_NO_PAD.encode(jti))
 }
 
 impl fmt::Debug for SigningKey {

@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderName;
 use ring::error::Unspecified;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 
 use super::sensitive;
 use super::{Signed, Unsignable, attached};
 use crate::clock::{Boot, Clock};
 use crate::config::SelfSigned;
+use crate::jws::jti;
 use crate::secret::{Masks, Secret};
 use crate::token::Attached;
 
@@ -23,8 +21,6 @@ const BACKDATED_MAX: Duration = Duration::from_secs(60);
 
 /// A token is not used any more this long before its end, and at most a quarter of the lifetime.
 const SPARED_MAX: Duration = Duration::from_secs(60);
-
-const JTI_BYTES: usize = 16;
 
 /// A key that signs tokens.
 #[derive(Debug)]
@@ -89,13 +85,6 @@ impl Jwt {
     fn used_for(&self) -> Duration {
         self.config.lifetime - self.backdated() - SPARED_MAX.min(self.config.lifetime / 4)
     }
-}
-
-/// Never used before.
-fn jti() -> Result<String, Unspecified> {
-    let mut jti = [0; JTI_BYTES];
-    SystemRandom::new().fill(&mut jti)?;
-    Ok(URL_SAFE_NO_PAD.encode(jti))
 }
 
 #[cfg(test)]
