@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::client_auth::{ClientAuth, KeyDigest};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::credential::{self, Credential, DiscoveryCache};
+use crate::credential::{self, Credential, DiscoveryCache, ProofKeys};
 use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
 use crate::token::store::{MemoryStore, TokenStore};
@@ -27,6 +27,7 @@ pub struct Living {
     pub tokens: Arc<TokenCache>,
     pub connector: Arc<Connector>,
     pub discoveries: Arc<DiscoveryCache>,
+    pub proof_keys: Arc<ProofKeys>,
     pub metrics: Arc<Metrics>,
     pub replay_budget: Arc<ReplayBudget>,
     /// Bounds the connections to upstreams, once `app` has said how many there may be.
@@ -94,6 +95,7 @@ impl Living {
             tokens: TokenCache::with_store(clock.clone(), control.clone(), store),
             connector: Connector::new(&config.egress, clock.clone(), control),
             discoveries: Arc::default(),
+            proof_keys: Arc::default(),
             metrics: Metrics::new(config.server.workers.get()),
             replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
             upstream_connections: Bulkhead::new(usize::MAX),
@@ -109,6 +111,7 @@ impl Living {
             tokens: self.tokens.clone(),
             connector: self.connector.clone(),
             discoveries: self.discoveries.clone(),
+            proof_keys: self.proof_keys.clone(),
             tape: None,
         }
     }
@@ -143,7 +146,7 @@ impl Snapshot {
     pub fn identities(&self) -> Vec<Identity> {
         let identity = |credential: &Arc<Credential>| match &**credential {
             Credential::Fixed(_) | Credential::Signed(_) => None,
-            Credential::Token(token) => Some(token.identity),
+            Credential::Token(token) | Credential::Bound(token, _) => Some(token.identity),
         };
         self.credentials.iter().filter_map(identity).collect()
     }

@@ -3,8 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::jws::SigningKey;
+use http::HeaderName;
+
+use crate::jws::{ProofKey, SigningKey};
 use crate::secret::Secret;
+
+/// The header of a proof, RFC 9449 section 4.1.
+pub static DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The key that tokens are bound to, RFC 9449.
+#[derive(Debug, Clone)]
+pub enum Dpop {
+    /// One that is made when it is needed first, and lives as long as the process.
+    Made,
+    Given(Arc<ProofKey>),
+}
 
 /// What is presented for a token.
 #[derive(Debug, Clone)]

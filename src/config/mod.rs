@@ -19,7 +19,7 @@ mod url;
 
 pub use answer_shape::{AnswerPlace, AnswerShape, Success};
 pub use file::json_schema;
-pub use grant::{FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
+pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
@@ -260,7 +260,14 @@ pub struct AttachPart {
 /// `Authorization: Bearer TOKEN`, RFC 6750 section 2.1.
 impl Default for Attach {
     fn default() -> Self {
-        let value = Template { pieces: vec![Piece::Text("Bearer ".to_owned()), Piece::Value("token".to_owned())] };
+        Attach::authorization("Bearer")
+    }
+}
+
+impl Attach {
+    /// `Authorization: SCHEME TOKEN`.
+    pub fn authorization(scheme: &str) -> Self {
+        let value = Template { pieces: vec![Piece::Text(format!("{scheme} ")), Piece::Value("token".to_owned())] };
         Attach { parts: vec![AttachPart { place: ApiKeyPlace::Header(AUTHORIZATION), value }] }
     }
 }
@@ -298,6 +305,8 @@ pub struct OAuth2 {
     pub client_certificate: Option<Arc<CertificateAndKey>>,
     /// The one before it, which the server may still want while secrets are rotated.
     pub older_proof: Option<ClientProof>,
+    /// What tokens are bound to, if they are to be.
+    pub dpop: Option<Dpop>,
     /// As configured; `None`: what discovery says, else basic (TL-38).
     pub auth_method: Option<TokenEndpointAuthMethod>,
     pub scope: Vec<String>,

@@ -39,6 +39,8 @@ pub(super) struct Asked<'a> {
     /// What must not be repeated in an error's text: the client's secret, and what else was sent for a token.
     pub secrets: Vec<&'a Secret>,
     pub shape: &'a AnswerShape,
+    /// Whether the token has to be one that is bound to a key of ours.
+    pub bound: bool,
     /// The local clock.
     pub wall: SystemTime,
 }
@@ -185,17 +187,36 @@ impl Reader<'_> {
         Named { description: declared.or(named.description), ..named }
     }
 
-    /// TL-37: `mac` and `DPoP` need a proof with each request; whatever else a server calls its tokens is Bearer.
+    /// TL-37: `mac` and `DPoP` need a proof with each request; whatever else a server calls its tokens is Bearer. Where a
+    /// token is to be bound, RFC 9449 section 5 leaves it to us what to make of one that is not: whoever asked for it wants it.
     fn check_type(&self, members: &Value) -> Result<(), Failure> {
+        if self.asked.bound {
+            return self.check_is_bound(members);
+        }
         let Some(Value::String(token_type)) = members.get("token_type") else { return Ok(()) };
         for unusable in ["mac", "DPoP"] {
             if token_type.trim().eq_ignore_ascii_case(unusable) {
                 let cause = format!("it granted a token of type {unusable}, where a Bearer token was asked for");
                 let failure = self.failure(FetchErrorKind::Refused, cause);
-                return Err(failure.with_hint("let the server issue Bearer tokens to this client"));
+                let hint = match unusable {
+                    "DPoP" => "say `dpop = true`, or let the server issue Bearer tokens to this client",
+                    _ => "let the server issue Bearer tokens to this client",
+                };
+                return Err(failure.with_hint(hint));
             }
         }
         Ok(())
+    }
+
+    fn check_is_bound(&self, members: &Value) -> Result<(), Failure> {
+        let token_type = members.get("token_type").and_then(Value::as_str).unwrap_or("Bearer").trim();
+        if token_type.eq_ignore_ascii_case("DPoP") {
+            return Ok(());
+        }
+        let token_type = self.reflections.quotable(token_type, CODE_BYTES_MAX).unwrap_or_default();
+        let cause = format!("it granted a token of type {token_type}, where one that is bound to a key was asked for");
+        let hint = "let the server issue DPoP tokens to this client, or remove `dpop`";
+        Err(self.failure(FetchErrorKind::Refused, cause).with_hint(hint))
     }
 
     /// Any other status than success.

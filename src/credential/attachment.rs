@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::sign::Signer;
+use crate::clock::Clock;
 use crate::secret::Masks;
 use crate::token::{Attached, Generation, Rest, Token};
 
@@ -18,7 +19,7 @@ pub struct Attachment {
 enum What {
     Fixed(Arc<Attached>),
     Token(Arc<Token>),
-    /// Nothing before it has signed, which attaches a fixed credential for one attempt.
+    /// Nothing before it has signed, which attaches a fixed credential for one attempt. It may hold a token.
     Signer(Arc<Signer>),
 }
 
@@ -33,6 +34,11 @@ impl Attachment {
 
     pub(super) fn signer(signer: &Arc<Signer>) -> Self {
         Attachment { what: What::Signer(signer.clone()) }
+    }
+
+    /// A token that is bound to a key.
+    pub(super) fn bound(token: Arc<Token>, clock: &Arc<dyn Clock>) -> Self {
+        Attachment { what: What::Signer(Arc::new(Signer::of_token(token, clock))) }
     }
 
     /// What signs each attempt of the request, if something does. What it attaches stands in place of this.
@@ -79,7 +85,8 @@ impl Attachment {
     /// The token's generation, for a rejection. `None`: nothing that could be renewed.
     pub fn generation(&self) -> Option<Generation> {
         match &self.what {
-            What::Fixed(_) | What::Signer(_) => None,
+            What::Fixed(_) => None,
+            What::Signer(signer) => signer.generation(),
             What::Token(token) => Some(token.generation),
         }
     }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::oauth2::OAuth2;
 use crate::clock::timer_now;
 use crate::config::{self, ClientProof};
+use crate::jws::ProofKey;
 use crate::secret::Secret;
 use crate::token::{Exchange, FetchError, FetchFuture, FetchRequest, Granted, ProofVersion, Source};
 
@@ -85,6 +86,10 @@ impl Source for EitherSecret {
 
     fn asks_for(&self) -> Option<ProofVersion> {
         self.sources[0].asks_for()
+    }
+
+    fn proof_key(&self) -> Option<&Arc<ProofKey>> {
+        self.sources[0].proof_key()
     }
 
     fn seed(&self) -> Option<&Secret> {

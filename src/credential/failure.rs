@@ -56,6 +56,12 @@ impl Failure {
         self.step == Step::Token && self.code.as_deref() == Some("invalid_client")
     }
 
+    /// Whether the server asked for a proof with the nonce that this answer brought (RFC 9449 section 8).
+    pub(super) fn asks_for_nonce(&self) -> bool {
+        let refused = self.status.is_some_and(|status| status.is_client_error());
+        refused && self.code.as_deref() == Some("use_dpop_nonce")
+    }
+
     /// What it means where a refresh token was exchanged: one that is refused by name is of no more use (RFC 6749 section
     /// 5.2; Slack says `invalid_refresh_token`).
     pub(super) fn of_refresh_token(self) -> Self {
@@ -93,7 +99,7 @@ impl From<Failure> for FetchError {
 /// The code, if it is one of the OAuth extensions error registry that a token endpoint answers with. Others are words of the
 /// server's own, and may say anything.
 fn registered(code: &str) -> Option<&'static str> {
-    const REGISTERED: [&str; 11] = [
+    const REGISTERED: [&str; 12] = [
         "access_denied",
         "invalid_client",
         "invalid_dpop_proof",
@@ -105,6 +111,7 @@ fn registered(code: &str) -> Option<&'static str> {
         "temporarily_unavailable",
         "unauthorized_client",
         "unsupported_grant_type",
+        "use_dpop_nonce",
     ];
     REGISTERED.into_iter().find(|registered| *registered == code)
 }

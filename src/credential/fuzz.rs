@@ -113,6 +113,7 @@ fn reads(reply: &Reply, shape: &AnswerShape) -> End {
         hint: &|status, code| hint(status, code, TokenEndpointAuthMethod::ClientSecretPost, &Grant::ClientCredentials),
         secrets: vec![&secret],
         shape,
+        bound: false,
         wall,
     };
     match read(reply, &asked) {

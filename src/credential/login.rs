@@ -101,6 +101,7 @@ impl Login {
             host,
             hint: &hint,
             secrets: step.request.secrets().into_iter().chain(values.values()).collect(),
+            bound: false,
             shape: &step.answer,
             wall: inner.clock.wall(),
         };

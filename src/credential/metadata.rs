@@ -120,6 +120,7 @@ impl Inner {
             hint: &|status, code| hint(status, code, TokenEndpointAuthMethod::Public, &Grant::ClientCredentials),
             secrets: self.secret().into_iter().collect(),
             shape: &AnswerShape::default(),
+            bound: false,
             wall: self.clock.wall(),
         };
         let granted = match &self.request {

@@ -7,6 +7,7 @@ mod attachment;
 mod cause;
 mod claims;
 mod discovery;
+mod dpop;
 mod either_secret;
 mod endpoint;
 mod failure;
@@ -31,6 +32,7 @@ mod told;
 
 pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
+pub use dpop::ProofKeys;
 pub use failure::{Failure, Step};
 pub use tape::Tape;
 
@@ -45,10 +47,13 @@ use http::HeaderName;
 use serde_json::json;
 
 use crate::clock::{Boot, Clock};
-use crate::config::{self, ClientProof, CredentialKind, Grant, TokenEndpoint, TokenEndpointAuthMethod, Warm};
+use crate::config::{
+    self, ClientProof, CredentialKind, DPOP, Dpop, Grant, TokenEndpoint, TokenEndpointAuthMethod, Warm,
+};
+use crate::jws::ProofKey;
 use crate::token::{
-    Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, TokenCache,
-    TokenCell, TokenUnavailable,
+    Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, Token,
+    TokenCache, TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
 use either_secret::EitherSecret;
@@ -66,6 +71,8 @@ pub struct Parts {
     pub connector: Arc<Connector>,
     /// What issuers said; made once, so that it outlives reloads.
     pub discoveries: Arc<DiscoveryCache>,
+    /// Keys that tokens are bound to; made once, so that they outlive reloads.
+    pub proof_keys: Arc<ProofKeys>,
     /// Where a person wants to see what is said at token endpoints; proxies have none.
     pub tape: Option<Arc<Tape>>,
 }
@@ -75,6 +82,8 @@ pub struct Parts {
 pub enum Credential {
     Fixed(Arc<Attached>),
     Token(TokenCredential),
+    /// A token that is bound to a key, so that each request also has to prove that we have the key.
+    Bound(TokenCredential, Arc<dyn Clock>),
     Signed(Arc<Signer>),
 }
 
@@ -90,7 +99,13 @@ impl Credential {
     /// Builds the running credential. Declares its cell, if it has one.
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
-            CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            CredentialKind::OAuth2(oauth2) => {
+                let token = TokenCredential::oauth2(&config.name, oauth2, parts);
+                match oauth2.dpop {
+                    None => Credential::Token(token),
+                    Some(_) => Credential::Bound(token, parts.clock.clone()),
+                }
+            }
             CredentialKind::Login(login) => Credential::Token(TokenCredential::login(&config.name, login, parts)),
             CredentialKind::Metadata(metadata) => {
                 Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
@@ -109,7 +124,7 @@ impl Credential {
     pub fn header_names(&self) -> &[HeaderName] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().headers,
-            Credential::Token(token) => &token.names.headers,
+            Credential::Token(token) | Credential::Bound(token, _) => &token.names.headers,
             Credential::Signed(signer) => signer.header_names(),
         }
     }
@@ -118,7 +133,7 @@ impl Credential {
     pub fn query_names(&self) -> &[String] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().query,
-            Credential::Token(token) => &token.names.query,
+            Credential::Token(token) | Credential::Bound(token, _) => &token.names.query,
             Credential::Signed(signer) => signer.query_names(),
         }
     }
@@ -127,7 +142,7 @@ impl Credential {
     pub fn cookie_names(&self) -> &[String] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().cookies,
-            Credential::Token(token) => &token.names.cookies,
+            Credential::Token(token) | Credential::Bound(token, _) => &token.names.cookies,
             Credential::Signed(_) => &[],
         }
     }
@@ -136,7 +151,7 @@ impl Credential {
     pub fn concerns_bodies(&self) -> bool {
         match self {
             Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
-            Credential::Token(_) | Credential::Signed(_) => true,
+            Credential::Token(_) | Credential::Bound(..) | Credential::Signed(_) => true,
         }
     }
 
@@ -145,6 +160,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.ready_at(now).map(Attachment::token),
+            Credential::Bound(token, clock) => token.cell.ready_at(now).map(|token| Attachment::bound(token, clock)),
             Credential::Signed(signer) => Some(Attachment::signer(signer)),
         }
     }
@@ -157,6 +173,9 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.take(deadline).await.map(Attachment::token),
+            Credential::Bound(token, clock) => {
+                token.cell.take(deadline).await.map(|token| Attachment::bound(token, clock))
+            }
             Credential::Signed(signer) => Ok(Attachment::signer(signer)),
         }
     }
@@ -165,10 +184,11 @@ impl Credential {
     pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self {
             Credential::Fixed(_) | Credential::Signed(_) => None,
-            Credential::Token(token) => match token.cell.rejected(sent, can_replay, deadline).await {
-                Rejected::Replay(renewed) => Some(Attachment::token(renewed)),
-                Rejected::PassThrough => None,
-            },
+            Credential::Token(token) => token.rejected(sent, can_replay, deadline).await.map(Attachment::token),
+            Credential::Bound(token, clock) => {
+                let renewed = token.rejected(sent, can_replay, deadline).await;
+                renewed.map(|token| Attachment::bound(token, clock))
+            }
         }
     }
 
@@ -176,12 +196,19 @@ impl Credential {
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         match self {
             Credential::Fixed(_) | Credential::Signed(_) => {}
-            Credential::Token(token) => token.cell.replayed(generation, accepted),
+            Credential::Token(token) | Credential::Bound(token, _) => token.cell.replayed(generation, accepted),
         }
     }
 }
 
 impl TokenCredential {
+    async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Arc<Token>> {
+        match self.cell.rejected(sent, can_replay, deadline).await {
+            Rejected::Replay(renewed) => Some(renewed),
+            Rejected::PassThrough => None,
+        }
+    }
+
     fn oauth2(name: &Arc<str>, config: &config::OAuth2, parts: &Parts) -> Self {
         let identity = identity(name, config, &parts.tokens);
         let source: Arc<dyn Source> = match &config.older_proof {
@@ -189,7 +216,9 @@ impl TokenCredential {
             Some(older) => Arc::new(EitherSecret::new(config, older, parts)),
         };
         let proof = proof(config, &parts.tokens);
-        TokenCredential::new(name, &config.life, identity, proof, source, parts)
+        let mut credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
+        credential.names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
+        credential
     }
 
     fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
@@ -278,13 +307,19 @@ fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
     }
 }
 
-/// What is asked for with a refresh token; a token for something else is not sent (TL-02).
-fn asks_for(config: &config::OAuth2, tokens: &TokenCache) -> Option<ProofVersion> {
-    let Grant::RefreshToken { .. } = &config.grant else { return None };
-    let mut scope = config.scope.clone();
-    scope.sort_unstable();
-    let asked = format!("{:?}", (scope, &config.audience, &config.resource, &config.parameters));
-    Some(tokens.proof(&[asked.as_bytes()]))
+/// What is asked for with a refresh token, and the key that tokens are bound to; a token for something else is not sent
+/// (TL-02), nor one whose key has vanished (TL-03).
+fn asks_for(config: &config::OAuth2, key: Option<&ProofKey>, tokens: &TokenCache) -> Option<ProofVersion> {
+    let asked = match &config.grant {
+        Grant::RefreshToken { .. } => {
+            let mut scope = config.scope.clone();
+            scope.sort_unstable();
+            Some(format!("{:?}", (scope, &config.audience, &config.resource, &config.parameters)))
+        }
+        _ => None,
+    };
+    let parts: Vec<_> = asked.iter().map(|asked| asked.as_bytes()).chain(key.map(ProofKey::identity)).collect();
+    (!parts.is_empty()).then(|| tokens.proof(&parts))
 }
 
 /// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read
@@ -307,6 +342,12 @@ fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
             parts.extend(grant.secret.iter().flat_map(|(name, secret)| [name.as_bytes(), secret.expose().as_bytes()]));
         }
         Grant::GithubApp(app) => parts.push(app.key.identity()),
+    }
+    match &config.dpop {
+        None => {}
+        // There is only one of it.
+        Some(Dpop::Made) => parts.push(b"dpop"),
+        Some(Dpop::Given(key)) => parts.push(key.identity()),
     }
     tokens.proof(&parts)
 }

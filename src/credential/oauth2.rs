@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use ring::error::Unspecified;
 use tokio::time::{Instant, timeout_at};
 
 use super::Parts;
 use super::answer::{self, Asked};
 use super::discovery::{Discovered, DiscoveryCache, Issuer};
+use super::dpop;
 use super::endpoint::{self, Reach};
 use super::failure::{self, Failure, Step};
 use super::tape::Tape;
 use super::token_request::{Signed, TokenRequest};
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, CertificateAndKey, Grant, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::jws::{ProofKey, Proven};
 use crate::secret::Secret;
 use crate::token::{
     Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, ProofVersion, Reached, Source,
@@ -39,6 +42,7 @@ struct Inner {
     client_certificate: Option<Arc<CertificateAndKey>>,
     seed: Option<Secret>,
     asks_for: Option<ProofVersion>,
+    proof_key: Option<Arc<ProofKey>>,
     auth_method: Option<TokenEndpointAuthMethod>,
     shape: AnswerShape,
     private: bool,
@@ -77,12 +81,14 @@ impl OAuth2 {
                 (url, Place::Issuer(issuer))
             }
         };
+        let proof_key = parts.proof_keys.of(config);
         let inner = Inner {
             origin: origin(configured),
             place,
             request: TokenRequest::new(config),
             client_certificate: config.client_certificate.clone(),
-            asks_for: super::asks_for(config, &parts.tokens),
+            asks_for: super::asks_for(config, proof_key.as_deref(), &parts.tokens),
+            proof_key,
             seed: match &config.grant {
                 Grant::RefreshToken { seed } => Some(seed.clone()),
                 _ => None,
@@ -122,9 +128,25 @@ impl OAuth2 {
         Ok(Endpoint { url, method })
     }
 
+    /// Asks for a token; once more at once if the server only wants its nonce in the proof, which is no failure (RFC 9449
+    /// section 8).
+    pub(super) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Instant,
+        exchange: Option<&Exchange>,
+    ) -> Result<Granted, Failure> {
+        match self.ask_once(endpoint, deadline, exchange).await {
+            Err(failure) if self.inner.proof_key.is_some() && failure.asks_for_nonce() => {
+                self.ask_once(endpoint, deadline, exchange).await
+            }
+            asked => asked,
+        }
+    }
+
     /// Sends the token request and reads the answer. A refresh token in it is put into the exchange before anything else
     /// is made of the answer (TL-53).
-    pub(super) async fn ask(
+    async fn ask_once(
         &self,
         endpoint: &Endpoint,
         deadline: Instant,
@@ -135,23 +157,32 @@ impl OAuth2 {
         let host = &url.authority();
         let failed = |cause| Failure::new(FetchErrorKind::Refused, Step::Token, host, cause);
         let target = target(url).map_err(failed)?;
-        let signed = inner.sign(url, deadline).await?;
+        let path = target.to_string();
+        let proven = Proven { method: "POST", origin: &origin(url), target: &path, token: None };
+        let signed = inner.sign(url, &proven, deadline).await?;
         let refresh_token = exchange.map(Exchange::refresh_token);
         let request = inner.request.to(target, *method, &signed, refresh_token);
         exchange.inspect(|exchange| exchange.set_sent(true));
         let reply = endpoint::exchange(inner.reach(deadline), url, request).await;
-        let reply = reply.map_err(|broken| {
+        let mut reply = reply.map_err(|broken| {
             exchange.inspect(|exchange| exchange.set_sent(broken.reached != Reached::No));
             Failure::unanswered(broken, Step::Token, host)
         })?;
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
             inner.discoveries.doubt(issuer);
         }
+        if let Some(key) = &inner.proof_key {
+            dpop::hear(key, &proven, &mut reply.headers);
+        }
         let asked = Asked {
             host,
-            hint: &|status, code| failure::hint(status, code, *method, inner.request.grant()),
+            hint: &|status, code| {
+                dpop::hint(code, inner.proof_key.is_some())
+                    .or_else(|| failure::hint(status, code, *method, inner.request.grant()))
+            },
             secrets: inner.request.secrets(&signed).into_iter().chain(refresh_token).collect(),
             shape: &inner.shape,
+            bound: inner.proof_key.is_some(),
             wall: inner.clock.wall(),
         };
         let Some(exchange) = exchange else { return answer::read(&reply, &asked) };
@@ -177,15 +208,17 @@ impl OAuth2 {
 
 impl Inner {
     /// What is sent in place of a secret: signed now, or read as it is now. Reading is not for this thread.
-    async fn sign(&self, token_url: &HttpUrl, deadline: Instant) -> Result<Signed, Failure> {
+    async fn sign(&self, token_url: &HttpUrl, proven: &Proven<'_>, deadline: Instant) -> Result<Signed, Failure> {
         let host = &token_url.authority();
         let failed = |cause: String| Failure {
             reached: Reached::No,
             ..Failure::new(FetchErrorKind::Transient, Step::Token, host, cause)
         };
-        let signed = self.request.sign(token_url, self.clock.wall());
-        let signed = signed
-            .map_err(|_| failed("the assertion cannot be signed: the system gives no random bytes".to_owned()))?;
+        let no_random_bytes = |Unspecified| failed("the system gives no random bytes to sign with".to_owned());
+        let mut signed = self.request.sign(token_url, self.clock.wall()).map_err(no_random_bytes)?;
+        if let Some(key) = &self.proof_key {
+            signed.proof = Some(key.proof(proven, self.clock.wall()).map_err(no_random_bytes)?);
+        }
         let Some(fresh) = self.request.foreign_assertion().cloned() else { return Ok(signed) };
         match timeout_at(deadline, tokio::task::spawn_blocking(move || fresh.read())).await {
             Ok(Ok(Ok(assertion))) => Ok(signed.with_client(assertion)),
@@ -258,6 +291,10 @@ impl Source for OAuth2 {
 
     fn asks_for(&self) -> Option<ProofVersion> {
         self.inner.asks_for
+    }
+
+    fn proof_key(&self) -> Option<&Arc<ProofKey>> {
+        self.inner.proof_key.as_ref()
     }
 
     fn seed(&self) -> Option<&Secret> {

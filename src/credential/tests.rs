@@ -238,7 +238,7 @@ async fn a_refresh_token_is_the_same_for_whatever_is_asked_for() {
     let id = |name: &str, config: &config::OAuth2| super::identity(name, config, &tokens);
     let crm = seeded("r1");
     assert_eq!(id("crm", &crm), id("crm", &asking(seeded("r1"))));
-    assert_ne!(super::asks_for(&crm, &tokens), super::asks_for(&asking(seeded("r1")), &tokens));
+    assert_ne!(super::asks_for(&crm, None, &tokens), super::asks_for(&asking(seeded("r1")), None, &tokens));
     assert_ne!(id("crm", &crm), id("crm", &seeded("r2")));
     assert_ne!(id("crm", &crm), id("erp", &crm));
     assert_ne!(id("crm", &crm), id("crm", &config::OAuth2 { client_id: "other".to_owned(), ..seeded("r1") }));
@@ -246,5 +246,5 @@ async fn a_refresh_token_is_the_same_for_whatever_is_asked_for() {
     assert_ne!(id("crm", &crm), id("crm", &elsewhere));
     let plain = of(Grant::ClientCredentials);
     assert_ne!(id("crm", &plain), id("crm", &asking(of(Grant::ClientCredentials))));
-    assert_eq!(super::asks_for(&plain, &tokens), None);
+    assert_eq!(super::asks_for(&plain, None, &tokens), None);
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
 use super::github_app;
-use crate::config::{self, ClientProof, FreshSecret, Grant, HttpUrl, TokenEndpointAuthMethod};
+use crate::config::{self, ClientProof, DPOP, FreshSecret, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token;
 
@@ -34,6 +34,8 @@ pub(super) struct Signed {
     client: Option<Secret>,
     /// What the grant presents, if that is an assertion of our own.
     grant: Option<Secret>,
+    /// What proves that we have the key which the token will be bound to.
+    pub(super) proof: Option<Secret>,
 }
 
 impl Signed {
@@ -124,7 +126,13 @@ impl TokenRequest {
             Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::JwtBearer(_) | Grant::GithubApp(_) => &[],
         };
         let presented = presented.iter().map(|(_, secret)| secret);
-        self.client_secret().into_iter().chain(presented).chain(&signed.client).chain(&signed.grant).collect()
+        self.client_secret()
+            .into_iter()
+            .chain(presented)
+            .chain(&signed.client)
+            .chain(&signed.grant)
+            .chain(&signed.proof)
+            .collect()
     }
 
     /// The request to send to this target.
@@ -145,6 +153,9 @@ impl TokenRequest {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         if let Some(authorization) = self.authorization(method) {
             headers.insert(AUTHORIZATION, authorization);
+        }
+        if let Some(proof) = &signed.proof {
+            headers.insert(&DPOP, token::sensitive(proof.expose()).expect("a JWT is a legal header value"));
         }
         request
     }

@@ -27,11 +27,11 @@ pub(super) fn clean(status: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a challenge says that the token is good but not for this (TL-45; RFC 6750 section 3.1).
-pub(super) fn says_insufficient_scope(headers: &HeaderMap) -> bool {
+/// Whether a challenge names this error (RFC 6750 section 3.1, RFC 9449 section 7.1).
+pub(super) fn says(headers: &HeaderMap, code: &str) -> bool {
     headers.get_all(WWW_AUTHENTICATE).iter().any(|value| {
         let text = String::from_utf8_lossy(value.as_bytes());
-        split_outside_quotes(&text).into_iter().any(|piece| is_error(piece.trim(), "insufficient_scope"))
+        split_outside_quotes(&text).into_iter().any(|piece| is_error(piece.trim(), code))
     })
 }
 
@@ -162,7 +162,7 @@ mod tests {
         ] {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value.clone())]);
-            assert_eq!(says_insufficient_scope(&headers), says, "{value:?}");
+            assert_eq!(super::says(&headers, "insufficient_scope"), says, "{value:?}");
         }
     }
 }

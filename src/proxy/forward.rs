@@ -106,9 +106,10 @@ impl Outbound<'_> {
             cookie::put(rest, &mut self.headers);
         }
         let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
-        let mut attempts = Attempts::One;
+        let (mut attempts, mut may_sign_anew) = (Attempts::One, true);
+        let signer = attachment.and_then(Attachment::signs);
         let (answer, masks) = loop {
-            let signed = match attachment.and_then(Attachment::signs) {
+            let signed = match signer {
                 None => None,
                 Some(signer) => Some(Box::pin(self.sign(signer)).await?),
             };
@@ -134,7 +135,14 @@ impl Outbound<'_> {
             let exchanged = self.call.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
             self.effort.bytes_in = self.body.bytes();
             match exchanged {
-                Ok(answer) => break (answer, attachment.and_then(Attachment::masks).cloned()),
+                Ok(answer) => {
+                    let masks = attachment.and_then(Attachment::masks).cloned();
+                    let Some(signer) = signed.and(signer) else { break (answer, masks) };
+                    match Box::pin(self.heed(signer, answer, may_sign_anew)).await {
+                        Some(answer) => break (answer, masks),
+                        None => may_sign_anew = false,
+                    }
+                }
                 Err(error) => match attempts.after(&error, self.method) {
                     Some(next) if is_kept(&self.body) => attempts = next,
                     _ => return Err(Failure::Exchange(error)),

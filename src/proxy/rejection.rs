@@ -45,7 +45,8 @@ pub(super) async fn of(call: &Call, status: StatusCode, headers: &HeaderMap, bod
         }
     };
     // TL-45: the token is good, and another one of the same kind would fare no better.
-    (!challenge::says_insufficient_scope(headers)).then_some(rejection)
+    let is_good = ["insufficient_scope", "use_dpop_nonce"].iter().any(|code| challenge::says(headers, code));
+    (!is_good).then_some(rejection)
 }
 
 enum ByHead {

@@ -1,13 +1,15 @@
 //! The last step before a request goes out: the signature over what will really be sent.
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
+use super::challenge;
 use super::cookie;
 use super::failure::Failure;
 use super::forward::Outbound;
+use super::source::Source;
 use crate::credential::Attachment;
 use crate::credential::sign::{Signer, Unsignable, Unsigned};
-use crate::upstream::{ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead};
+use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead};
 
 /// What one attempt is sent with.
 pub(super) struct Signed {
@@ -36,6 +38,20 @@ impl Outbound<'_> {
             cookie::put(rest, &mut headers);
         }
         Ok(Box::new(Signed { attachment: signed.attachment, headers }))
+    }
+
+    /// Lets the signer have its part of an answer, of which a client learns nothing. `None`: the upstream only wants its nonce
+    /// in the proof (TL-45; RFC 9449 section 9), the answer is discarded, and the request can be signed and sent again. That
+    /// says nothing about the token, and leaves the replay of TL-44 for what does. `may_repeat`: it was not sent again so yet.
+    pub(super) async fn heed(&mut self, signer: &Signer, mut answer: Answer, may_repeat: bool) -> Option<Answer> {
+        let heard = self.unsigned(signer, |signer, request| signer.hear(request, &mut answer.headers));
+        let asks = answer.status == StatusCode::UNAUTHORIZED && challenge::says(&answer.headers, "use_dpop_nonce");
+        if !(heard && asks && may_repeat && (self.body.is_empty() || self.body.keep_all().await)) {
+            return Some(answer);
+        }
+        self.effort.connect += answer.connect;
+        Source::new(answer.body).discard().await;
+        None
     }
 
     /// Shows the signer the request as it will be sent.

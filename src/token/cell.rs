@@ -312,8 +312,9 @@ impl Inner {
     fn attach_anew(&mut self) {
         let Some(held) = &self.token else { return };
         if let Ok(attached) = Attached::of_token(&self.attach, &held.value, &held.further) {
-            let Token { generation, ref value, ref further, .. } = **held;
-            self.token = Some(Arc::new(Token { generation, value: value.clone(), further: further.clone(), attached }));
+            let Token { generation, ref value, ref further, ref proof_key, .. } = **held;
+            let (value, further, proof_key) = (value.clone(), further.clone(), proof_key.clone());
+            self.token = Some(Arc::new(Token { generation, value, further, attached, proof_key }));
         }
     }
 

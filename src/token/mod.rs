@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Attach;
+use crate::jws::ProofKey;
 use crate::secret::Secret;
 
 /// Counts the tokens of one cell: each token that was fetched and differs from the last gets the next one.
@@ -42,6 +43,8 @@ pub struct Token {
     /// What the endpoint answered besides, by the names that the configuration gives them.
     pub further: BTreeMap<String, Secret>,
     pub attached: Attached,
+    /// What it is bound to, if it is.
+    pub proof_key: Option<Arc<ProofKey>>,
 }
 
 /// What one fetch is asked for. More will be asked for here (claims, a subject); a fetch never reads the cell.
@@ -120,6 +123,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn client_id(&self) -> &str;
     /// What its tokens are for, where that is no part of the identity: one for something else is not sent.
     fn asks_for(&self) -> Option<ProofVersion> {
+        None
+    }
+    /// The key that its tokens are bound to, which is part of what they are for.
+    fn proof_key(&self) -> Option<&Arc<ProofKey>> {
         None
     }
     /// The refresh token to begin with, where tokens are had for one.

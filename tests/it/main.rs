@@ -7,6 +7,7 @@ mod aws;
 mod commands;
 mod demo;
 mod descriptors;
+mod dpop;
 mod examples;
 mod fences;
 mod forwarding;

@@ -19,12 +19,10 @@ const OPEN: &[(&str, &str)] = &[
 const PARTLY: &[(&str, &str, &str)] = &[
     (
         "TL-03",
-        "a token bound to a vanished key (`cnf`) dies at once",
+        "a token bound to a vanished certificate (`cnf`) dies at once",
         "of a certificate that changes it is the upstream that knows",
     ),
     ("TL-27", "a subject's own account: 403 with its `connect_url`", "credentials of users do not exist yet"),
-    ("TL-37", "`DPoP` unless asked for", "it is refused always, since nobody can ask for it yet"),
-    ("TL-45", "`use_dpop_nonce`", "there is no DPoP yet"),
     ("TL-45", "`insufficient_claims`", "a fetch cannot carry claims yet"),
     ("TL-61", "the store is read before any fetch", "it is for one process, which knows what is in it"),
     ("TL-70", "users' keys: their bound, their eviction, reading them again", "credentials of users do not exist yet"),

@@ -11,6 +11,7 @@ use super::answer::answer;
 use super::api_key::api_keys;
 use super::attach::attach;
 use super::client_proof::{Clients, client_certificate, client_proof, require};
+use super::dpop::dpop;
 use super::fields::{Fields, Text, text};
 use super::fields_grant::fields_grant;
 use super::github_app::github_app;
@@ -26,7 +27,7 @@ use super::signature::{aws_sigv4, hmac, jwt};
 use crate::config::file::Format;
 use crate::config::problem::either;
 use crate::config::{
-    Attach, Credential, CredentialKind, Grant, HttpUrl, OAuth2, Problem, Signature, TokenEndpoint, TokenLife,
+    Attach, Credential, CredentialKind, DPOP, Grant, HttpUrl, OAuth2, Problem, Signature, TokenEndpoint, TokenLife,
     TokenTimeouts, Warm,
 };
 
@@ -79,7 +80,10 @@ impl Credential {
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         match &self.kind {
             CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.header()).collect(),
-            CredentialKind::OAuth2(oauth2) => oauth2.life.attach.headers(),
+            CredentialKind::OAuth2(oauth2) => {
+                let proof = oauth2.dpop.is_some().then_some(&DPOP);
+                oauth2.life.attach.headers().into_iter().chain(proof).collect()
+            }
             CredentialKind::Login(login) => login.life.attach.headers(),
             CredentialKind::Metadata(metadata) => metadata.life.attach.headers(),
             CredentialKind::Signature(signature) => signature.headers(),
@@ -169,11 +173,12 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
     let issuer = endpoint.as_ref().and_then(TokenEndpoint::issuer);
     let proof = client_proof(reading, fields, issuer, clients);
     let client_certificate = client_certificate(reading, fields, endpoint.as_ref());
+    let dpop = dpop(reading, fields, proof.as_ref().and_then(|proof| proof.method));
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
     let answer = answer(reading, fields);
-    let life = token_life(reading, fields);
+    let mut life = token_life(reading, fields);
     let mut scope = scope(reading, fields);
     if kind == "jwt_bearer" && fields.value("key_file").is_some() {
         // Google looks for it among the claims, where it is already.
@@ -185,12 +190,17 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
         None => String::new(),
     };
     let proof = proof?;
+    let dpop = dpop?;
+    if dpop.is_some() {
+        life.attach = Attach::authorization("DPoP");
+    }
     Some(OAuth2 {
         grant: grant?,
         endpoint: endpoint?,
         client_id,
         proof: proof.newer,
         older_proof: proof.older,
+        dpop,
         client_certificate: client_certificate?,
         auth_method: proof.method,
         scope,

@@ -41,6 +41,7 @@ pub(super) fn github_app(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Opti
     };
     Some(OAuth2 {
         older_proof: None,
+        dpop: None,
         grant: Grant::GithubApp(Box::new(grant)),
         endpoint: TokenEndpoint::Url(url),
         client_id: app_id?.value,

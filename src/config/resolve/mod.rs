@@ -9,6 +9,7 @@ mod client_proof;
 mod command;
 mod credential;
 mod disk;
+mod dpop;
 mod duration;
 mod fields;
 mod fields_grant;

@@ -34,6 +34,7 @@ fn read_with(reply: &Reply, shape: &AnswerShape) -> Result<Granted, Failure> {
             },
             secrets: vec![&Secret::new(SECRET)],
             shape,
+            bound: false,
             wall: UNIX_EPOCH + Duration::from_secs(WALL_S),
         },
     )
@@ -52,7 +53,14 @@ fn kind_of(result: Result<Granted, Failure>) -> FetchErrorKind {
 }
 
 fn refresh_token_with(reply: &Reply, shape: &AnswerShape) -> Option<Secret> {
-    let asked = Asked { host: "login.example.com", hint: &|_, _| None, secrets: Vec::new(), shape, wall: UNIX_EPOCH };
+    let asked = Asked {
+        host: "login.example.com",
+        hint: &|_, _| None,
+        secrets: Vec::new(),
+        shape,
+        bound: false,
+        wall: UNIX_EPOCH,
+    };
     refresh_token(reply, &asked)
 }
 

@@ -27,6 +27,7 @@ pub(in crate::credential) fn parts() -> Parts {
         clock,
         connector: connector(),
         discoveries: Arc::new(DiscoveryCache::default()),
+        proof_keys: Arc::default(),
         tape: None,
     }
 }
@@ -40,6 +41,7 @@ pub(in crate::credential) fn grant(endpoint: TokenEndpoint) -> config::OAuth2 {
         proof: ClientProof::Secret(Secret::new(SECRET)),
         client_certificate: None,
         older_proof: None,
+        dpop: None,
         auth_method: None,
         scope: Vec::new(),
         audience: None,

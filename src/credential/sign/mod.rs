@@ -4,20 +4,22 @@
 mod aws_canonical;
 mod aws_chunks;
 mod aws_sigv4;
+mod dpop;
 mod hmac;
 mod jwt;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Attachment;
 use crate::clock::Clock;
 use crate::config::Signature;
-use crate::token::{self, Attached};
+use crate::token::{self, Attached, Generation, Token};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
+use dpop::Bound;
 use hmac::Hmac;
 use jwt::Jwt;
 
@@ -70,6 +72,15 @@ enum Scheme {
     AwsSigV4(AwsSigV4),
     Hmac(Hmac),
     Jwt(Jwt),
+    /// Of one request, with the token that it got.
+    Dpop(Bound),
+}
+
+impl Unsigned<'_> {
+    /// Scheme and authority.
+    fn origin(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
+    }
 }
 
 impl Signer {
@@ -82,12 +93,26 @@ impl Signer {
         Signer { scheme, clock: clock.clone() }
     }
 
+    /// Proves with each attempt of a request that we have the key of its token.
+    pub(super) fn of_token(token: Arc<Token>, clock: &Arc<dyn Clock>) -> Self {
+        Signer { scheme: Scheme::Dpop(Bound { token }), clock: clock.clone() }
+    }
+
+    /// The generation of the token beside the signature, if there is one.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        match &self.scheme {
+            Scheme::Dpop(bound) => Some(bound.token.generation),
+            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => None,
+        }
+    }
+
     /// The names of the headers that it sets for every request.
     pub(super) fn header_names(&self) -> &[HeaderName] {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.header_names(),
             Scheme::Hmac(hmac) => hmac.header_names(),
             Scheme::Jwt(jwt) => jwt.header_names(),
+            Scheme::Dpop(bound) => &bound.token.attached.names().headers,
         }
     }
 
@@ -96,7 +121,7 @@ impl Signer {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.query_names(),
             Scheme::Hmac(hmac) => hmac.query_names(),
-            Scheme::Jwt(_) => &[],
+            Scheme::Jwt(_) | Scheme::Dpop(_) => &[],
         }
     }
 
@@ -108,7 +133,7 @@ impl Signer {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.holds(request),
             Scheme::Hmac(hmac) => Ok(hmac.holds()),
-            Scheme::Jwt(_) => Ok(None),
+            Scheme::Jwt(_) | Scheme::Dpop(_) => Ok(None),
         }
     }
 
@@ -121,6 +146,16 @@ impl Signer {
             Scheme::AwsSigV4(aws) => aws.sign(request, self.clock.wall()),
             Scheme::Hmac(hmac) => hmac.sign(request, self.clock.wall()),
             Scheme::Jwt(jwt) => jwt.sign(&*self.clock),
+            Scheme::Dpop(bound) => bound.sign(request, self.clock.wall()),
+        }
+    }
+
+    /// Takes out of an answer's head what it says to whoever signed the request. Whether the next signature is another one
+    /// for that.
+    pub fn hear(&self, request: &Unsigned<'_>, answer: &mut HeaderMap) -> bool {
+        match &self.scheme {
+            Scheme::Dpop(bound) => bound.hear(request, answer),
+            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => false,
         }
     }
 }

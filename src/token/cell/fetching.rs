@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{Finished, TokenCell};
 use crate::clock::Boot;
 use crate::config::Attach;
+use crate::jws::ProofKey;
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
 use crate::token::{
     Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token,
@@ -30,6 +31,7 @@ struct Prepared {
     attached: Attached,
     /// What `attached` was made for.
     attach: Arc<Attach>,
+    proof_key: Option<Arc<ProofKey>>,
 }
 
 /// A warning if it is news, else for information. The level of an event is fixed where it stands.
@@ -53,7 +55,7 @@ pub(super) async fn run(ticket: Ticket) {
                 let requested_at = cell.shared.clock.wall();
                 let exchange = cell.begin_exchange().await;
                 let result = attempt_within(&*source, timeout, exchange.clone()).await;
-                let result = result.and_then(|granted| prepare(granted, requested_at, &attach));
+                let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
                 if source.asks_for() != cell.lock().source.asks_for() {
@@ -101,9 +103,17 @@ async fn attempt_within(
     }
 }
 
-fn prepare(granted: Granted, requested_at: SystemTime, attach: &Arc<Attach>) -> Result<Prepared, FetchError> {
+fn prepare(
+    granted: Granted,
+    requested_at: SystemTime,
+    attach: &Arc<Attach>,
+    source: &dyn Source,
+) -> Result<Prepared, FetchError> {
     match Attached::of_token(attach, &granted.value, &granted.further) {
-        Ok(attached) => Ok(Prepared { granted, requested_at, attached, attach: attach.clone() }),
+        Ok(attached) => {
+            let proof_key = source.proof_key().cloned();
+            Ok(Prepared { granted, requested_at, attached, attach: attach.clone(), proof_key })
+        }
         Err(why) => Err(FetchError {
             kind: FetchErrorKind::Transient,
             reached: Reached::Answered,
@@ -116,7 +126,7 @@ fn prepare(granted: Granted, requested_at: SystemTime, attach: &Arc<Attach>) -> 
 impl Prepared {
     fn token(self, generation: Generation) -> Arc<Token> {
         let Granted { value, further, .. } = self.granted;
-        Arc::new(Token { generation, value, further, attached: self.attached })
+        Arc::new(Token { generation, value, further, attached: self.attached, proof_key: self.proof_key })
     }
 }
 

@@ -88,7 +88,8 @@ impl TokenCell {
             if let (Some(generation), Some((_, token, attached))) = (generation, token) {
                 let StoredToken { value, further, requested_at, refresh_in, .. } = token;
                 inner.granted = Some((requested_at, refresh_in));
-                inner.token = Some(Arc::new(Token { generation, value, further, attached }));
+                let proof_key = inner.source.proof_key().cloned();
+                inner.token = Some(Arc::new(Token { generation, value, further, attached, proof_key }));
             }
         });
     }

@@ -64,6 +64,11 @@ impl Request {
         self.headers.get("authorization")?.strip_prefix("Bearer ")
     }
 
+    /// A token that is bound to a key.
+    pub fn bound_token(&self) -> Option<&str> {
+        self.headers.get("authorization")?.strip_prefix("DPoP ")
+    }
+
     /// A field of a form body, decoded.
     pub fn form(&self, name: &str) -> Option<String> {
         form_urlencoded::parse(&self.body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())

@@ -33,6 +33,7 @@ struct State {
     latency: Duration,
     requests: Vec<Request>,
     name: String,
+    token_type: &'static str,
 }
 
 /// Grants a new token for every request, unless its script says otherwise.
@@ -56,6 +57,7 @@ impl TokenEndpoint {
             latency: Duration::ZERO,
             requests: Vec::new(),
             name: name.to_owned(),
+            token_type: "Bearer",
         }));
         let grants = Arc::new(Grants::default());
         let peer = Peer::start({
@@ -76,6 +78,11 @@ impl TokenEndpoint {
     /// How long its tokens live; `None`: it does not say.
     pub fn set_lifetime(&self, lifetime: Option<Duration>) {
         self.state.update(|state| state.lifetime = lifetime);
+    }
+
+    /// What it calls its tokens.
+    pub fn set_token_type(&self, token_type: &'static str) {
+        self.state.update(|state| state.token_type = token_type);
     }
 
     /// How long each answer takes.
@@ -125,11 +132,14 @@ fn serve(connection: &mut Connection, state: &Watched<State>, grants: &Grants) -
         }
         let (status, extra, body) = match grant {
             Grant::New => {
-                let (name, lifetime) = state.look(|state| (state.name.clone(), state.lifetime));
+                let (name, lifetime, token_type) =
+                    state.look(|state| (state.name.clone(), state.lifetime, state.token_type));
                 let value = format!("{name}-access-token-{:06}", grants.count() + 1);
-                granted(grants, &value, lifetime)
+                granted(grants, &value, lifetime, token_type)
             }
-            Grant::Token { value, expires_in } => granted(grants, &value, expires_in.map(Duration::from_secs)),
+            Grant::Token { value, expires_in } => {
+                granted(grants, &value, expires_in.map(Duration::from_secs), "Bearer")
+            }
             Grant::Json(status, body) => (status, String::new(), body),
             Grant::RetryAfter(status, seconds) => (status, format!("Retry-After: {seconds}\r\n"), json!({})),
             Grant::Raw(bytes) => return connection.stream().write_all(&bytes),
@@ -144,9 +154,9 @@ fn serve(connection: &mut Connection, state: &Watched<State>, grants: &Grants) -
     Ok(())
 }
 
-fn granted(grants: &Grants, value: &str, lifetime: Option<Duration>) -> (u16, String, Value) {
+fn granted(grants: &Grants, value: &str, lifetime: Option<Duration>, token_type: &str) -> (u16, String, Value) {
     grants.add(value, lifetime);
-    let mut body = json!({ "access_token": value, "token_type": "Bearer" });
+    let mut body = json!({ "access_token": value, "token_type": token_type });
     if let Some(lifetime) = lifetime {
         body["expires_in"] = json!(lifetime.as_secs());
     }

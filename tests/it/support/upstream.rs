@@ -131,7 +131,8 @@ fn serve(connection: &mut Connection, state: &Watched<State>, grants: Option<&Gr
         if !early {
             request.read_body(&mut connection.reader)?;
         }
-        let accepted = grants.is_none_or(|grants| request.bearer().is_some_and(|token| grants.accepts(token)));
+        let accepted = grants
+            .is_none_or(|grants| request.bearer().or(request.bound_token()).is_some_and(|token| grants.accepts(token)));
         let reply = state.update(|state| {
             state.asked += 1;
             if state.requests.len() < REQUESTS_KEPT_MAX {

@@ -222,7 +222,21 @@ const PROOF: &[Key] = &[
         Shape::Table(&CERTIFICATE),
         "The certificate that we show at the token endpoint (mutual TLS). Required by every method with `tls` in its name.",
     ),
+    optional(
+        "dpop",
+        DPOP,
+        "Bind tokens to a key, and prove with each request that we have it (RFC 9449). true: a key that is made at start; or \
+         a table with one. Default false.",
+    ),
 ];
+
+/// A constant, so that the list lives for ever.
+const DPOP: Shape = Shape::Either(&[Shape::Boolean, Shape::Table(&DPOP_KEY)]);
+
+static DPOP_KEY: Table = table(
+    "The key that tokens are bound to.",
+    &[required("key", Shape::Secret, "A PEM file of the private key (PKCS#8, or PKCS#1 for RSA).")],
+);
 
 /// What signs its assertion.
 const ASSERTION: &[Key] = &[

@@ -8,10 +8,10 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, Egress,
-    FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit, Limits, LogFormat, LoginBody,
-    MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template, TemplatePiece, TokenEndpoint,
-    TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
+    Access, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, DPOP,
+    Dpop, Egress, FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit, Limits, LogFormat,
+    LoginBody, MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template, TemplatePiece,
+    TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
 };
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
@@ -272,6 +272,17 @@ fn oauth2<'c>(config: &'c Config, name: &str) -> &'c crate::config::OAuth2 {
     let credential = config.credentials.iter().find(|credential| &*credential.name == name);
     let CredentialKind::OAuth2(oauth2) = &credential.expect(name).kind else { panic!("{name} is no grant") };
     oauth2
+}
+
+#[test]
+fn a_bound_token_goes_where_its_standard_says() {
+    let (_folder, Loaded { config, .. }) = full(Load::Full);
+    let bound = oauth2(&config, "federated");
+    assert!(matches!(&bound.dpop, Some(Dpop::Given(key)) if format!("{key:?}").contains("RS256")));
+    assert_eq!(bound.life.attach, Attach::authorization("DPoP"));
+    let credential = config.credentials.iter().find(|credential| &*credential.name == "federated").unwrap();
+    assert_eq!(credential.headers(), [&http::header::AUTHORIZATION, &DPOP]);
+    assert!(oauth2(&config, "legacy").dpop.is_none());
 }
 
 #[test]
