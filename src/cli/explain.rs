@@ -17,7 +17,7 @@ use super::Failure;
 use super::routes::clients;
 use crate::clock::SystemClock;
 use crate::config::{
-    Access, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, HttpUrl, Piece, Replay, Route,
+    Access, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay, Route,
     TokenEndpoint, Upstream,
 };
 use crate::credential;
@@ -217,6 +217,7 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
 fn in_header(credential: &Credential, header: &HeaderName) -> Option<String> {
     let name = &credential.name;
     Some(match &credential.kind {
+        CredentialKind::OAuth2(_) if *header == DPOP => format!("<proof of the key of {name}>"),
         CredentialKind::OAuth2(oauth2) => token_in_header(name, &oauth2.life.attach, header.as_str()),
         CredentialKind::Metadata(metadata) => token_in_header(name, &metadata.life.attach, header.as_str()),
         CredentialKind::Login(login) => token_in_header(name, &login.life.attach, header.as_str()),
@@ -387,6 +388,18 @@ mod tests {
         path = "/exchange/{*rest}"
         upstream = "exchange"
         clients = "anyone"
+        [credentials.bank.client_credentials]
+        token_url = "https://login.example/token"
+        client_id = "attache"
+        client_secret = { env = "SECRET" }
+        dpop = true
+        [upstreams.bank]
+        url = "https://bank.example"
+        credential = "bank"
+        [[routes]]
+        path = "/bank/{*rest}"
+        upstream = "bank"
+        clients = "anyone"
         [credentials.store.jwt]
         secret = { env = "SECRET" }
         key_id = "k7"
@@ -438,6 +451,16 @@ mod tests {
             Failure::Failed(why) => why,
             Failure::Invalid(problems) => problems.to_string(),
         })
+    }
+
+    #[test]
+    fn a_bound_token_has_a_proof_beside_it() {
+        let text = ask("GET", "http://localhost:8080/bank/x").unwrap();
+        for line in
+            ["             authorization: DPoP <token of bank>\n", "             dpop: <proof of the key of bank>\n"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

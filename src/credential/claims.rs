@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::reflection::Reflections;
 
 /// The claims that explain why an API takes a token or does not, in the order in which one asks: RFC 7519 section 4.1, RFC 9068
-/// section 2.2, and what Microsoft, Okta and Auth0 call the same.
-const CLAIMS: [&str; 18] = [
+/// section 2.2, and what Microsoft, Okta and Auth0 call the same; of a proof, RFC 9449 section 4.2, what it is for.
+const CLAIMS: [&str; 21] = [
     "iss",
     "aud",
     "sub",
@@ -26,6 +26,9 @@ const CLAIMS: [&str; 18] = [
     "groups",
     "act",
     "cnf",
+    "htm",
+    "htu",
+    "nonce",
     "iat",
     "nbf",
     "exp",

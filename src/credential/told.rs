@@ -21,7 +21,7 @@ use super::endpoint::Reply;
 use super::mask::{AnswerMask, is_harmless, mask};
 use super::reflection::Reflections;
 use super::tape::{Connected, Exchange};
-use crate::config::{AnswerPlace, AnswerShape, HttpUrl};
+use crate::config::{AnswerPlace, AnswerShape, DPOP, HttpUrl};
 use crate::secret::Secret;
 
 const SHOWN_BYTES_MAX: usize = 500;
@@ -219,6 +219,7 @@ impl Sent {
             Some((scheme @ ("Bearer" | "DPoP"), token)) if *name == AUTHORIZATION => {
                 format!("{scheme} {}", self.hide(token))
             }
+            _ if *name == DPOP => format!("{}{}", self.hide(&text), self.says(&text)),
             _ => self.hide(&text),
         }
     }

@@ -266,3 +266,43 @@ async fn a_metadata_server_is_asked_once() {
         assert_eq!(peer.requests().len(), 1);
     }
 }
+
+/// A proof is told by what it says, and a nonce that is wanted is followed here, too.
+#[tokio::test]
+async fn a_proof_is_told_by_what_it_is_for() {
+    let peer = Peer::start(|request| {
+        let proofs: Vec<_> = request.split("\r\n").filter_map(|line| line.strip_prefix("dpop: ")).collect();
+        let [proof] = proofs[..] else { panic!("one proof: {request}") };
+        let said = super::super::claims::claims(proof, std::time::SystemTime::UNIX_EPOCH).unwrap();
+        Then::Answer(match said.iter().any(|(name, value)| (*name, value.as_str()) == ("nonce", "the-nonce")) {
+            true => answer(200, "", r#"{"access_token":"planted-token","token_type":"DPoP"}"#),
+            false => answer(400, "DPoP-Nonce: the-nonce\r\n", r#"{"error":"use_dpop_nonce"}"#),
+        })
+    })
+    .await;
+    let bound = config::OAuth2 { dpop: Some(config::Dpop::Made), ..grant(TokenEndpoint::Url(peer.url("/token?x=1"))) };
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(bound))), &parts(), MayRotate::No).await;
+    assert!(matches!(report.outcome, Outcome::Granted { .. }), "{report:?}");
+    let told = said(&report);
+    let proofs: Vec<_> = told.lines().filter(|line| line.starts_with("> dpop: ")).collect();
+    let what = format!("htm POST; htu {}", peer.url("/token"));
+    assert!(proofs.len() == 2 && proofs.iter().all(|line| line.contains(&what)), "{told}");
+    assert!(proofs[1].contains("nonce the-nonce") && !told.contains("eyJ"), "{told}");
+}
+
+/// What a server says of proofs is explained, to whoever sends them and to whoever does not.
+#[tokio::test]
+async fn what_is_wrong_with_a_proof_is_explained() {
+    for (dpop, code, likely) in [
+        (None, "invalid_dpop_proof", "dpop = true"),
+        (None, "use_dpop_nonce", "dpop = true"),
+        (Some(config::Dpop::Made), "invalid_dpop_proof", "clock"),
+        (Some(config::Dpop::Made), "use_dpop_nonce", "the nonce that it has just given"),
+        (Some(config::Dpop::Made), "invalid_scope", "`scope`"),
+    ] {
+        let peer = Peer::answering(answer(400, "DPoP-Nonce: n\r\n", format!(r#"{{"error":"{code}"}}"#))).await;
+        let bound = config::OAuth2 { dpop, ..grant(TokenEndpoint::Url(peer.url("/token"))) };
+        let report = probe(&credential(CredentialKind::OAuth2(Box::new(bound))), &parts(), MayRotate::No).await;
+        assert!(report.likely_cause().is_some_and(|cause| cause.contains(likely)), "{code}: {report:?}");
+    }
+}
