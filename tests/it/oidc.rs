@@ -1,6 +1,6 @@
 //! A real authorization server, npm's oidc-provider: client credentials by basic and by post with a secret that every
 //! encoding mistake would break, by assertions that a private key or the secret signs, by certificates, JWT access tokens,
-//! discovery.
+//! tokens that are bound to a key, discovery.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +16,8 @@ struct Provider {
     issuer: String,
     /// That of the client `by-refresh-token`.
     refresh_token: String,
+    /// That of the client `bound-by-refresh-token`.
+    bound_refresh_token: String,
 }
 
 impl Provider {
@@ -33,7 +35,8 @@ impl Provider {
         let line = process.wait_for_line("the issuer", |line| line.starts_with('{'));
         let said: Value = serde_json::from_str(&line).expect("it prints JSON");
         let text = |member: &str| said[member].as_str().unwrap_or_else(|| panic!("it prints its {member}")).to_owned();
-        Provider { _process: process, issuer: text("issuer"), refresh_token: text("refresh_token") }
+        let [issuer, refresh_token, bound_refresh_token] = ["issuer", "refresh_token", "bound_refresh_token"].map(text);
+        Provider { _process: process, issuer, refresh_token, bound_refresh_token }
     }
 }
 
@@ -188,6 +191,53 @@ fn a_certificate_proves_the_client() {
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("invalid_client")), "{problem}");
         assert_eq!(token, None);
     }
+}
+
+/// RFC 9449: the server verifies each proof, which needs its nonce, and binds tokens to the key that signed it.
+#[test]
+fn tokens_are_bound_to_whatever_key_there_is() {
+    let provider = Provider::start();
+    let issuer = format!("issuer = \"{}\"", provider.issuer);
+    for pem in [None, Some("rsa"), Some("p256"), Some("p384"), Some("ed25519")] {
+        let upstream = Upstream::open();
+        let dpop = if pem.is_some() { "{ key = { env = \"KEY\" } }" } else { "true" };
+        let keys = format!(
+            "client_id = \"bound\"\nclient_secret = {{ env = \"SECRET\" }}\nresource = \"urn:attache:api\"\ndpop = {dpop}"
+        );
+        let environment = [("SECRET", SECRET), ("KEY", &*pem.map(key).unwrap_or_default())];
+        let proxy = asserting_proxy(&issuer, &keys, &environment, &upstream);
+        let answer = proxy.get("/api/x");
+        assert_eq!(answer.status, 200, "{pem:?}: {answer:?}");
+        let request = upstream.request();
+        let claims = claims(request.bound_token().expect("a bound token is attached"));
+        assert!(claims["cnf"]["jkt"].is_string(), "{claims}");
+    }
+}
+
+/// TL-45, TL-50: the server's own API takes a token only with a proof that has its nonce and was never seen before; and so does its token
+/// endpoint, while the refresh token is replaced at every use.
+#[test]
+fn a_bound_token_is_taken_by_the_servers_own_api() {
+    let provider = Provider::start();
+    let address = free_address();
+    let credential = format!(
+        "[credentials.api.refresh_token]\nissuer = \"{}\"\nclient_id = \"bound-by-refresh-token\"\n\
+         client_secret = {{ env = \"SECRET\" }}\nrefresh_token = {{ env = \"SEED\" }}\ndpop = true\n",
+        provider.issuer
+    );
+    let toml = one_route_of(&credential, &format!("url = \"{}\"", provider.issuer), "");
+    let toml = toml.replace("127.0.0.1:0", &address.to_string());
+    let child = Child::run(&toml, &[("SECRET", SECRET), ("SEED", &*provider.bound_refresh_token)]);
+    for renewals in 1..=3 {
+        for _ in 0..2 {
+            let answer = get(address, "/api/me?x=1");
+            assert_eq!(answer.status, 200, "{answer:?} {}", child.output());
+            assert_eq!(answer.json()["sub"], "somebody");
+        }
+        // They live 2 s, and are kept warm.
+        child.wait_for_lines("renewals", renewals + 1, |line| line.contains("token granted"));
+    }
+    assert!(!child.output().contains("rejected") && !child.output().contains("failed"), "{}", child.output());
 }
 
 /// TL-50: a server that replaces the refresh token at every use, and revokes everything when an old one comes again, goes on giving

@@ -1,10 +1,11 @@
 // oidc-provider as an authorization server for client credentials: clients by basic, by post, by an assertion signed with
 // the secret, and by assertions signed with the private keys of the unit tests, whose public halves it knows.
-// JWT access tokens for one resource, discovery. One client has a refresh token, as if somebody had authorized it, which is replaced at
-// every use. With CERTIFICATES, a folder, in its environment it also speaks TLS, for
-// clients by the certificate in there; that address is an alias in its metadata. It prints
-// {"issuer": …, "refresh_token": …} when it listens and ends with its standard input.
-import { createPublicKey, X509Certificate } from 'node:crypto';
+// JWT access tokens for one resource, discovery. One client has a refresh token, as if somebody had authorized it, which is
+// replaced at every use; another one has the same for tokens that are bound to a key (DPoP). Every proof needs a nonce. With
+// CERTIFICATES, a folder, in its environment it also speaks TLS, for clients by the certificate in there; that address is an
+// alias in its metadata. It prints
+// {"issuer": …, "refresh_token": …, "bound_refresh_token": …} when it listens and ends with its standard input.
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -36,6 +37,8 @@ const byRefreshToken = {
   redirect_uris: ['https://client.example/callback'],
   response_types: ['code'],
 };
+
+const withDpop = (client) => ({ ...client, dpop_bound_access_tokens: true });
 
 const publicKey = (name) => {
   const pem = readFileSync(new URL(`../../../src/jws/keys/${name}.pem`, import.meta.url));
@@ -81,6 +84,8 @@ const provider = new Provider(issuer, {
     client('by-basic', 'client_secret_basic'),
     client('by-post', 'client_secret_post'),
     byRefreshToken,
+    withDpop(client('bound', 'client_secret_basic')),
+    withDpop({ ...byRefreshToken, client_id: 'bound-by-refresh-token' }),
     ...['HS256', 'HS512'].map(byJwt),
     ...Object.entries(KEYS).map(byKey),
     ...(tls ? byCertificate() : []),
@@ -90,7 +95,10 @@ const provider = new Provider(issuer, {
     ...(tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
   ],
   discovery: tls ? { mtls_endpoint_aliases: { token_endpoint: `https://localhost:${tls.address().port}/token` } } : {},
-  enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
+  enabledJWA: {
+    clientAuthSigningAlgValues: ALGORITHMS,
+    dPoPSigningAlgValues: ['RS256', 'ES256', 'ES384', 'EdDSA'],
+  },
   scopes: ['openid', 'offline_access', 'read', 'write'],
   // The refresh token grant's tokens are short-lived, so that they are renewed while a test looks on.
   ttl: { ClientCredentials: 600, AccessToken: 2, RefreshToken: 600, Grant: 600 },
@@ -98,6 +106,7 @@ const provider = new Provider(issuer, {
   findAccount: (_context, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
   features: {
     clientCredentials: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
     introspection: { enabled: true },
     revocation: { enabled: true },
     devInteractions: { enabled: false },
@@ -139,5 +148,9 @@ const authorize = async (clientId) => {
 
 server.on('request', provider.callback());
 tls?.on('request', provider.callback());
-console.log(JSON.stringify({ issuer, refresh_token: await authorize('by-refresh-token') }));
+console.log(JSON.stringify({
+  issuer,
+  refresh_token: await authorize('by-refresh-token'),
+  bound_refresh_token: await authorize('bound-by-refresh-token'),
+}));
 process.stdin.on('end', () => process.exit(0)).resume();
