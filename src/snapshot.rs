@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
 use crate::token::store::{MemoryStore, TokenStore};
 use crate::token::{Identity, TokenCache};
-use crate::upstream::{Bulkhead, Connector, ReplayBudget, Upstream};
+use crate::upstream::{Bulkhead, Connector, Destination, ReplayBudget};
 
 /// State that outlives every snapshot: made once in `app`, shared into each.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub struct Route {
 #[derive(Debug)]
 pub struct Call {
     pub config: Arc<config::Upstream>,
-    pub upstream: Arc<Upstream>,
+    pub destination: Arc<Destination>,
     pub credential: Option<Arc<Credential>>,
     /// The upstream's, but for what the route says itself.
     pub timeouts: config::UpstreamTimeouts,
@@ -126,7 +126,7 @@ impl Snapshot {
         let credentials: Vec<_> =
             config.credentials.iter().map(|config| Arc::new(Credential::new(config, &parts))).collect();
         let upstreams: Vec<_> =
-            config.upstreams.iter().map(|config| Arc::new(Upstream::new(config, &living.connector))).collect();
+            config.upstreams.iter().map(|config| Arc::new(Destination::new(config, &living.connector))).collect();
         let routes = config.routes.iter().map(|route| wire(route, config, &upstreams, &credentials)).collect();
         let patterns: Vec<_> = config.routes.iter().map(|route| pattern(route)).collect();
         Arc::new(Snapshot {
@@ -169,7 +169,7 @@ impl Snapshot {
 fn wire(
     route: &Arc<config::Route>,
     config: &Config,
-    upstreams: &[Arc<Upstream>],
+    upstreams: &[Arc<Destination>],
     credentials: &[Arc<Credential>],
 ) -> Route {
     let upstream = position(&config.upstreams, |upstream| upstream.name == route.upstream.name);
@@ -178,7 +178,7 @@ fn wire(
     });
     let call = Call {
         config: route.upstream.clone(),
-        upstream: upstreams[upstream].clone(),
+        destination: upstreams[upstream].clone(),
         credential,
         timeouts: route.timeouts,
         redact_bodies: route.redact_bodies,
@@ -186,7 +186,7 @@ fn wire(
     Route {
         config: route.clone(),
         call,
-        paths: PathMap::new(&route.path, &route.upstream_path, &route.upstream.url.path),
+        paths: PathMap::new(&route.path, &route.upstream_path, route.upstream.url.path()),
     }
 }
 

@@ -162,7 +162,7 @@ fn describe(plan: &Plan<'_>, method: &Method) -> String {
 fn url(plan: &Plan<'_>) -> String {
     let url = &plan.route.config.upstream.url;
     let parameter = plan.route.call.credential.as_deref().and_then(|credential| parameter(plan.route, credential));
-    format!("{}://{}{}", url.scheme(), url.authority(), plan.target(parameter.as_deref()))
+    format!("{}{}", url.origin(), plan.target(parameter.as_deref()))
 }
 
 /// The query parameters that the credential sets, with the credential's name for their values.

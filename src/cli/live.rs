@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::check::{counted, valid};
 use super::{Failure, running};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Load};
+use crate::config::{Config, HttpUrl, Load, UpstreamUrl};
 use crate::credential;
 use crate::credential::live::{MayRotate, Outcome, Report};
 use crate::snapshot::Living;
@@ -114,8 +114,9 @@ fn begin(config: &Config, living: &Living, may_rotate: MayRotate) -> Vec<Check> 
         let (upstream, connector) = (upstream.clone(), living.connector.clone());
         let name = upstream.name.clone();
         let check = async move {
-            let probed = Upstream::new(&upstream, &connector).probe(upstream.timeouts.connect).await;
-            of_upstream(&upstream, probed)
+            let UpstreamUrl::Fixed(url) = &upstream.url else { return placed_by_token() };
+            let probed = Upstream::new(&upstream, url, &connector).probe(upstream.timeouts.connect).await;
+            of_upstream(url, probed)
         };
         checks.push(Check { kind: "upstream", name, checked: spawn(check, &places) });
     }
@@ -171,7 +172,12 @@ fn left_alone(running: Option<String>) -> Checked {
     Checked { verdict: Verdict::Skipped, text, hint }
 }
 
-fn of_upstream(upstream: &config::Upstream, probed: Result<Probed, ConnectError>) -> Checked {
+fn placed_by_token() -> Checked {
+    let text = "where it is, the answer says that its credential's token comes with";
+    Checked { verdict: Verdict::Skipped, text: text.to_owned(), hint: None }
+}
+
+fn of_upstream(url: &HttpUrl, probed: Result<Probed, ConnectError>) -> Checked {
     let probed = match probed {
         Ok(probed) => probed,
         Err(error) => {
@@ -180,7 +186,7 @@ fn of_upstream(upstream: &config::Upstream, probed: Result<Probed, ConnectError>
         }
     };
     let way = match probed.address {
-        Some(address) if upstream.url.ip == Some(address) => String::new(),
+        Some(address) if url.ip == Some(address) => String::new(),
         Some(address) => format!(" ({address})"),
         None => " through the egress proxy".to_owned(),
     };
@@ -191,7 +197,7 @@ fn of_upstream(upstream: &config::Upstream, probed: Result<Probed, ConnectError>
         Some(_) => "TLS",
     };
     let http = if probed.http2 { "HTTP/2" } else { "HTTP/1.1" };
-    let text = format!("connected to {}{way}: {tls}, {http}{}", upstream.url.authority(), took_text(probed.took));
+    let text = format!("connected to {}{way}: {tls}, {http}{}", url.authority(), took_text(probed.took));
     Checked { verdict: Verdict::Ok, text, hint: None }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{LifetimeFormat, LifetimeUnit};
+use super::{BaseUrl, LifetimeFormat, LifetimeUnit};
 
 /// Declared places in a token answer, and what tells an error from a success.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct AnswerShape {
     pub lifetime_default: Option<Duration>,
     /// Further values, by the names that templates call them.
     pub values: BTreeMap<String, AnswerPlace>,
+    /// Which of them are base URLs of upstreams, and what those may be.
+    pub base_urls: BTreeMap<String, BaseUrl>,
     /// Without it, only the status and the usual members tell an error.
     pub success: Option<Success>,
     /// The path of what the server says of an error.

@@ -4,6 +4,7 @@
 //! `Config` is data: it has no meaningless `Option`, no dangling name, and nothing that runs.
 
 mod answer_shape;
+mod base_url;
 mod file;
 mod grant;
 mod lifetime_format;
@@ -18,6 +19,7 @@ mod template;
 mod url;
 
 pub use answer_shape::{AnswerPlace, AnswerShape, Success};
+pub use base_url::{AllowedHost, BaseUrl, BaseUrlFlaw, UpstreamUrl};
 pub use file::json_schema;
 pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
@@ -248,6 +250,8 @@ pub enum ApiKeyPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attach {
     pub parts: Vec<AttachPart>,
+    /// The values that say where upstreams are, by name: a token with another one is not sent at all.
+    pub base_urls: BTreeMap<String, BaseUrl>,
 }
 
 /// One header, query parameter or cookie that a token credential sets. `token` is the token itself.
@@ -268,7 +272,10 @@ impl Attach {
     /// `Authorization: SCHEME TOKEN`.
     pub fn authorization(scheme: &str) -> Self {
         let value = Template { pieces: vec![Piece::Text(format!("{scheme} ")), Piece::Value("token".to_owned())] };
-        Attach { parts: vec![AttachPart { place: ApiKeyPlace::Header(AUTHORIZATION), value }] }
+        Attach {
+            parts: vec![AttachPart { place: ApiKeyPlace::Header(AUTHORIZATION), value }],
+            base_urls: BTreeMap::new(),
+        }
     }
 }
 
@@ -467,8 +474,7 @@ pub struct TokenTimeouts {
 #[derive(Debug)]
 pub struct Upstream {
     pub name: Arc<str>,
-    /// Its path has no slash at the end.
-    pub url: HttpUrl,
+    pub url: UpstreamUrl,
     pub credential: Option<Arc<Credential>>,
     /// Trust only these roots. Empty: the system's and `[egress] ca`.
     pub ca: Vec<CertificateDer<'static>>,

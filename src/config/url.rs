@@ -69,7 +69,7 @@ impl HttpUrl {
             Some(IpAddr::V6(_)) => format!("[{}]", self.host),
             _ => self.host.clone(),
         };
-        if self.port == default_port(self.https) { host } else { format!("{host}:{}", self.port) }
+        if self.has_default_port() { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Whether the URL itself says loopback: a loopback address or `localhost` (SEC-14).
@@ -88,6 +88,10 @@ impl HttpUrl {
             Some(IpAddr::V6(ip)) => ip.is_unicast_link_local() || ip.segments()[..2] == [0xfd00, 0xec2],
             None => false,
         }
+    }
+
+    pub(super) fn has_default_port(&self) -> bool {
+        self.port == default_port(self.https)
     }
 
     pub fn scheme(&self) -> &'static str {

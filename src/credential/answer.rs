@@ -1,5 +1,6 @@
 //! What a token endpoint answered: RFC 6749 section 5, as freely as real servers read it.
 
+mod base_url;
 pub(super) mod document;
 mod places;
 #[cfg(test)]
@@ -175,6 +176,9 @@ impl Reader<'_> {
             let text = text.ok_or_else(|| self.unreadable(&self.lacking(place, document)))?;
             if text.len() > TOKEN_BYTES_MAX {
                 return Err(self.unreadable(&format!("its `{name}` has more than {TOKEN_BYTES_MAX} bytes")));
+            }
+            if let Some(rule) = self.asked.shape.base_urls.get(name) {
+                rule.check(&text).map_err(|flaw| self.misplaced(name, rule, &flaw))?;
             }
             Ok((name.clone(), Secret::new(text)))
         };

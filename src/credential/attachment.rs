@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::sign::Signer;
 use crate::clock::Clock;
+use crate::config::HttpUrl;
 use crate::secret::Masks;
 use crate::token::{Attached, Generation, Rest, Token};
 
@@ -80,6 +81,14 @@ impl Attachment {
     /// How to recognise what was attached. `None`: nothing was.
     pub fn masks(&self) -> Option<&Arc<Masks>> {
         self.attached().map(Attached::masks)
+    }
+
+    /// The base URL of an upstream that the token's answer names, by the value's name.
+    pub fn base_url(&self, name: &str) -> Option<&HttpUrl> {
+        match &self.what {
+            What::Signer(signer) => signer.base_url(name),
+            What::Fixed(_) | What::Token(_) => self.attached()?.base_url(name),
+        }
     }
 
     /// The token's generation, for a rejection. `None`: nothing that could be renewed.

@@ -83,7 +83,7 @@ async fn a_token_goes_where_the_configuration_says() {
             let pieces = vec![Piece::Text(before.to_owned()), Piece::Value("token".to_owned())];
             config::AttachPart { place, value: config::Template { pieces } }
         };
-        grant.life.attach = config::Attach { parts: places.into_iter().map(part).collect() };
+        grant.life.attach = config::Attach { parts: places.into_iter().map(part).collect(), ..Default::default() };
         Credential::new(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts)
     };
     let header = |name| ApiKeyPlace::Header(HeaderName::from_static(name));

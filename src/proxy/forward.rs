@@ -20,7 +20,7 @@ use crate::credential::{Attachment, Credential};
 use crate::secret::Masks;
 use crate::snapshot::Call;
 use crate::token::Generation;
-use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead, Over};
+use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead, Over, Reached, Upstream};
 
 /// A request that is clean and ready to go out, but for its credential.
 pub(super) struct Outbound<'a> {
@@ -37,6 +37,8 @@ pub(super) struct Outbound<'a> {
     pub(super) own: Own<'a>,
     pub(super) wants_trailers: bool,
     pub(super) body: OutgoingBody,
+    /// Where it was sent to last, if the token says where that is.
+    pub(super) moved: Option<Arc<Upstream>>,
 }
 
 /// The upstream's answer, as received.
@@ -49,7 +51,7 @@ pub(super) struct Received {
     pub(super) masks: Option<Arc<Masks>>,
 }
 
-impl Outbound<'_> {
+impl<'a> Outbound<'a> {
     /// Attaches, sends, and if the credential was rejected renews and sends once more (TL-40 to TL-45).
     ///
     /// What happens rarely is boxed: a future is as large as its largest branch, and hyper moves it for each request.
@@ -105,13 +107,14 @@ impl Outbound<'_> {
         if let Some(rest) = attachment.and_then(Attachment::rest) {
             cookie::put(rest, &mut self.headers);
         }
+        let upstream = self.reach(attachment)?;
         let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
         let (mut attempts, mut may_sign_anew) = (Attempts::One, true);
         let signer = attachment.and_then(Attachment::signs);
         let (answer, masks) = loop {
             let signed = match signer {
                 None => None,
-                Some(signer) => Some(Box::pin(self.sign(signer)).await?),
+                Some(signer) => Some(Box::pin(self.sign(signer, &upstream)).await?),
             };
             let (attachment, headers) = match &signed {
                 None => (attachment, &self.headers),
@@ -132,13 +135,13 @@ impl Outbound<'_> {
                 Attempts::One | Attempts::Two => Over::Any,
                 Attempts::Three => Over::ItsOwn,
             };
-            let exchanged = self.call.upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
+            let exchanged = upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
             self.effort.bytes_in = self.body.bytes();
             match exchanged {
                 Ok(answer) => {
                     let masks = attachment.and_then(Attachment::masks).cloned();
                     let Some(signer) = signed.and(signer) else { break (answer, masks) };
-                    match Box::pin(self.heed(signer, answer, may_sign_anew)).await {
+                    match Box::pin(self.heed(signer, &upstream, answer, may_sign_anew)).await {
                         Some(answer) => break (answer, masks),
                         None => may_sign_anew = false,
                     }
@@ -159,6 +162,16 @@ impl Outbound<'_> {
             body: Source::new(answer.body),
             masks,
         })
+    }
+
+    /// Where to send what is attached.
+    fn reach(&mut self, attachment: Option<&Attachment>) -> Result<Reached<'a>, Failure> {
+        let base_url = |name: &str| attachment.and_then(|attachment| attachment.base_url(name));
+        let reached = self.call.destination.reach(base_url).map_err(Failure::Exchange)?;
+        if let Reached::Moved(upstream) = &reached {
+            self.moved = Some(upstream.clone());
+        }
+        Ok(reached)
     }
 
     async fn rejection(&self, received: &mut Received) -> Option<Rejection> {

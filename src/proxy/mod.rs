@@ -54,7 +54,7 @@ use target::{Authority, Target};
 
 use crate::route::{Matched, NoRoute, check_path};
 use crate::snapshot::{Route, Snapshot};
-use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody};
+use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, Upstream};
 
 /// What is known of a client's connection.
 #[derive(Debug, Clone)]
@@ -162,16 +162,18 @@ async fn serve(
         own,
         wants_trailers,
         body: outgoing_body(worker, snapshot, route, incoming),
+        moved: None,
     };
     let received = outbound.forward().await?;
-    let Outbound { target, headers, body, .. } = outbound;
+    let Outbound { target, headers, body, moved, .. } = outbound;
     worker.pool.recycle(headers);
     // SEC-35: the upload stops where the answer began.
     if is_unfinished(&body) {
         drop(body);
         let_hyper_drain_or_close().await;
     }
-    let relayed = relay(worker, route, method, received, record, || place(route, client, &authority, &target));
+    let place = || place(route, moved.as_deref(), client, &authority, &target);
+    let relayed = relay(worker, route, method, received, record, place);
     worker.recycle_target(target);
     relayed
 }
@@ -275,7 +277,7 @@ fn relay<'a>(
     method: &Method,
     received: Received,
     record: &Record,
-    place: impl FnOnce() -> Place<'a>,
+    place: impl FnOnce() -> Option<Place<'a>>,
 ) -> Result<Response<Content>, Failure> {
     let Received { status, mut headers, present, body, masks } = received;
     answer::check_status(status).map_err(|text| {
@@ -308,8 +310,10 @@ fn relay<'a>(
     if scanner.is_some() && present.has(Present::DIGEST) {
         redact::remove_digests(&mut headers);
     }
-    if present.has(Present::REFERENCE) {
-        location::rewrite(&mut headers, &place(), |path| route.paths.route_path(path));
+    if present.has(Present::REFERENCE)
+        && let Some(place) = place()
+    {
+        location::rewrite(&mut headers, &place, |path| route.paths.route_path(path));
     }
     clean::edit(&mut headers, &route.config.response_headers.set, &route.config.response_headers.remove);
     if let Some(masks) = &masks {
@@ -331,16 +335,23 @@ fn relay<'a>(
     Ok(response)
 }
 
-fn place<'a>(route: &'a Route, client: &Client, authority: &'a Authority, target: &'a str) -> Place<'a> {
-    let url = &route.call.config.url;
-    Place {
+/// `moved`: where the request was sent, if the token says where that is.
+fn place<'a>(
+    route: &'a Route,
+    moved: Option<&'a Upstream>,
+    client: &Client,
+    authority: &'a Authority,
+    target: &'a str,
+) -> Option<Place<'a>> {
+    let url = moved.map(Upstream::url).or(route.call.config.url.fixed())?;
+    Some(Place {
         upstream_scheme: url.scheme(),
         upstream_host: &url.host,
         upstream_port: url.port,
         sent_path: target.split('?').next().unwrap_or_default(),
         client_scheme: client.scheme(),
         client_authority: authority.as_str(),
-    }
+    })
 }
 
 /// Whether some of a request's body may still be on its way.

@@ -9,7 +9,7 @@ use super::forward::Outbound;
 use super::source::Source;
 use crate::credential::Attachment;
 use crate::credential::sign::{Signer, Unsignable, Unsigned};
-use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead};
+use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead, Upstream};
 
 /// What one attempt is sent with.
 pub(super) struct Signed {
@@ -21,15 +21,15 @@ pub(super) struct Signed {
 impl Outbound<'_> {
     /// Signs the next attempt. Reads the whole body first where the signature covers it. What the request itself has stays
     /// as it is, for the attempt after this one.
-    pub(super) async fn sign(&mut self, signer: &Signer) -> Result<Box<Signed>, Failure> {
+    pub(super) async fn sign(&mut self, signer: &Signer, upstream: &Upstream) -> Result<Box<Signed>, Failure> {
         if !self.body.is_empty()
-            && let Some(bytes_max) = self.unsigned(signer, Signer::holds).map_err(Failure::Unsignable)?
+            && let Some(bytes_max) = self.unsigned(signer, upstream, Signer::holds).map_err(Failure::Unsignable)?
         {
             let held = self.body.hold(bytes_max).await;
             self.effort.bytes_in = self.body.bytes();
             held.map_err(unheld)?;
         }
-        let signed = self.unsigned(signer, Signer::sign).map_err(Failure::Unsignable)?;
+        let signed = self.unsigned(signer, upstream, Signer::sign).map_err(Failure::Unsignable)?;
         if let Some(recoder) = signed.recoder {
             self.body.recode(recoder);
         }
@@ -43,8 +43,14 @@ impl Outbound<'_> {
     /// Lets the signer have its part of an answer, of which a client learns nothing. `None`: the upstream only wants its nonce
     /// in the proof (TL-45; RFC 9449 section 9), the answer is discarded, and the request can be signed and sent again. That
     /// says nothing about the token, and leaves the replay of TL-44 for what does. `may_repeat`: it was not sent again so yet.
-    pub(super) async fn heed(&mut self, signer: &Signer, mut answer: Answer, may_repeat: bool) -> Option<Answer> {
-        let heard = self.unsigned(signer, |signer, request| signer.hear(request, &mut answer.headers));
+    pub(super) async fn heed(
+        &mut self,
+        signer: &Signer,
+        upstream: &Upstream,
+        mut answer: Answer,
+        may_repeat: bool,
+    ) -> Option<Answer> {
+        let heard = self.unsigned(signer, upstream, |signer, request| signer.hear(request, &mut answer.headers));
         let asks = answer.status == StatusCode::UNAUTHORIZED && challenge::says(&answer.headers, "use_dpop_nonce");
         if !(heard && asks && may_repeat && (self.body.is_empty() || self.body.keep_all().await)) {
             return Some(answer);
@@ -55,7 +61,7 @@ impl Outbound<'_> {
     }
 
     /// Shows the signer the request as it will be sent.
-    fn unsigned<T>(&self, signer: &Signer, look: impl FnOnce(&Signer, &Unsigned<'_>) -> T) -> T {
+    fn unsigned<T>(&self, signer: &Signer, upstream: &Upstream, look: impl FnOnce(&Signer, &Unsigned<'_>) -> T) -> T {
         let [via, accept_encoding] = self.own.fields();
         let head = OutgoingHead {
             method: self.method,
@@ -64,9 +70,9 @@ impl Outbound<'_> {
             over: [via, accept_encoding, None],
             wants_trailers: self.wants_trailers,
         };
-        let https = self.call.config.url.https;
+        let https = upstream.url().https;
         let body: &OutgoingBody = &self.body;
-        look(signer, &Unsigned { https, authority: self.call.upstream.authority(), head: &head, body })
+        look(signer, &Unsigned { https, authority: upstream.authority(), head: &head, body })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::config::{ApiKeyPlace, Attach, Piece, is_cookie_value};
+use crate::config::{ApiKeyPlace, Attach, BaseUrl, HttpUrl, Piece, is_cookie_value};
 use crate::secret::{Masks, Secret};
 
 /// RFC 3986 section 2.3: what no server reads as anything else.
@@ -24,7 +24,18 @@ pub struct Attached {
     /// `name=value`, encoded, with `&` between several.
     query: Option<Secret>,
     rest: Option<Box<Rest>>,
+    /// Where upstreams are that the token's answer places, by the values' names.
+    base_urls: Vec<(String, HttpUrl)>,
     masks: Arc<Masks>,
+}
+
+/// Why a token cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// A value is missing, or cannot stand in its place.
+    Value(String),
+    /// It is for an upstream that is nowhere, or where it must not be sent.
+    BaseUrl(String),
 }
 
 /// The names of what a credential sets, which are known before it has anything to set.
@@ -109,6 +120,7 @@ impl Attached {
             header,
             query: (!parameters.is_empty()).then(|| Secret::joined(&parameters, "&")),
             rest: (!is_empty).then(|| Box::new(rest)),
+            base_urls: Vec::new(),
             masks: Arc::new(Masks::new(masked)),
         })
     }
@@ -117,7 +129,13 @@ impl Attached {
     ///
     /// # Errors
     /// Says which value is missing, or cannot stand in its place.
-    pub fn of_token(attach: &Attach, token: &Secret, further: &BTreeMap<String, Secret>) -> Result<Self, String> {
+    pub fn of_token(attach: &Attach, token: &Secret, further: &BTreeMap<String, Secret>) -> Result<Self, Misfit> {
+        let base_urls = base_urls(attach, further).map_err(Misfit::BaseUrl)?;
+        let attached = Attached::in_places(attach, token, further).map_err(Misfit::Value)?;
+        Ok(Attached { base_urls, ..attached })
+    }
+
+    fn in_places(attach: &Attach, token: &Secret, further: &BTreeMap<String, Secret>) -> Result<Self, String> {
         let find = |name: &str| if name == "token" { Some(token) } else { further.get(name) };
         let mut parts = Vec::with_capacity(attach.parts.len());
         let mut masked = vec![token.clone()];
@@ -146,7 +164,7 @@ impl Attached {
         let header = headers.next();
         let headers: Vec<_> = headers.collect();
         let rest = (!headers.is_empty()).then(|| Box::new(Rest { headers, cookies: None }));
-        Attached { names, header, query, rest, masks }
+        Attached { names, header, query, rest, base_urls: Vec::new(), masks }
     }
 
     pub fn names(&self) -> &PlaceNames {
@@ -168,10 +186,26 @@ impl Attached {
         self.query.as_ref().map(Secret::expose)
     }
 
+    /// Where upstreams are whose `url` is this value.
+    pub fn base_url(&self, name: &str) -> Option<&HttpUrl> {
+        self.base_urls.iter().find(|(own, _)| own == name).map(|(_, url)| url)
+    }
+
     /// How to recognise it in an answer.
     pub fn masks(&self) -> &Arc<Masks> {
         &self.masks
     }
+}
+
+/// What upstreams' places are among the values of a token's answer.
+fn base_urls(attach: &Attach, further: &BTreeMap<String, Secret>) -> Result<Vec<(String, HttpUrl)>, String> {
+    let place = |(name, rule): (&String, &BaseUrl)| {
+        let value = further.get(name).ok_or_else(|| format!("the upstream's URL `{name}` is not there"))?;
+        // What it is instead was said where the answer was read.
+        let url = rule.check(value.expose()).map_err(|_| format!("its `{name}` is no URL that is allowed ({rule})"))?;
+        Ok((name.clone(), url))
+    };
+    attach.base_urls.iter().map(place).collect()
 }
 
 /// A header's value that hyper's HPACK keeps out of its tables, and that no Debug shows. `None`: it is no legal one.

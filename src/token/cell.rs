@@ -23,7 +23,7 @@ use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
 use super::store::Version;
-use super::{Attached, Exchange, Generation, Identity, Policy, ProofVersion, Source, Token};
+use super::{Attached, Exchange, Generation, Identity, Misfit, Policy, ProofVersion, Source, Token};
 use crate::clock::Boot;
 use crate::config::Attach;
 use crate::secret::Secret;
@@ -206,8 +206,7 @@ impl TokenCell {
         }
         self.update(|inner, now| {
             if inner.source.asks_for() != source.asks_for() {
-                (inner.token, inner.granted) = (None, None);
-                inner.machine.discard();
+                inner.discard();
             }
             inner.retired = false;
             inner.keep_warm = policy.keep_warm;
@@ -311,11 +310,21 @@ impl Inner {
     /// The places of the token have changed: the one that is held goes there, too, if it has what that takes.
     fn attach_anew(&mut self) {
         let Some(held) = &self.token else { return };
-        if let Ok(attached) = Attached::of_token(&self.attach, &held.value, &held.further) {
-            let Token { generation, ref value, ref further, ref proof_key, .. } = **held;
-            let (value, further, proof_key) = (value.clone(), further.clone(), proof_key.clone());
-            self.token = Some(Arc::new(Token { generation, value, further, attached, proof_key }));
+        match Attached::of_token(&self.attach, &held.value, &held.further) {
+            Ok(attached) => {
+                let Token { generation, ref value, ref further, ref proof_key, .. } = **held;
+                let (value, further, proof_key) = (value.clone(), further.clone(), proof_key.clone());
+                self.token = Some(Arc::new(Token { generation, value, further, attached, proof_key }));
+            }
+            Err(Misfit::Value(_)) => {}
+            Err(Misfit::BaseUrl(_)) => self.discard(),
         }
+    }
+
+    /// The token that is held must not be sent any more.
+    fn discard(&mut self) {
+        (self.token, self.granted) = (None, None);
+        self.machine.discard();
     }
 
     /// A fetch brought nothing that is kept. Whether that changes what requests get.

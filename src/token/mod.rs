@@ -14,7 +14,7 @@ pub mod lifetime;
 mod machine;
 pub mod store;
 
-pub use attached::{Attached, Cookies, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
+pub use attached::{Attached, Cookies, Misfit, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
 pub use exchange::Exchange;

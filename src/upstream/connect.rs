@@ -25,6 +25,10 @@ pub use connection::Connection;
 pub(super) use connection::Transport;
 use race::Raced;
 
+/// The most places that connections can be to before upstreams whose place tokens name get no further one: only these can
+/// become many without a person's doing.
+pub(super) const PLACES_MAX: usize = 4096;
+
 /// Opens connections for upstreams, token endpoints and discovery. One per process and configuration of `[egress]`;
 /// names and TLS sessions outlive reloads.
 #[derive(Debug)]
@@ -261,6 +265,11 @@ impl Connector {
     /// Whether connections go to more than one place, or have.
     pub(super) fn has_several(&self) -> bool {
         self.slots().len() > 1
+    }
+
+    /// Whether tokens may name no further places.
+    pub(super) fn is_full(&self) -> bool {
+        self.slots().len() >= PLACES_MAX
     }
 
     /// The slot of pools for connections to this target.

@@ -9,6 +9,7 @@ mod connect;
 mod egress;
 pub mod h1;
 mod h2;
+mod moving;
 mod open;
 mod pool;
 mod probe;
@@ -24,6 +25,7 @@ mod tests;
 pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, HoldError, OutgoingBody, Recoder, ReplayBudget};
 pub use bulkhead::Bulkhead;
 pub use connect::{ConnectError, Connection, Connector, Target};
+pub use moving::{Destination, Reached};
 pub use pool::{Pool, PoolStats};
 pub use probe::Probed;
 #[cfg(test)]
@@ -37,7 +39,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::config::{self, HttpVersion};
+use crate::config::{self, HttpUrl, HttpVersion};
 use open::Opener;
 use pool::Taken;
 use resolve::Name;
@@ -145,19 +147,24 @@ pub enum ExchangeErrorKind {
 }
 
 impl Upstream {
-    /// Builds the running upstream.
-    pub fn new(config: &config::Upstream, connector: &Arc<Connector>) -> Upstream {
-        Upstream::with_authority(config, connector, config.url.authority())
+    /// Builds the running upstream that is at this URL.
+    pub fn new(config: &config::Upstream, url: &HttpUrl, connector: &Arc<Connector>) -> Upstream {
+        Upstream::with_authority(config, url, connector, url.authority())
     }
 
-    fn with_authority(config: &config::Upstream, connector: &Arc<Connector>, authority: String) -> Upstream {
+    fn with_authority(
+        config: &config::Upstream,
+        url: &HttpUrl,
+        connector: &Arc<Connector>,
+        authority: String,
+    ) -> Upstream {
         let alpn: &[&[u8]] = match config.http {
             HttpVersion::Auto => &[b"h2", b"http/1.1"],
             HttpVersion::Http1 => &[b"http/1.1"],
             HttpVersion::Http2 => &[b"h2"],
         };
         let target = Target {
-            url: config.url.clone(),
+            url: url.clone(),
             private: config.private,
             ca: config.ca.clone(),
             client_certificate: config.client_certificate.clone(),
@@ -172,6 +179,16 @@ impl Upstream {
     /// `Host` of every request to it (SEC-11).
     pub fn authority(&self) -> &str {
         &self.opener.authority
+    }
+
+    /// Where it is. The path is of no account.
+    pub fn url(&self) -> &HttpUrl {
+        &self.opener.target.url
+    }
+
+    #[cfg(test)]
+    fn shares_connections_with(&self, other: &Upstream) -> bool {
+        self.opener.slot == other.opener.slot
     }
 
     /// Sends a request over the worker's pool and returns when the answer's head is complete. Cancelled by dropping

@@ -10,5 +10,5 @@ mod http2_links;
 mod limits;
 
 mod reuse;
-mod rig;
+pub(super) mod rig;
 mod tls;

@@ -204,6 +204,28 @@ fn assert_lifetimes(proxy: &Proxy, transcripts: &[Transcript]) {
     assert!(known >= 10, "{known}");
 }
 
+/// SEC-11: the presets of Salesforce know where the answer says which host has the API.
+#[test]
+fn an_api_is_where_the_answer_of_its_preset_says() {
+    let mut transcripts = transcripts();
+    transcripts.retain(|transcript| transcript.name.starts_with("salesforce"));
+    let world = World::new(&transcripts);
+    let environment: Vec<_> = transcripts.iter().flat_map(Transcript::environment).collect();
+    let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let toml = world.toml(&transcripts);
+    assert!(!toml.contains("instance_url"), "the presets say it");
+    let placed = toml.replace(&world.upstream.url(), "{instance_url}/services/data");
+    let proxy = Proxy::start_with(&placed, &pairs);
+    for transcript in &transcripts {
+        // Nothing is there: what counts is who was asked.
+        assert_eq!(proxy.get(&format!("/{}/x", transcript.name)).status, 404);
+        let request = world.provider.requests().pop().expect("it was asked");
+        assert_eq!(line(&request), "GET https://acme.my.salesforce.com/services/data/x");
+        assert_eq!(request.headers["authorization"], transcript.attached.headers["Authorization"].as_str());
+    }
+    assert_eq!((transcripts.len(), world.upstream.asked()), (2, 0));
+}
+
 /// What a preset claims is held to the provider's documentation, and nothing is held that no preset claims.
 #[test]
 fn every_preset_has_its_transcript() {

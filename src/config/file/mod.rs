@@ -81,6 +81,8 @@ pub(super) enum Shape {
 pub(super) enum Format {
     Plain,
     Url,
+    /// A URL, or `{NAME}` and a path.
+    BaseUrl,
     /// An address with a port.
     Address,
     /// A file, relative to the folder of proxy.toml.
@@ -92,7 +94,7 @@ impl Format {
     pub(in crate::config) fn placeholder(self) -> Option<&'static str> {
         match self {
             Format::Plain => Some("placeholder"),
-            Format::Url => Some("https://placeholder.invalid"),
+            Format::Url | Format::BaseUrl => Some("https://placeholder.invalid"),
             Format::Address => Some("127.0.0.1:0"),
             Format::File => None,
         }

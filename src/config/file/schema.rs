@@ -82,6 +82,7 @@ fn shape(shape_of: &Shape) -> Value {
         Shape::Text(format) => or_env(match format {
             Format::Plain | Format::File => json!({ "type": "string" }),
             Format::Url => json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" }),
+            Format::BaseUrl => json!({ "type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|\\{)" }),
             Format::Address => json!({ "type": "string", "pattern": ":[0-9]+$" }),
         }),
         Shape::Secret => json!({ "$ref": "#/$defs/secret" }),

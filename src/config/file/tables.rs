@@ -54,6 +54,7 @@ const fn table(doc: &'static str, keys: &'static [Key]) -> Table {
 
 const TEXT: Shape = Shape::Text(Format::Plain);
 const URL: Shape = Shape::Text(Format::Url);
+const BASE_URL: Shape = Shape::Text(Format::BaseUrl);
 const ADDRESS: Shape = Shape::Text(Format::Address);
 const FILE: Shape = Shape::Text(Format::File);
 /// A timeout of zero would always be over.
@@ -318,8 +319,8 @@ static UPSTREAM: Table = table(
     &[
         required(
             "url",
-            Shape::Either(&[URL, Shape::Later("several addresses for one upstream")]),
-            "Where it is, with the path that all its requests begin with.",
+            Shape::Either(&[BASE_URL, Shape::Later("several addresses for one upstream")]),
+            "Where it is, with the path that all its requests begin with. What its token says of it: \"{NAME}/path\".",
         ),
         optional("credential", TEXT, "The name of the credential that it wants."),
         optional("ca", FILE, "PEM file of the only roots to trust. Default: the system's and [egress] ca."),

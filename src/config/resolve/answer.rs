@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use toml::de::DeValue;
 
 use super::Reading;
+use super::base_url::base_urls;
 use super::credential::exactly_one;
 use super::fields::{Fields, Text, text};
 use super::headers::header_name;
@@ -45,6 +46,7 @@ pub(super) fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerSh
         lifetime_format,
         lifetime_default: answer.duration(reading, "lifetime_default"),
         values: values(reading, &answer),
+        base_urls: base_urls(reading, &answer),
         success: answer.table("success").and_then(|fields| success(reading, &fields)),
         error: answer.text(reading, "error").and_then(|text| path(reading, "error", text)),
     }

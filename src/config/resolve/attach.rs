@@ -1,5 +1,7 @@
 //! `attach` of a credential whose token is fetched: where the token goes.
 
+use std::collections::BTreeMap;
+
 use http::HeaderName;
 
 use super::Reading;
@@ -33,7 +35,7 @@ pub(super) fn attach(reading: &mut Reading<'_>, credential: &Fields<'_>, known: 
         }
         parts.push(AttachPart { place, value });
     }
-    Attach { parts }
+    Attach { parts, base_urls: BTreeMap::new() }
 }
 
 fn value_of(reading: &mut Reading<'_>, fields: &Fields<'_>, known: &Known) -> Option<Template> {

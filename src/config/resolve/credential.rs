@@ -10,6 +10,7 @@ use super::Reading;
 use super::answer::answer;
 use super::api_key::api_keys;
 use super::attach::attach;
+use super::base_url;
 use super::client_proof::{Clients, client_certificate, client_proof, require};
 use super::dpop::dpop;
 use super::fields::{Fields, Text, text};
@@ -50,6 +51,7 @@ const FORM_FIELDS_OF_KINDS: &[&str] = &[
 
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
+    let base_urls = base_url::Named::by_upstreams(root);
     for (name, fields) in root.named("credentials") {
         let kind = fields.and_then(|fields| {
             let kind = fields.kind()?;
@@ -69,7 +71,10 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
                 _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
             }
         });
-        let credential = kind.map(|kind| Credential { name: name.value.as_str().into(), kind });
+        let credential = kind.map(|mut kind| {
+            base_urls.settle(&name.value, &mut kind);
+            Credential { name: name.value.as_str().into(), kind }
+        });
         credentials.add(reading, name, credential);
     }
     credentials

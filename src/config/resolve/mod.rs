@@ -3,6 +3,7 @@
 mod answer;
 mod api_key;
 mod attach;
+mod base_url;
 mod certificates;
 mod client;
 mod client_proof;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Reading;
+use super::base_url::{is_of_token, of_token};
 use super::certificates::{certificate_and_key, roots};
 use super::credential::refuse_cleartext;
 use super::fields::{Fields, Text, integer};
 use super::named::Named;
 use crate::config::{
-    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream, UpstreamTimeouts,
+    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream, UpstreamTimeouts, UpstreamUrl,
 };
 
 pub(super) const DEFAULT_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
@@ -43,7 +44,10 @@ fn upstream(
         None => Some(None),
         Some(_) => fields.text(reading, "credential").and_then(|name| credentials.find(reading, &name)).map(Some),
     };
-    let url = fields.text(reading, "url").and_then(|text| base_url(reading, fields, &text));
+    let url = fields.text(reading, "url").and_then(|text| match is_of_token(&text) {
+        true => of_token(reading, &text, credential.as_ref()?.as_deref()),
+        false => base_url(reading, fields, &text).map(UpstreamUrl::Fixed),
+    });
     let ca = roots(reading, fields);
     let client_certificate = match fields.table("client_certificate") {
         None => Some(None),
@@ -75,8 +79,23 @@ fn upstream(
     })
 }
 
-/// The URL without a slash at its end.
 fn base_url(reading: &mut Reading<'_>, fields: &Fields<'_>, text: &Text) -> Option<HttpUrl> {
+    let url = prefix(reading, text)?;
+    if fields.value("credential").is_some() {
+        let allowed = fields.boolean("cleartext").unwrap_or(false);
+        refuse_cleartext(reading, &url, allowed, "the credential", text);
+    }
+    for key in ["ca", "client_certificate"] {
+        if let Some(value) = fields.value(key).filter(|_| !url.https) {
+            let problem = Problem::new(format!("`{key}` says something about TLS, but `url` is http://"), value.span());
+            reading.problem(problem.hint(format!("write https://, or remove `{key}`")));
+        }
+    }
+    Some(url)
+}
+
+/// What the URLs of all requests begin with, without a slash at its end.
+pub(super) fn prefix(reading: &mut Reading<'_>, text: &Text) -> Option<HttpUrl> {
     let before_fragment = text.value.split('#').next().unwrap_or_default();
     if before_fragment.contains('?') {
         // Keys are often in queries.
@@ -91,16 +110,6 @@ fn base_url(reading: &mut Reading<'_>, fields: &Fields<'_>, text: &Text) -> Opti
     if let Err(error) = PathPattern::parse(&format!("{}/", url.path)) {
         let problem = Problem::new(format!("`url`: {}", error.message), text.span.clone());
         reading.problem(problem.hint("write the path as it is sent"));
-    }
-    if fields.value("credential").is_some() {
-        let allowed = fields.boolean("cleartext").unwrap_or(false);
-        refuse_cleartext(reading, &url, allowed, "the credential", text);
-    }
-    for key in ["ca", "client_certificate"] {
-        if let Some(value) = fields.value(key).filter(|_| !url.https) {
-            let problem = Problem::new(format!("`{key}` says something about TLS, but `url` is http://"), value.span());
-            reading.problem(problem.hint(format!("write https://, or remove `{key}`")));
-        }
     }
     Some(url)
 }

@@ -13,7 +13,7 @@ const SECRET: &str = "s3cret+/=:x";
 /// Tue, 14 Nov 2023 22:13:20 GMT.
 const WALL_S: u64 = 1_700_000_000;
 
-fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
+pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
     Reply {
         status: StatusCode::from_u16(status).unwrap(),
         headers: headers

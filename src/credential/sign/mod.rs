@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Attachment;
 use crate::clock::Clock;
-use crate::config::Signature;
+use crate::config::{HttpUrl, Signature};
 use crate::token::{self, Attached, Generation, Token};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
@@ -102,6 +102,14 @@ impl Signer {
     pub(super) fn generation(&self) -> Option<Generation> {
         match &self.scheme {
             Scheme::Dpop(bound) => Some(bound.token.generation),
+            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => None,
+        }
+    }
+
+    /// Where the token beside the signature says that the upstream is, if it says so.
+    pub(super) fn base_url(&self, name: &str) -> Option<&HttpUrl> {
+        match &self.scheme {
+            Scheme::Dpop(bound) => bound.token.attached.base_url(name),
             Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => None,
         }
     }

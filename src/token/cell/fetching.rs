@@ -11,7 +11,7 @@ use crate::config::Attach;
 use crate::jws::ProofKey;
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
 use crate::token::{
-    Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Reached, Source, Token,
+    Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Misfit, Reached, Source, Token,
 };
 
 /// A source keeps to its time by itself; this much later it is not waited for.
@@ -114,12 +114,14 @@ fn prepare(
             let proof_key = source.proof_key().cloned();
             Ok(Prepared { granted, requested_at, attached, attach: attach.clone(), proof_key })
         }
-        Err(why) => Err(FetchError {
-            kind: FetchErrorKind::Transient,
-            reached: Reached::Answered,
-            code: None,
-            text: format!("the token endpoint granted a token, but {why}").into(),
-        }),
+        Err(misfit) => {
+            let (kind, why) = match misfit {
+                Misfit::Value(why) => (FetchErrorKind::Transient, why),
+                Misfit::BaseUrl(why) => (FetchErrorKind::Refused, why),
+            };
+            let text = format!("the token endpoint granted a token, but {why}").into();
+            Err(FetchError { kind, reached: Reached::Answered, code: None, text })
+        }
     }
 }
 

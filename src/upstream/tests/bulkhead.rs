@@ -129,7 +129,8 @@ fn a_name_is_resolved_before_a_permit_is_taken() {
             Handle::current(),
             Names::Fixed(Arc::default()),
         );
-        let upstream = Upstream::new(&upstream_config(url(false, "nowhere.example", 80)), &connector);
+        let config = upstream_config(url(false, "nowhere.example", 80));
+        let upstream = Upstream::new(&config, fixed(&config), &connector);
         let error = get(&upstream, &rig.pool).await.unwrap_err();
         assert_eq!((error.kind, rig.bulkhead.refused()), (ExchangeErrorKind::Resolve, 0));
     });
@@ -351,7 +352,7 @@ fn refusals_are_news_once_an_episode() {
 fn http2_upstream(rig: &Rig) -> Upstream {
     let mut config = upstream_config(url(false, "127.0.0.1", rig.listener.local_addr().unwrap().port()));
     config.http = HttpVersion::Http2;
-    Upstream::new(&config, &rig.upstream.opener.connector)
+    Upstream::new(&config, fixed(&config), &rig.upstream.opener.connector)
 }
 
 /// A request to the rig's address by HTTP/2, answered. Its connection goes on.
@@ -399,5 +400,5 @@ fn running_out_of_descriptors_is_not_the_upstreams_fault() {
 /// Another key of the same pool: the connector tells keys apart.
 fn upstream_at(address: SocketAddr, other: &Upstream) -> Upstream {
     let config = upstream_config(url(false, &address.ip().to_string(), address.port()));
-    Upstream::new(&config, &other.opener.connector)
+    Upstream::new(&config, fixed(&config), &other.opener.connector)
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::rig::*;
 use crate::clock::ManualClock;
-use crate::config;
+use crate::config::{self, UpstreamUrl};
 use crate::secret::Secret;
 use crate::upstream::*;
 
@@ -85,7 +85,7 @@ fn requests_are_told_that_tls_was_not_answered() {
         let pool = pool(&ticker);
         for http in [config::HttpVersion::Auto, config::HttpVersion::Http2] {
             config.http = http;
-            let upstream = Upstream::new(&config, &connector());
+            let upstream = Upstream::new(&config, fixed(&config), &connector());
             for _ in 0..20 {
                 let begin = tokio::time::Instant::now();
                 let error = get(&upstream, &pool).await.unwrap_err();
@@ -109,7 +109,7 @@ fn connections_go_through_the_egress_proxy() {
         let egress = proxied(listener.local_addr().unwrap().port());
         let connector = with_names(&[("proxy.example", "127.0.0.1")], &egress);
         let config = upstream_config(url(false, "api.example", 8080));
-        let upstream = Upstream::with_authority(&config, &connector, "api.example:8080".to_owned());
+        let upstream = Upstream::with_authority(&config, fixed(&config), &connector, "api.example:8080".to_owned());
         let proxy = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut text = vec![0; 1000];
@@ -185,14 +185,14 @@ fn pools_tell_connections_apart_by_all_that_matters() {
         let slot = |change: &dyn Fn(&mut config::Upstream)| {
             let mut config = upstream_config(url(true, "api.example", 443));
             change(&mut config);
-            Upstream::with_authority(&config, &connector, String::new()).opener.slot
+            Upstream::with_authority(&config, fixed(&config), &connector, String::new()).opener.slot
         };
         let same = slot(&|_| {});
         assert_eq!(slot(&|config| config.name = "other".into()), same);
         let changes: [&dyn Fn(&mut config::Upstream); 6] = [
-            &|config| config.url.https = false,
-            &|config| config.url.host = "other.example".to_owned(),
-            &|config| config.url.port = 444,
+            &|config| config.url = UpstreamUrl::Fixed(url(false, "api.example", 443)),
+            &|config| config.url = UpstreamUrl::Fixed(url(true, "other.example", 443)),
+            &|config| config.url = UpstreamUrl::Fixed(url(true, "api.example", 444)),
             &|config| config.private = true,
             &|config| config.http = config::HttpVersion::Http2,
             &|config| config.ca = vec![super::tls::Authority::new().certificate()],
@@ -203,7 +203,8 @@ fn pools_tell_connections_apart_by_all_that_matters() {
         let unchanged = connector.with_egress(&config::Egress::default());
         assert!(Arc::ptr_eq(&unchanged, &connector));
         let config = upstream_config(url(true, "api.example", 443));
-        let through_proxy = Upstream::with_authority(&config, &connector.with_egress(&proxied(1)), String::new());
+        let through_proxy =
+            Upstream::with_authority(&config, fixed(&config), &connector.with_egress(&proxied(1)), String::new());
         assert_ne!(through_proxy.opener.slot, same);
     });
 }

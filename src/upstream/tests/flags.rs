@@ -13,7 +13,7 @@ fn a_refused_connection_has_sent_nothing() {
             listener.local_addr().unwrap().port()
         };
         let config = upstream_config(url(false, "127.0.0.1", port));
-        let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
+        let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "api.example".to_owned());
         let headers = http::HeaderMap::new();
         let head = OutgoingHead {
             method: &Method::POST,

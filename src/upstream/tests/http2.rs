@@ -39,7 +39,7 @@ impl Http2Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut config = upstream_config(url(false, "127.0.0.1", listener.local_addr().unwrap().port()));
         config.http = HttpVersion::Http2;
-        let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
+        let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "api.example".to_owned());
         let (pool, budget) = (pool(&ticker), ReplayBudget::new(1 << 20));
         Rc::new(Http2Rig { upstream, pool, ticker, listener, budget })
     }
@@ -342,7 +342,7 @@ fn tls_agrees_on_the_version_unless_it_is_configured() {
             let mut config = upstream_config(url(true, "localhost", listener.local_addr().unwrap().port()));
             config.ca = vec![authority.certificate()];
             config.http = http;
-            let upstream = Upstream::with_authority(&config, &connector(), "localhost".to_owned());
+            let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "localhost".to_owned());
             let server = async {
                 let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

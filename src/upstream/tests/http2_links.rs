@@ -213,7 +213,7 @@ impl TlsRig {
         let mut config = upstream_config(url(true, "localhost", listener.local_addr().unwrap().port()));
         config.ca = vec![authority.certificate()];
         config.http = HttpVersion::Http2;
-        let upstream = Upstream::with_authority(&config, &connector(), "localhost".to_owned());
+        let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "localhost".to_owned());
         TlsRig { upstream, pool: pool(&ticker), listener, acceptor: authority.acceptor(false, &[b"h2"]) }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::{ManualClock, Ticker};
-use crate::config::{self, HttpUrl, HttpVersion, Replay, UpstreamTimeouts};
+use crate::config::{self, HttpUrl, HttpVersion, Replay, UpstreamTimeouts, UpstreamUrl};
 
 use crate::upstream::*;
 
@@ -85,7 +85,7 @@ pub(super) fn with_rig_in_paused_time<F: Future<Output = ()>>(test: impl FnOnce(
     in_paused_time(|ticker| async { test(Rig::new(ticker).await).await });
 }
 
-pub(super) fn connector() -> Arc<Connector> {
+pub(in crate::upstream) fn connector() -> Arc<Connector> {
     let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH));
     Connector::new(&config::Egress::default(), clock, tokio::runtime::Handle::current())
 }
@@ -95,14 +95,18 @@ pub(super) fn pool(ticker: &Ticker) -> Rc<Pool> {
     Pool::new(ticker.clone(), Bulkhead::new(usize::MAX))
 }
 
-pub(super) fn url(https: bool, host: &str, port: u16) -> HttpUrl {
+pub(in crate::upstream) fn url(https: bool, host: &str, port: u16) -> HttpUrl {
     HttpUrl { https, host: host.to_owned(), ip: host.parse().ok(), port, path: String::new() }
 }
 
-pub(super) fn upstream_config(url: HttpUrl) -> config::Upstream {
+pub(super) fn fixed(config: &config::Upstream) -> &HttpUrl {
+    config.url.fixed().expect("it is where the test says")
+}
+
+pub(in crate::upstream) fn upstream_config(url: HttpUrl) -> config::Upstream {
     config::Upstream {
         name: "api".into(),
-        url,
+        url: UpstreamUrl::Fixed(url),
         credential: None,
         ca: Vec::new(),
         client_certificate: None,
@@ -119,7 +123,7 @@ impl Rig {
     async fn new(ticker: Ticker) -> Rc<Self> {
         let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.unwrap();
         let config = upstream_config(url(false, "127.0.0.1", listener.local_addr().unwrap().port()));
-        let upstream = Upstream::with_authority(&config, &connector(), "api.example".to_owned());
+        let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "api.example".to_owned());
         let bulkhead = Bulkhead::new(usize::MAX);
         let (pool, budget) = (Pool::new(ticker.clone(), bulkhead.clone()), ReplayBudget::new(1 << 20));
         Rc::new(Rig { upstream, pool, ticker, listener, budget, bulkhead })

@@ -156,7 +156,7 @@ fn a_body_that_ends_with_its_connection_needs_the_end_of_tls() {
             let (listener, target) = listen().await;
             let mut config = upstream_config(target.url.clone());
             config.ca = vec![authority.certificate()];
-            let upstream = Upstream::with_authority(&config, &connector(), "localhost".to_owned());
+            let upstream = Upstream::with_authority(&config, fixed(&config), &connector(), "localhost".to_owned());
             let server = async {
                 let (stream, _) = listener.accept().await.unwrap();
                 let mut stream = acceptor.accept(stream).await.unwrap();

@@ -32,6 +32,12 @@ pub(super) static ANSWER: Table = table(
             Shape::Map { keys: "NAME", of: &PLACE },
             "Further values of the answer: `attach` and the requests of later steps can name them, as `{NAME}`.",
         ),
+        optional(
+            "base_urls",
+            Shape::Map { keys: "NAME", of: &Shape::List(&TEXT) },
+            "Values, or members, that say where an upstream is whose `url` begins with {NAME}; each with the hosts that it may \
+             name, such as \"*.my.salesforce.com\".",
+        ),
         optional("success", Shape::Table(&SUCCESS), "What tells a success from an error with status 200."),
         optional("error", TEXT, "Path of what the server says of an error. Default: where servers usually have it."),
     ],

@@ -8,10 +8,11 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, ClientAuthentication, ClientProof, CredentialKind, DPOP,
-    Dpop, Egress, FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit, Limits, LogFormat,
-    LoginBody, MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template, TemplatePiece,
-    TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, Warm,
+    Access, AllowedHost, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, BaseUrl, ClientAuthentication, ClientProof,
+    CredentialKind, DPOP, Dpop, Egress, FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit,
+    Limits, LogFormat, LoginBody, MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template,
+    TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, UpstreamUrl,
+    Warm,
 };
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
@@ -250,21 +251,31 @@ fn client_credentials_have_every_key() {
     assert!(crm.life.single_active);
     assert_eq!((crm.life.warm, crm.life.stale_if_error), (Warm::Required, seconds(300)));
     assert_eq!((crm.issuer_check, crm.life.private, crm.life.cleartext), (false, true, true));
-    assert_eq!(crm.life.attach, Attach::default());
+    assert_eq!(crm.life.attach.parts, Attach::default().parts);
     let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
     assert_eq!(crm.life.timeouts, timeouts);
+    // Only what an upstream names is asked for.
+    let allowed = |name: &str, below, port| AllowedHost { name: name.to_owned(), below, port };
+    let hosts = vec![allowed("my.crm.example", true, None), allowed("crm.example", false, Some(8443))];
+    let placed = BaseUrl { hosts, cleartext: false };
     let answer = AnswerShape {
         token: Some("credentials.token".into()),
         lifetime: Some("valid.for".into()),
         lifetime_unit: Some(LifetimeUnit::Minutes),
         lifetime_format: None,
         lifetime_default: Some(seconds(1200)),
-        values: [("site".to_owned(), "site.0.id".into()), ("session".to_owned(), AnswerPlace::Cookie("SID".into()))]
-            .into(),
+        values: [
+            ("site".to_owned(), "site.0.id".into()),
+            ("session".to_owned(), AnswerPlace::Cookie("SID".into())),
+            ("instance_url".to_owned(), "instance_url".into()),
+        ]
+        .into(),
+        base_urls: [("instance_url".to_owned(), placed.clone())].into(),
         success: Some(Success { path: "code".into(), equals: 0.into() }),
         error: Some("status.text".into()),
     };
     assert_eq!(crm.answer, answer);
+    assert_eq!(crm.life.attach.base_urls, answer.base_urls);
 }
 
 /// The OAuth 2.0 grant of the credential with this name.
@@ -390,7 +401,10 @@ fn upstreams_and_routes_refer_to_what_they_name() {
         body_contains: text.map(str::to_owned),
     };
     assert_eq!(crm.reject_on, [reject(401, None), reject(403, Some("expired"))]);
-    assert_eq!(config.upstreams[1].reject_on, [reject(401, None)]);
+    let placed = &config.upstreams[1].url;
+    assert_eq!(*placed, UpstreamUrl::OfToken { value: "instance_url".to_owned(), path: "/data".to_owned() });
+    assert_eq!(placed.to_string(), "{instance_url}/data");
+    assert_eq!(config.upstreams[2].reject_on, [reject(401, None)]);
 
     let route = &config.routes[0];
     assert!(Arc::ptr_eq(&route.upstream, crm));
