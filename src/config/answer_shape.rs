@@ -16,6 +16,8 @@ pub struct AnswerShape {
     pub lifetime_format: Option<LifetimeFormat>,
     /// How long a token lives whose answer does not say it.
     pub lifetime_default: Option<Duration>,
+    /// Where a token comes with one by which it is renewed. `None`: `refresh_token` beside the token, or at the top.
+    pub refresh_token: Option<AnswerPlace>,
     /// Further values, by the names that templates call them.
     pub values: BTreeMap<String, AnswerPlace>,
     /// Which of them are base URLs of upstreams, and what those may be.

@@ -3,7 +3,7 @@
 use http::{HeaderName, Method};
 use serde_json::Value;
 
-use super::{AnswerShape, HttpUrl, Template, TokenLife};
+use super::{AnswerShape, HttpUrl, Piece, Template, TokenLife};
 use crate::secret::Secret;
 
 /// Requests one after the other, the last of which, or one before it, brings the token.
@@ -11,7 +11,17 @@ use crate::secret::Secret;
 pub struct Login {
     /// At least one. What a step's answer holds, the templates of later ones can name.
     pub steps: Vec<LoginStep>,
+    /// Renews the token by the refresh token that came with it. Can name all that the login was answered, the refresh token
+    /// as `refresh_token` and the token as `token`.
+    pub refresh: Option<LoginStep>,
     pub life: TokenLife,
+}
+
+impl Login {
+    /// All its requests.
+    pub fn requests(&self) -> impl Iterator<Item = &LoginRequest> {
+        self.steps.iter().chain(&self.refresh).map(|step| &step.request)
+    }
 }
 
 /// One request of a login, and how its answer is read.
@@ -59,6 +69,12 @@ impl LoginRequest {
     /// Every secret of the configuration that it sends.
     pub fn secrets(&self) -> Vec<&Secret> {
         self.templates().into_iter().flat_map(Template::secrets).collect()
+    }
+
+    /// Whether it sends the value of this name, which an answer holds.
+    pub fn names(&self, name: &str) -> bool {
+        let is_it = |piece: &Piece| matches!(piece, Piece::Value(value) if value == name);
+        self.templates().into_iter().any(|template| template.pieces.iter().any(is_it))
     }
 
     fn templates(&self) -> Vec<&Template> {

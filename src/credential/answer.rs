@@ -61,10 +61,14 @@ pub(super) fn read_values(reply: &Reply, asked: &Asked<'_>) -> Result<BTreeMap<S
 }
 
 /// The refresh token of an answer, whatever else is wrong with it: it may be the only one that is good from now on. It stands
-/// beside the token, or at the top.
+/// where that is declared, else beside the token, or at the top.
 pub(super) fn refresh_token(reply: &Reply, asked: &Asked<'_>) -> Option<Secret> {
     let body = reply.body.as_ref().ok().filter(|_| reply.status.is_success())?;
-    let Document::Members(members) = Document::parse(body, content_type(&reply.headers)) else { return None };
+    let document = Document::parse(body, content_type(&reply.headers));
+    if let Some(place) = &asked.shape.refresh_token {
+        return places::text_at(place, reply, &document).filter(|text| !text.is_empty()).map(Secret::new);
+    }
+    let Document::Members(members) = document else { return None };
     let path = match &asked.shape.token {
         Some(AnswerPlace::Path(path)) => path.rsplit_once('.'),
         _ => None,
@@ -351,7 +355,7 @@ pub(super) fn lifetime_beside<'a>(reply: &Reply, shape: &'a AnswerShape) -> Opti
 pub(super) fn declared_texts(reply: &Reply, shape: &AnswerShape) -> Vec<Secret> {
     let Ok(body) = &reply.body else { return Vec::new() };
     let document = Document::parse(body, content_type(&reply.headers));
-    let places = shape.token.iter().chain(shape.values.values());
+    let places = shape.token.iter().chain(&shape.refresh_token).chain(shape.values.values());
     places.filter_map(|place| places::text_at(place, reply, &document)).map(Secret::new).collect()
 }
 

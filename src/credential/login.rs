@@ -5,7 +5,7 @@ mod request;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -22,6 +22,9 @@ use crate::secret::Secret;
 use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
 use crate::upstream::Connector;
 
+/// How the requests of a renewal call what they send.
+const REFRESH_TOKEN: &str = "refresh_token";
+
 /// The source of one credential's tokens. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
@@ -37,6 +40,16 @@ struct Inner {
     clock: Arc<dyn Clock>,
     connector: Arc<Connector>,
     tape: Option<Arc<Tape>>,
+    /// What the last answer left for the next renewal. Ends with the process, and with a reload: then it is logged in.
+    held: Mutex<Option<Held>>,
+}
+
+/// What a renewal takes, and what is attached beside the token that it brings.
+#[derive(Debug)]
+struct Held {
+    refresh_token: Secret,
+    /// All that the login was answered, the token among it.
+    values: BTreeMap<String, Secret>,
 }
 
 impl Login {
@@ -49,6 +62,7 @@ impl Login {
             clock: parts.clock.clone(),
             connector: parts.connector.clone(),
             tape: parts.tape.clone(),
+            held: Mutex::default(),
         };
         Login { inner: Arc::new(inner) }
     }
@@ -66,12 +80,57 @@ impl Login {
             });
             granted = done?.or(granted);
         }
-        let granted = granted.ok_or_else(|| {
-            let cause = "none of its steps brings a token";
-            Failure::new(FetchErrorKind::Refused, Step::Token, &self.inner.origin, cause)
-        })?;
+        let granted = granted.ok_or_else(|| self.without_token())?;
+        Ok(self.keep(values, granted))
+    }
+
+    /// One attempt of a credential that may have logged in before: by its refresh token, or from the first step.
+    async fn renewed(&self, deadline: Instant) -> Result<Granted, Failure> {
+        let held = self.held().take();
+        if let (Some(refresh), Some(held)) = (&self.inner.config.refresh, held) {
+            match self.refresh(refresh, &held, deadline).await {
+                Ok(granted) => return Ok(granted),
+                Err(failure) if !is_spent(&failure) => {
+                    *self.held() = Some(held);
+                    return Err(failure);
+                }
+                Err(failure) => {
+                    let error = failure.text();
+                    tracing::info!(credential = &*self.inner.name, error, "the refresh token is of no use, logging in");
+                }
+            }
+        }
+        self.attempt(deadline).await
+    }
+
+    async fn refresh(&self, refresh: &LoginStep, held: &Held, deadline: Instant) -> Result<Granted, Failure> {
+        let mut values = held.values.clone();
+        values.insert(REFRESH_TOKEN.to_owned(), held.refresh_token.clone());
+        let granted = self.step(refresh, &mut values, deadline).await;
+        let granted =
+            granted.map_err(|failure| Failure { cause: format!("renewing, {}", failure.cause), ..failure })?;
+        let granted = granted.ok_or_else(|| self.without_token())?;
+        Ok(self.keep(values, granted))
+    }
+
+    /// What of an attempt's values goes with its token, and what stays here for the next one.
+    fn keep(&self, mut values: BTreeMap<String, Secret>, granted: Granted) -> Granted {
+        if self.inner.config.refresh.is_some()
+            && let Some(refresh_token) = values.remove(REFRESH_TOKEN)
+        {
+            *self.held() = Some(Held { refresh_token, values: values.clone() });
+        }
         values.remove("token");
-        Ok(Granted { further: values, ..granted })
+        Granted { further: values, ..granted }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.inner.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn without_token(&self) -> Failure {
+        let cause = "none of its steps brings a token";
+        Failure::new(FetchErrorKind::Refused, Step::Token, &self.inner.origin, cause)
     }
 
     /// One request. What its answer holds is added to the values.
@@ -105,16 +164,25 @@ impl Login {
             shape: &step.answer,
             wall: inner.clock.wall(),
         };
+        // As in RFC 6749 section 6, an answer without one leaves the one before it in force.
+        let may_renew = inner.config.refresh.is_some() && (step.has_token || step.answer.refresh_token.is_some());
+        let refresh_token = may_renew.then(|| answer::refresh_token(&reply, &asked)).flatten();
+        let refresh_token = refresh_token.map(|refresh_token| (REFRESH_TOKEN.to_owned(), refresh_token));
         if !step.has_token {
             let further = answer::read_values(&reply, &asked)?;
-            values.extend(further);
+            values.extend(further.into_iter().chain(refresh_token));
             return Ok(None);
         }
         let granted = answer::read(&reply, &asked)?;
-        values.extend(granted.further.clone());
+        values.extend(granted.further.clone().into_iter().chain(refresh_token));
         values.insert("token".to_owned(), granted.value.clone());
         Ok(Some(granted))
     }
+}
+
+/// Whether a failed renewal would fail again: the server has answered, and neither by its own trouble nor by a request to wait.
+fn is_spent(failure: &Failure) -> bool {
+    failure.kind.needs_operator() || failure.status.is_some_and(|status| status.is_success())
 }
 
 /// The likely cause of what a login was answered.
@@ -137,7 +205,7 @@ impl Source for Login {
         let source = self.clone();
         Box::pin(async move {
             let deadline = timer_now() + request.attempt_timeout;
-            source.attempt(deadline).await.map_err(FetchError::from)
+            source.renewed(deadline).await.map_err(FetchError::from)
         })
     }
 

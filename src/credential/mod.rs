@@ -48,7 +48,7 @@ use serde_json::json;
 
 use crate::clock::{Boot, Clock};
 use crate::config::{
-    self, ClientProof, CredentialKind, DPOP, Dpop, Grant, TokenEndpoint, TokenEndpointAuthMethod, Warm,
+    self, ClientProof, CredentialKind, DPOP, Dpop, Grant, LoginRequest, TokenEndpoint, TokenEndpointAuthMethod, Warm,
 };
 use crate::jws::ProofKey;
 use crate::token::{
@@ -233,9 +233,9 @@ impl TokenCredential {
             parameters: &requests,
             ..IdentityFields::default()
         });
-        let answers: Vec<_> = config.steps.iter().map(|step| format!("{:?}", step.answer)).collect();
-        let secrets =
-            config.steps.iter().flat_map(|step| step.request.secrets()).map(|secret| secret.expose().as_bytes());
+        let answers = config.steps.iter().map(|step| format!("{:?}", step.answer));
+        let answers: Vec<_> = answers.chain(config.refresh.iter().map(|refresh| format!("{refresh:?}"))).collect();
+        let secrets = config.requests().flat_map(LoginRequest::secrets).map(|secret| secret.expose().as_bytes());
         let proof: Vec<_> = secrets.chain(answers.iter().map(|answer| answer.as_bytes())).collect();
         let source = Arc::new(Login::new(name, config, parts));
         TokenCredential::new(name, &config.life, identity, parts.tokens.proof(&proof), source, parts)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Proxy, Reply, Request, Upstream};
+use crate::support::{Proxy, Reply, Request, Upstream, one_route_of};
 
 const SECRET: &str = "a-secret-of-the-provider";
 
@@ -103,4 +103,39 @@ fn the_logins_of_the_page_are_made_and_what_they_bring_is_attached() {
         let echoed = answer.headers.get("x-echo").unwrap();
         assert!(echoed.contains("*****") && !echoed.contains("0123456789"), "{echoed}");
     }
+}
+
+/// The password is sent once: what renews the token is the refresh token that came with it.
+#[test]
+fn a_login_is_renewed_by_its_refresh_token() {
+    let peer = Upstream::open();
+    let credential = format!(
+        r#"
+[credentials.api.login]
+values.password = {{ env = "SECRET" }}
+url = "{0}/login"
+json = {{ password = "{{password}}" }}
+answer.refresh_token = {{ header = "X-Refresh" }}
+[credentials.api.login.refresh]
+url = "{0}/renew"
+form.with = "{{refresh_token}}"
+"#,
+        peer.url()
+    );
+    // Tokens that cannot be kept: each request takes another one.
+    let granted = |token: &str| format!(r#"{{"access_token":"{token}","expires_in":0}}"#).into_bytes();
+    let refresh = [("X-Refresh", "r-0123456789abcdef")];
+    peer.script([
+        Reply::answer(200, &refresh, &granted("t-one")),
+        Reply::text("ok"),
+        Reply::answer(200, &[], &granted("t-two")),
+        Reply::text("ok"),
+    ]);
+    let proxy = Proxy::start(&one_route_of(&credential, &format!("url = \"{}\"", peer.url()), ""));
+    assert_eq!([proxy.get("/api/x").status, proxy.get("/api/x").status], [200, 200]);
+    let requests = peer.requests();
+    let targets: Vec<&str> = requests.iter().map(|request| request.target.as_str()).collect();
+    assert_eq!(targets, ["/login", "/x", "/renew", "/x"]);
+    assert_eq!(requests[2].body, b"with=r-0123456789abcdef");
+    assert_eq!(requests[3].bearer(), Some("t-two"));
 }

@@ -17,7 +17,7 @@ use crate::config::{AnswerPlace, AnswerShape, LifetimeFormat, LifetimeUnit, Prob
 
 pub(super) fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerShape {
     let Some(answer) = fields.table("answer") else { return AnswerShape::default() };
-    let [token, lifetime] = ["token", "lifetime"].map(|key| {
+    let [token, lifetime, refresh_token] = ["token", "lifetime", "refresh_token"].map(|key| {
         let value = answer.value(key)?;
         place(reading, key, value, answer.table(key))
     });
@@ -45,10 +45,20 @@ pub(super) fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerSh
         lifetime_unit,
         lifetime_format,
         lifetime_default: answer.duration(reading, "lifetime_default"),
+        refresh_token,
         values: values(reading, &answer),
         base_urls: base_urls(reading, &answer),
         success: answer.table("success").and_then(|fields| success(reading, &fields)),
         error: answer.text(reading, "error").and_then(|text| path(reading, "error", text)),
+    }
+}
+
+/// A place for what nothing asks with.
+pub(super) fn refuse_refresh_token(reading: &mut Reading<'_>, fields: &Fields<'_>, hint: &str) {
+    let value = fields.table("answer").and_then(|answer| answer.value("refresh_token"));
+    if let Some(value) = value {
+        let problem = Problem::new("nothing is asked for with the refresh token of this answer", value.span());
+        reading.problem(problem.hint(hint));
     }
 }
 

@@ -119,7 +119,8 @@ impl Named {
             CredentialKind::OAuth2(oauth2) => (vec![&mut oauth2.answer], &mut oauth2.life),
             CredentialKind::Login(login) => {
                 let login = Arc::get_mut(login).expect("nobody else has it yet");
-                (login.steps.iter_mut().map(|step| &mut step.answer).collect(), &mut login.life)
+                let steps = login.steps.iter_mut().chain(&mut login.refresh);
+                (steps.map(|step| &mut step.answer).collect(), &mut login.life)
             }
             CredentialKind::Metadata(_)
             | CredentialKind::Bearer { .. }

@@ -7,7 +7,7 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 
 use super::Reading;
-use super::answer::answer;
+use super::answer::{answer, refuse_refresh_token};
 use super::api_key::api_keys;
 use super::attach::attach;
 use super::base_url;
@@ -182,6 +182,9 @@ fn oauth2(reading: &mut Reading<'_>, fields: &Fields<'_>, kind: &str) -> Option<
     let resource = fields.texts(reading, "resource");
     let audience = fields.text(reading, "audience").map(|text| text.value);
     let parameters = parameters(reading, fields);
+    if kind != "refresh_token" {
+        refuse_refresh_token(reading, fields, "remove it: this grant asks anew each time");
+    }
     let answer = answer(reading, fields);
     let mut life = token_life(reading, fields);
     let mut scope = scope(reading, fields);

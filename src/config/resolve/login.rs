@@ -1,10 +1,12 @@
 //! `[credentials.NAME.login]`: logins that are no OAuth 2.0.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, Method};
 use toml::de::DeValue;
 
 use super::Reading;
-use super::answer::{answer, scalar};
+use super::answer::{answer, refuse_refresh_token, scalar};
 use super::attach::attach;
 use super::credential::{refuse_cleartext, token_life_with};
 use super::fields::{Fields, Text, text};
@@ -12,7 +14,9 @@ use super::headers::header_name;
 use super::known::{Known, is_value_name};
 use super::secrets::Alphabet;
 use crate::config::file::{Format, Value};
-use crate::config::{HttpUrl, JsonTemplate, Login, LoginBody, LoginRequest, LoginStep, Piece, Problem, Template};
+use crate::config::{
+    AnswerShape, HttpUrl, JsonTemplate, Login, LoginBody, LoginRequest, LoginStep, Piece, Problem, Template,
+};
 
 /// The keys of a request, which a login with steps has in its steps.
 const REQUEST_KEYS: [&str; 8] = ["method", "url", "query", "headers", "basic", "form", "json", "answer"];
@@ -41,7 +45,46 @@ pub(super) fn login(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Lo
     }
     let attach = attach(reading, fields, &known);
     let life = token_life_with(reading, fields, attach);
-    Some(Login { steps: resolved.into_iter().collect::<Option<_>>()?, life })
+    let steps: Option<Vec<LoginStep>> = resolved.into_iter().collect();
+    let refresh = match fields.table("refresh") {
+        Some(request) => refresh(reading, fields, &request, known, steps.as_deref()).map(Some),
+        None => {
+            for request in requests {
+                refuse_refresh_token(reading, request, "write a `[credentials.NAME.login.refresh]`, or remove it");
+            }
+            Some(None)
+        }
+    };
+    Some(Login { steps: steps?, refresh: refresh?, life })
+}
+
+/// The request that renews the token: one more step, after those of the login.
+fn refresh(
+    reading: &mut Reading<'_>,
+    login: &Fields<'_>,
+    fields: &Fields<'_>,
+    known: Known,
+    steps: Option<&[LoginStep]>,
+) -> Option<LoginStep> {
+    if known.contains("refresh_token") {
+        let problem = Problem::new("`refresh_token` is what the login is answered", fields.span.clone());
+        reading.problem(problem.hint("give your own value another name"));
+    }
+    let known = known.with_answered(["token", "refresh_token"]);
+    let answer = fields.value("answer").map(|_| answer(reading, fields));
+    let request = request(reading, login, fields, &known);
+    if request.as_ref().is_some_and(|request| !request.names("refresh_token")) {
+        let problem = Problem::new("this request does not say `{refresh_token}`", fields.span.clone());
+        reading.problem(
+            problem.hint("write it where the API wants it, such as `form.refresh_token = \"{refresh_token}\"`"),
+        );
+    }
+    let of_token = steps?.iter().rfind(|step| step.has_token).map(|step| &step.answer);
+    let answer = answer.or_else(|| {
+        // Further values stay as the login was answered them.
+        of_token.map(|shape| AnswerShape { values: BTreeMap::new(), base_urls: BTreeMap::new(), ..shape.clone() })
+    });
+    Some(LoginStep { request: request?, answer: answer.unwrap_or_default(), has_token: true })
 }
 
 /// What the file itself gives names to. A text is no secret; everything else is.

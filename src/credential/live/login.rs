@@ -36,7 +36,7 @@ pub(super) async fn probe(
 
 /// Everything that is sent as a secret, or that a step was answered for a later one, is hidden wherever it stands.
 pub(super) fn showing<'a>(config: &'a config::Login, exchanges: &[Exchange]) -> Showing<'a> {
-    let mut secrets: Vec<Secret> = config.steps.iter().flat_map(|step| step.request.secrets()).cloned().collect();
+    let mut secrets: Vec<Secret> = config.requests().flat_map(config::LoginRequest::secrets).cloned().collect();
     for (step, exchange) in config.steps.iter().zip(exchanges) {
         if let Some((Ok(reply), _)) = &exchange.reply {
             secrets.extend(answer::declared_texts(reply, &step.answer));

@@ -1,4 +1,5 @@
 mod providers;
+mod refresh;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

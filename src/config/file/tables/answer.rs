@@ -28,6 +28,11 @@ pub(super) static ANSWER: Table = table(
             "How long a token lives whose answer does not say. Default: until it is rejected.",
         ),
         optional(
+            "refresh_token",
+            PLACE,
+            "Path of the refresh token, or its place. Default: refresh_token beside the token, or at the top.",
+        ),
+        optional(
             "values",
             Shape::Map { keys: "NAME", of: &PLACE },
             "Further values of the answer: `attach` and the requests of later steps can name them, as `{NAME}`.",

@@ -14,17 +14,30 @@ pub(super) static LOGIN: Table = table(
             "What `{NAME}` stands for in the texts of a request: a secret, or a text that is none.",
         )],
         REQUEST,
-        &[optional(
-            "steps",
-            Shape::Tables(&STEP),
-            "Several requests one after the other, in place of one: each has the keys of a request, and `answer`.",
-        ),],
+        &[
+            optional(
+                "steps",
+                Shape::Tables(&STEP),
+                "Several requests one after the other, in place of one: each has the keys of a request, and `answer`.",
+            ),
+            optional(
+                "refresh",
+                Shape::Table(&REFRESH),
+                "A request that renews the token with `{refresh_token}`, which the login was answered. Default: to log in anew.",
+            )
+        ],
         REACH,
         LIFE,
     ],
 );
 
 static STEP: Table = table("One request of a login. Its texts can name what the answers before it held.", REQUEST);
+
+static REFRESH: Table = table(
+    "The request that renews a login's token. Its texts can name all that the login was answered. Default of `answer`: that of \
+     the token.",
+    REQUEST,
+);
 
 const REQUEST: &[Key] = &[
     optional("method", Shape::Choice(&["POST", "GET", "PUT", "PATCH"]), "The request's method. Default POST."),

@@ -264,6 +264,7 @@ fn client_credentials_have_every_key() {
         lifetime_unit: Some(LifetimeUnit::Minutes),
         lifetime_format: None,
         lifetime_default: Some(seconds(1200)),
+        refresh_token: None,
         values: [
             ("site".to_owned(), "site.0.id".into()),
             ("session".to_owned(), AnswerPlace::Cookie("SID".into())),
@@ -384,6 +385,16 @@ fn a_login_is_what_its_requests_say() {
     assert!(matches!(&items[0], JsonTemplate::Text(template) if template.pieces == [Piece::Value("ticket".into())]));
     assert!(matches!(&items[2], JsonTemplate::Other(number) if *number == serde_json::json!(1.5)));
     assert_eq!((items.len(), first.request.secrets().len()), (5, 1));
+
+    let own = whole.refresh.as_ref().unwrap();
+    assert_eq!((&own.request.method, own.request.names("refresh_token")), (&http::Method::PUT, true));
+    assert_eq!(
+        (own.answer.token.as_ref(), own.answer.refresh_token.as_ref()),
+        (Some(&"new".into()), Some(&"next".into()))
+    );
+    let same = stepwise.refresh.as_ref().unwrap();
+    assert_eq!(same.answer, second.answer, "it is that of the token");
+    assert!(same.has_token && same.request.names("ticket"));
 }
 
 #[test]
