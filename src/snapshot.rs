@@ -146,7 +146,7 @@ impl Snapshot {
     pub fn identities(&self) -> Vec<Identity> {
         let identity = |credential: &Arc<Credential>| match &**credential {
             Credential::Fixed(_) | Credential::Signed(_) => None,
-            Credential::Token(token) | Credential::Bound(token, _) => Some(token.identity),
+            Credential::Token(token) => Some(token.identity),
         };
         self.credentials.iter().filter_map(identity).collect()
     }

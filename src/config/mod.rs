@@ -33,7 +33,8 @@ pub use resolve::{
     Environment, FreshSecret, Load, Loaded, Unread, is_name, load, load_text, meant_method, store_key_of,
 };
 pub use signature::{
-    AwsSigV4, Hmac, HmacAlgorithm, KeyEncoding, SelfSigned, Signature, SignatureEncoding, TimestampFormat,
+    AwsKey, AwsKeyPlace, AwsKeys, AwsSigV4, FetchedAwsKeys, Hmac, HmacAlgorithm, KeyEncoding, SelfSigned, Signature,
+    SignatureEncoding, TimestampFormat,
 };
 pub use template::{Piece, Template};
 pub use url::{HttpUrl, UrlFlaw};
@@ -210,22 +211,22 @@ pub enum CredentialKind {
     BasicKey {
         key: Secret,
     },
-    /// Made anew for each request.
+    /// Made anew for each request; with AWS, by keys that may be fetched.
     Signature(Box<Signature>),
 }
 
 impl CredentialKind {
-    /// The life of its tokens, if they are fetched.
+    /// The life of its tokens, if they are fetched, or of the keys that it signs with.
     pub fn token_life(&self) -> Option<&TokenLife> {
         match self {
             CredentialKind::OAuth2(oauth2) => Some(&oauth2.life),
             CredentialKind::Metadata(metadata) => Some(&metadata.life),
             CredentialKind::Login(login) => Some(&login.life),
+            CredentialKind::Signature(signature) => signature.fetched_keys().map(|keys| &keys.life),
             CredentialKind::Bearer { .. }
             | CredentialKind::ApiKeys(_)
             | CredentialKind::Basic { .. }
-            | CredentialKind::BasicKey { .. }
-            | CredentialKind::Signature(_) => None,
+            | CredentialKind::BasicKey { .. } => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::RequestTemplate;
+use super::{FreshSecret, HttpUrl, RequestTemplate, TokenLife};
 use crate::jws::SigningKey;
 use crate::secret::Secret;
 
@@ -25,13 +25,66 @@ pub enum Signature {
 /// AWS Signature Version 4.
 #[derive(Debug)]
 pub struct AwsSigV4 {
+    pub keys: AwsKeys,
+    pub region: String,
+    /// As it stands in the credential scope: `execute-api`, `s3`.
+    pub service: String,
+}
+
+/// What AWS knows us by.
+#[derive(Debug)]
+pub enum AwsKeys {
+    Fixed(AwsKey),
+    Fetched(FetchedAwsKeys),
+}
+
+#[derive(Debug, Clone)]
+pub struct AwsKey {
+    /// It is no secret.
     pub access_key_id: String,
     pub secret_access_key: Secret,
     /// Of temporary credentials.
     pub session_token: Option<Secret>,
-    pub region: String,
-    /// As it stands in the credential scope: `execute-api`, `s3`.
-    pub service: String,
+}
+
+/// Temporary keys, which are renewed as tokens are: the session token is the token, the two keys go with it.
+#[derive(Debug)]
+pub struct FetchedAwsKeys {
+    pub place: AwsKeyPlace,
+    pub life: TokenLife,
+}
+
+/// Where temporary AWS keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AwsKeyPlace {
+    /// The metadata server of an EC2 instance (IMDSv2), which AWS documents at http://169.254.169.254. No slash at the end.
+    Instance { url: HttpUrl },
+    /// The endpoint of a container or pod: `AWS_CONTAINER_CREDENTIALS_FULL_URI`, or `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`
+    /// below http://169.254.170.2. Its proof is in the file of `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
+    Container { url: HttpUrl, authorization: Option<FreshSecret> },
+    /// STS, for a role that trusts whoever has signed this token: `AWS_WEB_IDENTITY_TOKEN_FILE` in a pod of EKS.
+    WebIdentity { url: HttpUrl, role: String, token: FreshSecret },
+}
+
+impl AwsKeyPlace {
+    /// All of them are asked here, and some below.
+    pub fn url(&self) -> &HttpUrl {
+        match self {
+            AwsKeyPlace::Instance { url }
+            | AwsKeyPlace::Container { url, .. }
+            | AwsKeyPlace::WebIdentity { url, .. } => url,
+        }
+    }
+}
+
+impl Signature {
+    /// The keys that it signs with, if they are fetched.
+    pub fn fetched_keys(&self) -> Option<&FetchedAwsKeys> {
+        match self {
+            Signature::AwsSigV4(AwsSigV4 { keys: AwsKeys::Fetched(fetched), .. }) => Some(fetched),
+            Signature::AwsSigV4(_) | Signature::Hmac(_) | Signature::Jwt(_) => None,
+        }
+    }
 }
 
 /// An HMAC (RFC 2104) over parts of the request.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::sign::Signer;
-use crate::clock::Clock;
+use super::sign::{Signer, Signing};
 use crate::config::HttpUrl;
 use crate::secret::Masks;
 use crate::token::{Attached, Generation, Rest, Token};
 
-/// What is attached to one request. Cheap to make, to clone and to hold: one counted pointer, and no allocation.
+/// What is attached to one request. Cheap to make, to clone and to hold: counted pointers, and no allocation.
 #[derive(Debug, Clone)]
 pub struct Attachment {
     what: What,
@@ -20,8 +19,10 @@ pub struct Attachment {
 enum What {
     Fixed(Arc<Attached>),
     Token(Arc<Token>),
-    /// Nothing before it has signed, which attaches a fixed credential for one attempt. It may hold a token.
+    /// Nothing before it has signed, which attaches a fixed credential for one attempt.
     Signer(Arc<Signer>),
+    /// The same, with the token that is signed with, or whose key is proven.
+    SignedToken(Arc<Signer>, Arc<Token>),
 }
 
 impl Attachment {
@@ -37,15 +38,16 @@ impl Attachment {
         Attachment { what: What::Signer(signer.clone()) }
     }
 
-    /// A token that is bound to a key.
-    pub(super) fn bound(token: Arc<Token>, clock: &Arc<dyn Clock>) -> Self {
-        Attachment { what: What::Signer(Arc::new(Signer::of_token(token, clock))) }
+    /// A token with what signs with it.
+    pub(super) fn signed_token(signer: &Arc<Signer>, token: Arc<Token>) -> Self {
+        Attachment { what: What::SignedToken(signer.clone(), token) }
     }
 
     /// What signs each attempt of the request, if something does. What it attaches stands in place of this.
-    pub fn signs(&self) -> Option<&Signer> {
+    pub fn signs(&self) -> Option<Signing<'_>> {
         match &self.what {
-            What::Signer(signer) => Some(signer),
+            What::Signer(signer) => Some(Signing { signer, token: None }),
+            What::SignedToken(signer, token) => Some(Signing { signer, token: Some(token) }),
             What::Fixed(_) | What::Token(_) => None,
         }
     }
@@ -54,7 +56,7 @@ impl Attachment {
         match &self.what {
             What::Fixed(fixed) => Some(fixed),
             What::Token(token) => Some(&token.attached),
-            What::Signer(_) => None,
+            What::Signer(_) | What::SignedToken(..) => None,
         }
     }
 
@@ -86,17 +88,16 @@ impl Attachment {
     /// The base URL of an upstream that the token's answer names, by the value's name.
     pub fn base_url(&self, name: &str) -> Option<&HttpUrl> {
         match &self.what {
-            What::Signer(signer) => signer.base_url(name),
-            What::Fixed(_) | What::Token(_) => self.attached()?.base_url(name),
+            What::SignedToken(_, token) => token.attached.base_url(name),
+            What::Fixed(_) | What::Token(_) | What::Signer(_) => self.attached()?.base_url(name),
         }
     }
 
     /// The token's generation, for a rejection. `None`: nothing that could be renewed.
     pub fn generation(&self) -> Option<Generation> {
         match &self.what {
-            What::Fixed(_) => None,
-            What::Signer(signer) => signer.generation(),
-            What::Token(token) => Some(token.generation),
+            What::Fixed(_) | What::Signer(_) => None,
+            What::Token(token) | What::SignedToken(_, token) => Some(token.generation),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::answer::{self, document::Document};
+use super::aws_keys::{self, AwsKeys};
 use super::claims::claims;
 use super::either_secret::EitherSecret;
 use super::failure::{Failure, Step};
@@ -147,11 +148,15 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
             let (host, outcome) = login::probe(&config.name, login, &parts, &tape).await;
             Report { host, ..unasked(config, outcome) }
         }
+        CredentialKind::Signature(signature) => {
+            let Some(keys) = signature.fetched_keys() else { return unasked(config, Outcome::NothingToFetch) };
+            let (host, outcome) = probe_aws_keys(keys, &parts, &tape).await;
+            Report { host: Some(host), ..unasked(config, outcome) }
+        }
         CredentialKind::Bearer { .. }
         | CredentialKind::ApiKeys(_)
         | CredentialKind::Basic { .. }
-        | CredentialKind::BasicKey { .. }
-        | CredentialKind::Signature(_) => return unasked(config, Outcome::NothingToFetch),
+        | CredentialKind::BasicKey { .. } => return unasked(config, Outcome::NothingToFetch),
     };
     report.clocks = tape.last_reply(|reply, wall| told::clocks(&reply.headers, wall));
     let exchanges = tape.take();
@@ -167,6 +172,8 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
             },
         },
         CredentialKind::Login(login) => login::showing(login, &exchanges),
+        // What the form says beside the token: a form has no secret of these names.
+        CredentialKind::Signature(_) => Showing { configured: vec!["Action", "RoleArn"], ..Showing::default() },
         _ => Showing::default(),
     };
     report.said = exchanges.iter().map(|exchange| Told::of(exchange, &showing)).collect();
@@ -199,6 +206,7 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
         }
         CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
         CredentialKind::Login(login) => Login::new(name, login, parts).attempt(deadline).await,
+        CredentialKind::Signature(_) => return Err(format!("`{name}` signs requests: what it fetches is no token")),
         _ => unreachable!("only tokens that are fetched have a life"),
     };
     granted.map(|granted| granted.value).map_err(|failure| failure.text())
@@ -309,6 +317,19 @@ async fn probe_metadata(config: &config::Metadata, parts: &Parts, tape: &Tape) -
         Err(failure) => Outcome::Failed { failure, method_that_works: None, secret_flaw: None },
     };
     (Some(source.url().authority()), outcome)
+}
+
+async fn probe_aws_keys(config: &config::FetchedAwsKeys, parts: &Parts, tape: &Tape) -> (String, Outcome) {
+    let begun = parts.clock.now();
+    let outcome = match AwsKeys::new(config, parts).attempt(timer_now() + config.life.timeouts.attempt).await {
+        Ok(granted) => {
+            let took = parts.clock.now().since(begun);
+            let token = granted_token(&granted, &aws_keys::shape(&config.place), tape);
+            Outcome::Granted { lifetime: granted.lifetime, took, token }
+        }
+        Err(failure) => Outcome::Failed { failure, method_that_works: None, secret_flaw: None },
+    };
+    (config.place.url().authority(), outcome)
 }
 
 /// Whether the server did not recognise the client, as opposed to what it asked for.

@@ -42,8 +42,9 @@ const HARMLESS_SENT: [&str; 13] = [
 ];
 
 /// Members of an answer that are.
-const HARMLESS_RECEIVED: [&str; 52] = [
+const HARMLESS_RECEIVED: [&str; 54] = [
     "access_token_expiration",
+    "accesskeyid",
     "api_domain",
     "api_url",
     "app_id",
@@ -62,6 +63,7 @@ const HARMLESS_RECEIVED: [&str; 52] = [
     "errorcode",
     "errorsummary",
     "estimatedtimetoexpiration",
+    "expiration",
     "expire",
     "expires",
     "expires_at",

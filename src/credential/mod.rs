@@ -4,6 +4,7 @@
 mod answer;
 mod assertion;
 mod attachment;
+mod aws_keys;
 mod cause;
 mod claims;
 mod discovery;
@@ -82,8 +83,6 @@ pub struct Parts {
 pub enum Credential {
     Fixed(Arc<Attached>),
     Token(TokenCredential),
-    /// A token that is bound to a key, so that each request also has to prove that we have the key.
-    Bound(TokenCredential, Arc<dyn Clock>),
     Signed(Arc<Signer>),
 }
 
@@ -93,19 +92,15 @@ pub struct TokenCredential {
     pub cell: Arc<TokenCell>,
     pub identity: Identity,
     names: PlaceNames,
+    /// What signs with it, where it is not attached as it is.
+    signer: Option<Arc<Signer>>,
 }
 
 impl Credential {
     /// Builds the running credential. Declares its cell, if it has one.
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
-            CredentialKind::OAuth2(oauth2) => {
-                let token = TokenCredential::oauth2(&config.name, oauth2, parts);
-                match oauth2.dpop {
-                    None => Credential::Token(token),
-                    Some(_) => Credential::Bound(token, parts.clock.clone()),
-                }
-            }
+            CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
             CredentialKind::Login(login) => Credential::Token(TokenCredential::login(&config.name, login, parts)),
             CredentialKind::Metadata(metadata) => {
                 Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
@@ -116,7 +111,13 @@ impl Credential {
                 Credential::Fixed(Arc::new(fixed::basic(username, password)))
             }
             CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(fixed::basic_key(key))),
-            CredentialKind::Signature(signature) => Credential::Signed(Arc::new(Signer::new(signature, &parts.clock))),
+            CredentialKind::Signature(signature) => {
+                let signer = Arc::new(Signer::new(signature, &parts.clock));
+                match signature.fetched_keys() {
+                    None => Credential::Signed(signer),
+                    Some(keys) => Credential::Token(TokenCredential::aws_keys(&config.name, keys, signer, parts)),
+                }
+            }
         }
     }
 
@@ -124,7 +125,7 @@ impl Credential {
     pub fn header_names(&self) -> &[HeaderName] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().headers,
-            Credential::Token(token) | Credential::Bound(token, _) => &token.names.headers,
+            Credential::Token(token) => &token.names.headers,
             Credential::Signed(signer) => signer.header_names(),
         }
     }
@@ -133,7 +134,7 @@ impl Credential {
     pub fn query_names(&self) -> &[String] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().query,
-            Credential::Token(token) | Credential::Bound(token, _) => &token.names.query,
+            Credential::Token(token) => &token.names.query,
             Credential::Signed(signer) => signer.query_names(),
         }
     }
@@ -142,7 +143,7 @@ impl Credential {
     pub fn cookie_names(&self) -> &[String] {
         match self {
             Credential::Fixed(fixed) => &fixed.names().cookies,
-            Credential::Token(token) | Credential::Bound(token, _) => &token.names.cookies,
+            Credential::Token(token) => &token.names.cookies,
             Credential::Signed(_) => &[],
         }
     }
@@ -151,7 +152,7 @@ impl Credential {
     pub fn concerns_bodies(&self) -> bool {
         match self {
             Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
-            Credential::Token(_) | Credential::Bound(..) | Credential::Signed(_) => true,
+            Credential::Token(_) | Credential::Signed(_) => true,
         }
     }
 
@@ -159,8 +160,7 @@ impl Credential {
     pub fn ready(&self, now: Boot) -> Option<Attachment> {
         match self {
             Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
-            Credential::Token(token) => token.cell.ready_at(now).map(Attachment::token),
-            Credential::Bound(token, clock) => token.cell.ready_at(now).map(|token| Attachment::bound(token, clock)),
+            Credential::Token(token) => token.cell.ready_at(now).map(|ready| token.attachment(ready)),
             Credential::Signed(signer) => Some(Attachment::signer(signer)),
         }
     }
@@ -172,10 +172,7 @@ impl Credential {
     pub async fn take(&self, deadline: Duration) -> Result<Attachment, TokenUnavailable> {
         match self {
             Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
-            Credential::Token(token) => token.cell.take(deadline).await.map(Attachment::token),
-            Credential::Bound(token, clock) => {
-                token.cell.take(deadline).await.map(|token| Attachment::bound(token, clock))
-            }
+            Credential::Token(token) => token.cell.take(deadline).await.map(|taken| token.attachment(taken)),
             Credential::Signed(signer) => Ok(Attachment::signer(signer)),
         }
     }
@@ -184,11 +181,7 @@ impl Credential {
     pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self {
             Credential::Fixed(_) | Credential::Signed(_) => None,
-            Credential::Token(token) => token.rejected(sent, can_replay, deadline).await.map(Attachment::token),
-            Credential::Bound(token, clock) => {
-                let renewed = token.rejected(sent, can_replay, deadline).await;
-                renewed.map(|token| Attachment::bound(token, clock))
-            }
+            Credential::Token(token) => token.rejected(sent, can_replay, deadline).await,
         }
     }
 
@@ -196,15 +189,15 @@ impl Credential {
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         match self {
             Credential::Fixed(_) | Credential::Signed(_) => {}
-            Credential::Token(token) | Credential::Bound(token, _) => token.cell.replayed(generation, accepted),
+            Credential::Token(token) => token.cell.replayed(generation, accepted),
         }
     }
 }
 
 impl TokenCredential {
-    async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Arc<Token>> {
+    async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self.cell.rejected(sent, can_replay, deadline).await {
-            Rejected::Replay(renewed) => Some(renewed),
+            Rejected::Replay(renewed) => Some(self.attachment(renewed)),
             Rejected::PassThrough => None,
         }
     }
@@ -217,7 +210,10 @@ impl TokenCredential {
         };
         let proof = proof(config, &parts.tokens);
         let mut credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
-        credential.names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
+        if config.dpop.is_some() {
+            credential.names.headers.push(DPOP.clone());
+            credential.signer = Some(Arc::new(Signer::dpop(&parts.clock)));
+        }
         credential
     }
 
@@ -251,7 +247,16 @@ impl TokenCredential {
         parts: &Parts,
     ) -> Self {
         let cell = parts.tokens.declare(identity, proof, policy(name, life), source);
-        TokenCredential { cell, identity, names: PlaceNames::of(life.attach.parts.iter().map(|part| &part.place)) }
+        let names = PlaceNames::of(life.attach.parts.iter().map(|part| &part.place));
+        TokenCredential { cell, identity, names, signer: None }
+    }
+
+    /// What a request carries for this token of its cell.
+    fn attachment(&self, token: Arc<Token>) -> Attachment {
+        match &self.signer {
+            None => Attachment::token(token),
+            Some(signer) => Attachment::signed_token(signer, token),
+        }
     }
 
     fn metadata(name: &Arc<str>, config: &config::Metadata, parts: &Parts) -> Self {

@@ -110,11 +110,11 @@ impl<'a> Outbound<'a> {
         let upstream = self.reach(attachment)?;
         let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
         let (mut attempts, mut may_sign_anew) = (Attempts::One, true);
-        let signer = attachment.and_then(Attachment::signs);
+        let signing = attachment.and_then(Attachment::signs);
         let (answer, masks) = loop {
-            let signed = match signer {
+            let signed = match signing {
                 None => None,
-                Some(signer) => Some(Box::pin(self.sign(signer, &upstream)).await?),
+                Some(signing) => Some(Box::pin(self.sign(signing, &upstream)).await?),
             };
             let (attachment, headers) = match &signed {
                 None => (attachment, &self.headers),
@@ -140,8 +140,8 @@ impl<'a> Outbound<'a> {
             match exchanged {
                 Ok(answer) => {
                     let masks = attachment.and_then(Attachment::masks).cloned();
-                    let Some(signer) = signed.and(signer) else { break (answer, masks) };
-                    match Box::pin(self.heed(signer, &upstream, answer, may_sign_anew)).await {
+                    let Some(signing) = signed.and(signing) else { break (answer, masks) };
+                    match Box::pin(self.heed(signing, &upstream, answer, may_sign_anew)).await {
                         Some(answer) => break (answer, masks),
                         None => may_sign_anew = false,
                     }

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::forward::Outbound;
 use super::source::Source;
 use crate::credential::Attachment;
-use crate::credential::sign::{Signer, Unsignable, Unsigned};
+use crate::credential::sign::{Signing, Unsignable, Unsigned};
 use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead, Upstream};
 
 /// What one attempt is sent with.
@@ -21,15 +21,16 @@ pub(super) struct Signed {
 impl Outbound<'_> {
     /// Signs the next attempt. Reads the whole body first where the signature covers it. What the request itself has stays
     /// as it is, for the attempt after this one.
-    pub(super) async fn sign(&mut self, signer: &Signer, upstream: &Upstream) -> Result<Box<Signed>, Failure> {
+    pub(super) async fn sign(&mut self, signing: Signing<'_>, upstream: &Upstream) -> Result<Box<Signed>, Failure> {
         if !self.body.is_empty()
-            && let Some(bytes_max) = self.unsigned(signer, upstream, Signer::holds).map_err(Failure::Unsignable)?
+            && let Some(bytes_max) =
+                self.unsigned(upstream, |request| signing.holds(request)).map_err(Failure::Unsignable)?
         {
             let held = self.body.hold(bytes_max).await;
             self.effort.bytes_in = self.body.bytes();
             held.map_err(unheld)?;
         }
-        let signed = self.unsigned(signer, upstream, Signer::sign).map_err(Failure::Unsignable)?;
+        let signed = self.unsigned(upstream, |request| signing.sign(request)).map_err(Failure::Unsignable)?;
         if let Some(recoder) = signed.recoder {
             self.body.recode(recoder);
         }
@@ -45,12 +46,12 @@ impl Outbound<'_> {
     /// says nothing about the token, and leaves the replay of TL-44 for what does. `may_repeat`: it was not sent again so yet.
     pub(super) async fn heed(
         &mut self,
-        signer: &Signer,
+        signing: Signing<'_>,
         upstream: &Upstream,
         mut answer: Answer,
         may_repeat: bool,
     ) -> Option<Answer> {
-        let heard = self.unsigned(signer, upstream, |signer, request| signer.hear(request, &mut answer.headers));
+        let heard = self.unsigned(upstream, |request| signing.hear(request, &mut answer.headers));
         let asks = answer.status == StatusCode::UNAUTHORIZED && challenge::says(&answer.headers, "use_dpop_nonce");
         if !(heard && asks && may_repeat && (self.body.is_empty() || self.body.keep_all().await)) {
             return Some(answer);
@@ -60,8 +61,8 @@ impl Outbound<'_> {
         None
     }
 
-    /// Shows the signer the request as it will be sent.
-    fn unsigned<T>(&self, signer: &Signer, upstream: &Upstream, look: impl FnOnce(&Signer, &Unsigned<'_>) -> T) -> T {
+    /// Shows a signer the request as it will be sent.
+    fn unsigned<T>(&self, upstream: &Upstream, look: impl FnOnce(&Unsigned<'_>) -> T) -> T {
         let [via, accept_encoding] = self.own.fields();
         let head = OutgoingHead {
             method: self.method,
@@ -72,7 +73,7 @@ impl Outbound<'_> {
         };
         let https = upstream.url().https;
         let body: &OutgoingBody = &self.body;
-        look(signer, &Unsigned { https, authority: upstream.authority(), head: &head, body })
+        look(&Unsigned { https, authority: upstream.authority(), head: &head, body })
     }
 }
 

@@ -7,6 +7,7 @@ use hyper::body::Frame;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
+use crate::aws_keys::Imds;
 use crate::support::{Answer, Identity, Process, Proxy, Reply, TlsPeer, Upstream, assert_problem, one_route_of};
 
 const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/aws/bin/python");
@@ -96,6 +97,24 @@ fn moto_verifies_signatures_of_s3() {
     let refused = moto.proxy(&wrong, "s3").get("/api/one/plain");
     assert_eq!(refused.status, 403, "{refused:?}");
     assert!(refused.text().contains("SignatureDoesNotMatch"), "{refused:?}");
+}
+
+/// With keys of an instance's role, session token included: held, in signed chunks, and none.
+#[test]
+fn moto_verifies_signatures_with_fetched_keys() {
+    let moto = Moto::start();
+    let imds = Imds::start(std::slice::from_ref(&moto.temporary));
+    let credential = format!(
+        "[credentials.api.aws_sigv4]\nkeys = \"instance\"\nurl = \"{}\"\nregion = \"eu-central-1\"\nservice = \"s3\"\n",
+        imds.url()
+    );
+    let proxy = Proxy::start(&one_route_of(&credential, &format!("url = \"http://127.0.0.1:{}\"", moto.port), ""));
+    assert_ok(&proxy.send("PUT", "/api/four", &[], LOCATION));
+    for size in [0, 1000, 1_000_000] {
+        let body = vec![b'x'; size];
+        assert_ok(&proxy.send("PUT", "/api/four/key", &[], &body));
+        assert!(proxy.get("/api/four/key").body == body, "{size} bytes");
+    }
 }
 
 /// AWS's own client needs nothing but attache's address: what it has signed is signed anew.

@@ -20,7 +20,11 @@ fn quoted<'t>(text: &'t str, behind: &str) -> Vec<&'t str> {
 
 /// The environment of whoever follows the documentation: every variable that the text names.
 fn environment(text: &str) -> Environment {
-    Environment(quoted(text, "env = \"").into_iter().map(|name| (name.to_owned(), SECRET.to_owned())).collect())
+    let value = |name: &str| match name.ends_with("_URI") {
+        true => "http://169.254.170.23/v1/credentials".to_owned(),
+        false => SECRET.to_owned(),
+    };
+    Environment(quoted(text, "env = \"").into_iter().map(|name| (name.to_owned(), value(name))).collect())
 }
 
 /// What the documentation keeps in a file of this name.

@@ -4,6 +4,7 @@ mod access_log;
 mod api_keys;
 mod attacks;
 mod aws;
+mod aws_keys;
 mod base_url;
 mod commands;
 mod demo;

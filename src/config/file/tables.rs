@@ -332,7 +332,7 @@ static UPSTREAM: Table = table(
         optional(
             "reject_on",
             Shape::List(&Shape::Either(&[count(200, 599), Shape::Table(&REJECT_ON)])),
-            "What counts as a rejection of the credential. Default [401].",
+            "What counts as a rejection of the credential. Default [401]; with AWS keys that are fetched also what calls them expired.",
         ),
         optional(
             "replay",

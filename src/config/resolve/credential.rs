@@ -32,6 +32,9 @@ use crate::config::{
     TokenTimeouts, Warm,
 };
 
+/// TL-29.
+pub(super) const KEEP_WARM: Duration = Duration::from_secs(24 * 3600);
+
 /// Form fields of a token request that are not for `parameters` to set.
 pub(super) const FORM_FIELDS: &[&str] =
     &["audience", "client_assertion", "client_assertion_type", "client_id", "client_secret", "resource", "scope"];
@@ -235,22 +238,25 @@ pub(super) fn token_life(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Toke
 
 /// The same, with where the token goes.
 pub(super) fn token_life_with(reading: &mut Reading<'_>, fields: &Fields<'_>, attach: Attach) -> TokenLife {
-    let warm = match fields.choice(reading, "warm") {
-        Some("true") => Warm::Yes,
-        Some("required") => Warm::Required,
-        _ => Warm::No,
-    };
     TokenLife {
         refresh_before: fields.duration(reading, "refresh_before"),
-        keep_warm: fields.duration(reading, "keep_warm").unwrap_or(Duration::from_secs(24 * 3600)),
+        keep_warm: fields.duration(reading, "keep_warm").unwrap_or(KEEP_WARM),
         // An exchange may use a refresh token up.
         single_active: fields.boolean("single_active").unwrap_or_else(|| fields.declares("refresh_token")),
-        warm,
+        warm: warm(reading, fields),
         stale_if_error: fields.duration(reading, "stale_if_error").unwrap_or(Duration::ZERO),
         attach,
         private: fields.boolean("private").unwrap_or(false),
         cleartext: fields.boolean("cleartext").unwrap_or(false),
         timeouts: timeouts(reading, fields),
+    }
+}
+
+pub(super) fn warm(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Warm {
+    match fields.choice(reading, "warm") {
+        Some("true") => Warm::Yes,
+        Some("required") => Warm::Required,
+        _ => Warm::No,
     }
 }
 
@@ -311,7 +317,7 @@ fn parameters(reading: &mut Reading<'_>, fields: &Fields<'_>) -> BTreeMap<String
     parameters
 }
 
-fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenTimeouts {
+pub(super) fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>) -> TokenTimeouts {
     let empty = toml::de::DeTable::new();
     let timeouts = fields.table_or(&empty, "timeouts");
     let [connect, attempt, total] = [("connect", 3), ("attempt", 10), ("total", 30)]

@@ -1,5 +1,6 @@
 //! The credentials that sign each request.
 
+mod aws_keys;
 mod hmac;
 mod jwt;
 
@@ -11,8 +12,7 @@ use http::header::AUTHORIZATION;
 
 use super::Reading;
 use super::fields::{Fields, Text};
-use super::secrets::Alphabet;
-use crate::config::{AwsSigV4, Problem, Signature};
+use crate::config::{AwsSigV4, Signature};
 
 static AWS_HEADERS: [HeaderName; 4] = [
     AUTHORIZATION,
@@ -33,28 +33,10 @@ impl Signature {
 }
 
 pub(super) fn aws_sigv4(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Signature> {
-    let access_key_id = scope_word(reading, fields, "access_key_id");
-    let secret_access_key = fields.secret(reading, "secret_access_key", Alphabet::Text);
-    let session_token = match fields.value("session_token") {
-        None => Some(None),
-        Some(_) => fields.attached_secret(reading, "session_token", Alphabet::HeaderValue).map(Some),
-    };
     let region = scope_word(reading, fields, "region");
+    let keys = aws_keys::aws_keys(reading, fields, region.as_ref());
     let service = scope_word(reading, fields, "service");
-    if let (Some(id), None) = (&access_key_id, &session_token.as_ref().and_then(Option::as_ref))
-        && id.value.starts_with("ASIA")
-    {
-        let problem =
-            Problem::new("this access key is a temporary one, which needs its `session_token`", id.span.clone());
-        reading.warning(problem.hint("keys that begin with ASIA come from STS, together with a session token"));
-    }
-    Some(Signature::AwsSigV4(AwsSigV4 {
-        access_key_id: access_key_id?.value,
-        secret_access_key: secret_access_key?,
-        session_token: session_token?,
-        region: region?.value,
-        service: service?.value,
-    }))
+    Some(Signature::AwsSigV4(AwsSigV4 { keys: keys?, region: region?.value, service: service?.value }))
 }
 
 /// A word of `Credential=ID/DATE/REGION/SERVICE/aws4_request`.

@@ -12,7 +12,8 @@ use super::credential::refuse_cleartext;
 use super::fields::{Fields, Text, integer};
 use super::named::Named;
 use crate::config::{
-    Credential, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream, UpstreamTimeouts, UpstreamUrl,
+    Credential, CredentialKind, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream,
+    UpstreamTimeouts, UpstreamUrl,
 };
 
 pub(super) const DEFAULT_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
@@ -63,7 +64,11 @@ fn upstream(
         _ => Replay::Safe,
     };
     let timeouts = timeouts(reading, fields, DEFAULT_TIMEOUTS);
-    let reject_on = reject_on(reading, fields);
+    let signs_with_fetched_keys = credential.iter().flatten().any(|credential| match &credential.kind {
+        CredentialKind::Signature(signature) => signature.fetched_keys().is_some(),
+        _ => false,
+    });
+    let reject_on = reject_on(reading, fields, signs_with_fetched_keys);
     Some(Upstream {
         name: name.value.as_str().into(),
         url: url?,
@@ -124,9 +129,20 @@ pub(super) fn timeouts(reading: &mut Reading<'_>, fields: &Fields<'_>, defaults:
     }
 }
 
-fn reject_on(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Vec<RejectOn> {
+/// How AWS says that keys are over: by an error's code, 400 from S3 and DynamoDB, else 403; API Gateway by its message alone.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>
+const KEYS_ARE_OVER: [(StatusCode, &str); 3] = [
+    (StatusCode::BAD_REQUEST, "ExpiredToken"),
+    (StatusCode::FORBIDDEN, "ExpiredToken"),
+    (StatusCode::FORBIDDEN, "The security token included in the request is expired"),
+];
+
+fn reject_on(reading: &mut Reading<'_>, fields: &Fields<'_>, signs_with_fetched_keys: bool) -> Vec<RejectOn> {
     if fields.value("reject_on").is_none() {
-        return vec![RejectOn { status: StatusCode::UNAUTHORIZED, body_contains: None }];
+        let over = KEYS_ARE_OVER.iter().filter(|_| signs_with_fetched_keys);
+        let over = over.map(|(status, text)| RejectOn { status: *status, body_contains: Some((*text).to_owned()) });
+        return [RejectOn { status: StatusCode::UNAUTHORIZED, body_contains: None }].into_iter().chain(over).collect();
     }
     // The table of each item that is one, and nothing for numbers.
     let mut tables = fields.tables("reject_on").into_iter();

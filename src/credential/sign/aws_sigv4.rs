@@ -12,9 +12,9 @@ use ring::hmac;
 use super::aws_canonical::{self, Fields, Paths};
 use super::aws_chunks::{self, Chain};
 use super::{SIGNED_BODY_BYTES_MAX, Signed, Unsignable, Unsigned, attached, body_sha256, hex, sensitive, utc};
-use crate::config;
+use crate::config::{self, AwsKey};
 use crate::secret::{Masks, Secret};
-use crate::token::Attached;
+use crate::token::{Attached, Token};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -40,12 +40,23 @@ const UNSIGNED_CHUNKS: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// Up to here a body that S3 would also take unsigned, or in chunks, is hashed.
 const HASHED_FOR_S3_BYTES_MAX: u64 = 64 * 1024;
 
-/// A key of AWS at work.
+/// By the names that fetched keys have in a token, whose value is the session token.
+pub(in crate::credential) const ACCESS_KEY_ID: &str = "access_key_id";
+pub(in crate::credential) const SECRET_ACCESS_KEY: &str = "secret_access_key";
+
+/// What one request is signed with.
+#[derive(Debug, Clone, Copy)]
+struct Keys<'k> {
+    access_key_id: &'k str,
+    secret_access_key: &'k Secret,
+    session_token: Option<&'k Secret>,
+}
+
+/// Signs for one service, with keys of its own or with those of a token.
 #[derive(Debug)]
 pub(super) struct AwsSigV4 {
-    access_key_id: String,
-    secret_access_key: Secret,
-    session_token: Option<Secret>,
+    /// `None`: they come with each request.
+    fixed: Option<AwsKey>,
     region: String,
     service: String,
     /// Not `x-amz-content-sha256`, which is looked at before it is replaced: it may say how the client has coded its body.
@@ -66,10 +77,12 @@ enum Payload {
 
 impl AwsSigV4 {
     pub(super) fn new(config: &config::AwsSigV4) -> Self {
+        let fixed = match &config.keys {
+            config::AwsKeys::Fixed(key) => Some(key.clone()),
+            config::AwsKeys::Fetched(_) => None,
+        };
         AwsSigV4 {
-            access_key_id: config.access_key_id.clone(),
-            secret_access_key: config.secret_access_key.clone(),
-            session_token: config.session_token.clone(),
+            fixed,
             region: config.region.clone(),
             service: config.service.clone(),
             header_names: [AUTHORIZATION, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN],
@@ -89,7 +102,14 @@ impl AwsSigV4 {
         Ok((self.payload(request)? == Payload::Hash).then_some(SIGNED_BODY_BYTES_MAX))
     }
 
-    pub(super) fn sign(&self, request: &Unsigned<'_>, now: SystemTime) -> Result<Signed, Unsignable> {
+    /// `token`: what was fetched, where the keys are.
+    pub(super) fn sign(
+        &self,
+        request: &Unsigned<'_>,
+        token: Option<&Token>,
+        now: SystemTime,
+    ) -> Result<Signed, Unsignable> {
+        let keys = self.keys(token);
         let payload = self.payload(request)?;
         let time = utc(now, "%Y%m%dT%H%M%SZ");
         let said = match &payload {
@@ -97,7 +117,7 @@ impl AwsSigV4 {
             Payload::Said(word) => word.clone(),
             Payload::Chunks(_) => aws_chunks::PAYLOAD.to_owned(),
         };
-        let set = self.set(request, &time, &said, &payload);
+        let set = set(request, keys.session_token, &time, &said, &payload);
         let mut fields = Fields::default();
         fields.add("host", request.authority.as_bytes());
         request.head.each_field(|name, value| {
@@ -108,9 +128,9 @@ impl AwsSigV4 {
         set.iter().for_each(|(name, value)| fields.add(name.as_str(), value.as_bytes()));
         let (method, target) = (request.head.method.as_str(), request.head.target);
         let canonical = aws_canonical::request(method, target, self.paths(), &fields, &said);
-        let (authorization, chain) = self.authorization(&canonical, &fields, time);
+        let (authorization, chain) = self.authorization(keys, &canonical, &fields, time);
         let signature = Secret::new(&*chain.previous);
-        let secrets = [&self.secret_access_key, &signature].into_iter().chain(&self.session_token);
+        let secrets = [keys.secret_access_key, &signature].into_iter().chain(keys.session_token);
         let masks = Arc::new(Masks::new(secrets));
         let headers = [(AUTHORIZATION, sensitive(&authorization))].into_iter().chain(set).collect();
         let mut signed = attached(&Arc::new(Attached::of_one_request(headers, None, masks)));
@@ -120,35 +140,32 @@ impl AwsSigV4 {
         Ok(signed)
     }
 
-    /// The fields that it sets beside `Authorization`, all of them signed.
-    fn set(&self, request: &Unsigned<'_>, time: &str, said: &str, payload: &Payload) -> Vec<(HeaderName, HeaderValue)> {
-        let value = |text: &str| HeaderValue::try_from(text).expect("digits, hashes and words are legal");
-        // S3 wants the hash in a field, and so does OpenSearch Serverless; the others take it.
-        let mut set = vec![(X_AMZ_DATE, value(time)), (X_AMZ_CONTENT_SHA256, value(said))];
-        if let Some(token) = &self.session_token {
-            set.push((X_AMZ_SECURITY_TOKEN, sensitive(token.expose())));
+    fn keys<'k>(&'k self, token: Option<&'k Token>) -> Keys<'k> {
+        if let Some(key) = &self.fixed {
+            let session_token = key.session_token.as_ref();
+            return Keys {
+                access_key_id: &key.access_key_id,
+                secret_access_key: &key.secret_access_key,
+                session_token,
+            };
         }
-        if let Payload::Chunks(length) = payload {
-            set.push((X_AMZ_DECODED_CONTENT_LENGTH, value(&length.to_string())));
-            let mut codings = b"aws-chunked".to_vec();
-            for coding in request.head.headers.get_all(CONTENT_ENCODING) {
-                codings.extend_from_slice(b",");
-                codings.extend_from_slice(coding.as_bytes());
-            }
-            let codings = HeaderValue::try_from(codings).expect("legal values, joined, are a legal value");
-            set.push((CONTENT_ENCODING, codings));
+        let token = token.expect("a signer without keys is attached with a token");
+        let part = |name: &str| token.further.get(name).expect("its source gives both keys");
+        Keys {
+            access_key_id: part(ACCESS_KEY_ID).expose(),
+            secret_access_key: part(SECRET_ACCESS_KEY),
+            session_token: Some(&token.value),
         }
-        set
     }
 
     /// The value of `Authorization`, and what its signature begins.
-    fn authorization(&self, canonical: &[u8], fields: &Fields, time: String) -> (String, Chain) {
+    fn authorization(&self, keys: Keys<'_>, canonical: &[u8], fields: &Fields, time: String) -> (String, Chain) {
         let date = &time[..8];
         let scope = format!("{date}/{}/{}/aws4_request", self.region, self.service);
         let to_sign = string_to_sign(canonical, &time, &scope);
-        let key = signing_key(&self.secret_access_key, date, &self.region, &self.service);
+        let key = signing_key(keys.secret_access_key, date, &self.region, &self.service);
         let signature = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
-        let (id, names) = (&self.access_key_id, fields.names());
+        let (id, names) = (keys.access_key_id, fields.names());
         let value = format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
         (value, Chain { key, time, scope, previous: signature })
     }
@@ -175,6 +192,33 @@ impl AwsSigV4 {
     fn paths(&self) -> Paths {
         if is_s3(&self.service) { Paths::AsTheyAre } else { Paths::Normalised }
     }
+}
+
+/// The fields that it sets beside `Authorization`, all of them signed.
+fn set(
+    request: &Unsigned<'_>,
+    session_token: Option<&Secret>,
+    time: &str,
+    said: &str,
+    payload: &Payload,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let value = |text: &str| HeaderValue::try_from(text).expect("digits, hashes and words are legal");
+    // S3 wants the hash in a field, and so does OpenSearch Serverless; the others take it.
+    let mut set = vec![(X_AMZ_DATE, value(time)), (X_AMZ_CONTENT_SHA256, value(said))];
+    if let Some(token) = session_token {
+        set.push((X_AMZ_SECURITY_TOKEN, sensitive(token.expose())));
+    }
+    if let Payload::Chunks(length) = payload {
+        set.push((X_AMZ_DECODED_CONTENT_LENGTH, value(&length.to_string())));
+        let mut codings = b"aws-chunked".to_vec();
+        for coding in request.head.headers.get_all(CONTENT_ENCODING) {
+            codings.extend_from_slice(b",");
+            codings.extend_from_slice(coding.as_bytes());
+        }
+        let codings = HeaderValue::try_from(codings).expect("legal values, joined, are a legal value");
+        set.push((CONTENT_ENCODING, codings));
+    }
+    set
 }
 
 /// What the client says of its body, where that can be signed: that saves holding it, and a body that is coded in chunks has

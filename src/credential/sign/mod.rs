@@ -15,11 +15,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Attachment;
 use crate::clock::Clock;
-use crate::config::{HttpUrl, Signature};
-use crate::token::{self, Attached, Generation, Token};
+use crate::config::{DPOP, Signature};
+use crate::token::{self, Attached, Token};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
-use dpop::Bound;
+pub(super) use aws_sigv4::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use hmac::Hmac;
 use jwt::Jwt;
 
@@ -67,13 +67,21 @@ pub struct Signer {
     clock: Arc<dyn Clock>,
 }
 
+/// What signs each attempt of one request: a replay with another token, too.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    pub(super) signer: &'a Signer,
+    /// What was fetched to sign with, if something was.
+    pub(super) token: Option<&'a Token>,
+}
+
 #[derive(Debug)]
 enum Scheme {
     AwsSigV4(AwsSigV4),
     Hmac(Hmac),
     Jwt(Jwt),
-    /// Of one request, with the token that it got.
-    Dpop(Bound),
+    /// With the key that the request's token is bound to.
+    Dpop,
 }
 
 impl Unsigned<'_> {
@@ -94,24 +102,8 @@ impl Signer {
     }
 
     /// Proves with each attempt of a request that we have the key of its token.
-    pub(super) fn of_token(token: Arc<Token>, clock: &Arc<dyn Clock>) -> Self {
-        Signer { scheme: Scheme::Dpop(Bound { token }), clock: clock.clone() }
-    }
-
-    /// The generation of the token beside the signature, if there is one.
-    pub(super) fn generation(&self) -> Option<Generation> {
-        match &self.scheme {
-            Scheme::Dpop(bound) => Some(bound.token.generation),
-            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => None,
-        }
-    }
-
-    /// Where the token beside the signature says that the upstream is, if it says so.
-    pub(super) fn base_url(&self, name: &str) -> Option<&HttpUrl> {
-        match &self.scheme {
-            Scheme::Dpop(bound) => bound.token.attached.base_url(name),
-            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => None,
-        }
+    pub(super) fn dpop(clock: &Arc<dyn Clock>) -> Self {
+        Signer { scheme: Scheme::Dpop, clock: clock.clone() }
     }
 
     /// The names of the headers that it sets for every request.
@@ -120,7 +112,7 @@ impl Signer {
             Scheme::AwsSigV4(aws) => aws.header_names(),
             Scheme::Hmac(hmac) => hmac.header_names(),
             Scheme::Jwt(jwt) => jwt.header_names(),
-            Scheme::Dpop(bound) => &bound.token.attached.names().headers,
+            Scheme::Dpop => std::slice::from_ref(&DPOP),
         }
     }
 
@@ -129,20 +121,41 @@ impl Signer {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.query_names(),
             Scheme::Hmac(hmac) => hmac.query_names(),
-            Scheme::Jwt(_) | Scheme::Dpop(_) => &[],
+            Scheme::Jwt(_) | Scheme::Dpop => &[],
         }
     }
 
+    fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.holds(request),
+            Scheme::Hmac(hmac) => Ok(hmac.holds()),
+            Scheme::Jwt(_) | Scheme::Dpop => Ok(None),
+        }
+    }
+
+    fn sign(&self, request: &Unsigned<'_>, token: Option<&Token>) -> Result<Signed, Unsignable> {
+        match &self.scheme {
+            Scheme::AwsSigV4(aws) => aws.sign(request, token, self.clock.wall()),
+            Scheme::Hmac(hmac) => hmac.sign(request, self.clock.wall()),
+            Scheme::Jwt(jwt) => jwt.sign(&*self.clock),
+            Scheme::Dpop => dpop::sign(bound(token), request, self.clock.wall()),
+        }
+    }
+}
+
+/// # Panics
+/// If there is none, which only a mistake in how credentials are wired can bring about.
+fn bound(token: Option<&Token>) -> &Token {
+    token.expect("what proves the key of a token is attached with a token")
+}
+
+impl Signing<'_> {
     /// How many bytes of the body may have to be held before the request is signed; `None`: the signature does not cover it.
     ///
     /// # Errors
     /// Says why the request cannot be signed.
     pub fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {
-        match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.holds(request),
-            Scheme::Hmac(hmac) => Ok(hmac.holds()),
-            Scheme::Jwt(_) | Scheme::Dpop(_) => Ok(None),
-        }
+        self.signer.holds(request)
     }
 
     /// Signs a request, whose body is held if it has to be.
@@ -150,19 +163,14 @@ impl Signer {
     /// # Errors
     /// Says why the request cannot be signed.
     pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Unsignable> {
-        match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.sign(request, self.clock.wall()),
-            Scheme::Hmac(hmac) => hmac.sign(request, self.clock.wall()),
-            Scheme::Jwt(jwt) => jwt.sign(&*self.clock),
-            Scheme::Dpop(bound) => bound.sign(request, self.clock.wall()),
-        }
+        self.signer.sign(request, self.token)
     }
 
     /// Takes out of an answer's head what it says to whoever signed the request. Whether the next signature is another one
     /// for that.
     pub fn hear(&self, request: &Unsigned<'_>, answer: &mut HeaderMap) -> bool {
-        match &self.scheme {
-            Scheme::Dpop(bound) => bound.hear(request, answer),
+        match &self.signer.scheme {
+            Scheme::Dpop => dpop::hear(bound(self.token), request, answer),
             Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => false,
         }
     }

@@ -2,32 +2,41 @@
 
 use super::{Key, SPAN, Shape, TEXT, TIMEOUT, Table, optional, table};
 
+const REFRESH_BEFORE: Key = optional(
+    "refresh_before",
+    SPAN,
+    "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
+);
+const KEEP_WARM: Key =
+    optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h.");
+const WARM: Key = optional(
+    "warm",
+    Shape::Choice(&["false", "true", "required"]),
+    "Fetch at start; \"required\": before ready. Default false.",
+);
+const TIMEOUTS: Key = optional("timeouts", Shape::Table(&TOKEN_TIMEOUTS), "Timeouts of token requests.");
+
 pub(super) const LIFE: &[Key] = &[
-    optional(
-        "refresh_before",
-        SPAN,
-        "Begin to renew this long before expiry. Default: a quarter of the lifetime, at most 1h.",
-    ),
+    REFRESH_BEFORE,
     optional(
         "single_active",
         Shape::Boolean,
         "A new token ends the one before it: none is fetched to try something out, nor to renew one of unknown lifetime. \
          Default false; true for `refresh_token`.",
     ),
-    optional("keep_warm", SPAN, "Renew without traffic if used within this time; \"0\": never. Default 24h."),
-    optional(
-        "warm",
-        Shape::Choice(&["false", "true", "required"]),
-        "Fetch at start; \"required\": before ready. Default false.",
-    ),
+    KEEP_WARM,
+    WARM,
     optional("stale_if_error", SPAN, "Send an expired token for this long if none can be had. Default 0."),
     optional(
         "attach",
         PLACES,
         "Where the token goes; or several places. Default: the header Authorization, with the scheme Bearer.",
     ),
-    optional("timeouts", Shape::Table(&TOKEN_TIMEOUTS), "Timeouts of token requests."),
+    TIMEOUTS,
 ];
+
+/// The same for what is fetched to sign with, and goes nowhere as it is.
+pub(super) const RENEWAL: &[Key] = &[REFRESH_BEFORE, KEEP_WARM, WARM, TIMEOUTS];
 
 static TOKEN_TIMEOUTS: Table = table(
     "Timeouts of token requests.",

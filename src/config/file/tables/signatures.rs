@@ -1,16 +1,44 @@
 //! The credentials that sign each request.
 
-use super::{ALGORITHMS, TEXT, TIMEOUT, Table, optional, required, table};
+use super::life::RENEWAL;
+use super::{ALGORITHMS, Key, TEXT, TIMEOUT, Table, URL, joined, optional, required, table};
 use crate::config::file::Shape;
 
 pub(super) static AWS_SIGV4: Table = table(
     "AWS Signature Version 4, in the header.",
-    &[
-        required("access_key_id", TEXT, "Says whose key it is; no secret."),
-        required("secret_access_key", Shape::Secret, "Signs, and is never sent."),
-        optional("session_token", Shape::Secret, "Of temporary credentials: sent with each request."),
-        required("region", TEXT, "Such as \"eu-central-1\"."),
-        required("service", TEXT, "The service's signing name, such as \"execute-api\", \"dynamodb\" or \"s3\"."),
+    keys![
+        &[
+            optional("access_key_id", TEXT, "Says whose key it is; no secret. Either this or `keys`."),
+            optional("secret_access_key", Shape::Secret, "The key of `access_key_id`. Signs, and is never sent."),
+            optional("session_token", Shape::Secret, "Of temporary credentials: sent with each request."),
+            optional(
+                "keys",
+                Shape::Choice(&["instance", "container", "web_identity"]),
+                "Temporary keys that are fetched: of the EC2 instance's role, of the container's or pod's, or what STS gives \
+                 for a token. Default: `access_key_id` and `secret_access_key`.",
+            ),
+            optional(
+                "url",
+                URL,
+                "For \"container\": AWS_CONTAINER_CREDENTIALS_FULL_URI or AWS_CONTAINER_CREDENTIALS_RELATIVE_URI. For the \
+                 others: where the server is, if not where AWS documents it.",
+            ),
+            optional(
+                "authorization_token",
+                Shape::Secret,
+                "For \"container\": the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names; read for every request.",
+            ),
+            optional("role_arn", TEXT, "For \"web_identity\": the role to take, AWS_ROLE_ARN."),
+            optional(
+                "web_identity_token",
+                Shape::Secret,
+                "For \"web_identity\": the file that AWS_WEB_IDENTITY_TOKEN_FILE names; read for every request.",
+            ),
+            required("region", TEXT, "Such as \"eu-central-1\"."),
+            required("service", TEXT, "The service's signing name, such as \"execute-api\", \"dynamodb\" or \"s3\"."),
+            optional("private", Shape::Boolean, "The name in `url` may resolve to private addresses. Default false."),
+        ],
+        RENEWAL
     ],
 );
 

@@ -8,11 +8,11 @@ use http::HeaderName;
 
 use super::*;
 use crate::config::{
-    Access, AllowedHost, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, BaseUrl, ClientAuthentication, ClientProof,
-    CredentialKind, DPOP, Dpop, Egress, FreshSecret, Grant, HttpVersion, JsonTemplate, LifetimeFormat, LifetimeUnit,
-    Limits, LogFormat, LoginBody, MetadataRequest, Piece, RejectOn, Replay, ServerTimeouts, Store, Success, Template,
-    TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife, TokenTimeouts, UpstreamTimeouts, UpstreamUrl,
-    Warm,
+    Access, AllowedHost, AnswerPlace, AnswerShape, ApiKeyPlace, Attach, AwsKeyPlace, BaseUrl, ClientAuthentication,
+    ClientProof, CredentialKind, DPOP, Dpop, Egress, FreshSecret, Grant, HttpUrl, HttpVersion, JsonTemplate,
+    LifetimeFormat, LifetimeUnit, Limits, LogFormat, LoginBody, MetadataRequest, Piece, RejectOn, Replay,
+    ServerTimeouts, Store, Success, Template, TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife,
+    TokenTimeouts, UpstreamTimeouts, UpstreamUrl, Warm,
 };
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
@@ -25,6 +25,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("EGRESS_PASSWORD", "pass:word-of-the-proxy"),
     ("CLIENT_ID", "attache-client"),
     ("TOKEN", "a-token-of-enough-length"),
+    ("CONTAINER", "/v2/credentials/7"),
     ("STORE_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
 ];
 
@@ -135,11 +136,12 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert!(matches!(named("paid"), CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
     let CredentialKind::Signature(orders) = named("orders") else { panic!() };
     let crate::config::Signature::AwsSigV4(aws) = &**orders else { panic!() };
+    let crate::config::AwsKeys::Fixed(key) = &aws.keys else { panic!() };
     assert_eq!(
-        (&*aws.access_key_id, &*aws.region, &*aws.service),
+        (&*key.access_key_id, &*aws.region, &*aws.service),
         ("AKIAIOSFODNN7EXAMPLE", "eu-central-1", "dynamodb")
     );
-    let secrets = [&aws.secret_access_key, aws.session_token.as_ref().unwrap()].map(Secret::expose);
+    let secrets = [&key.secret_access_key, key.session_token.as_ref().unwrap()].map(Secret::expose);
     assert_eq!(secrets, ["a-token-of-enough-length"; 2]);
     let CredentialKind::Signature(exchange) = named("exchange") else { panic!() };
     let crate::config::Signature::Hmac(hmac) = &**exchange else { panic!() };
@@ -181,6 +183,41 @@ fn an_assertion_from_elsewhere_needs_no_method() {
                 token_url = \"https://login.example\"\nclient_assertion = { file = \"secret\" }\n";
     assert!(watched.contains(&file));
     assert_eq!(resolve_in(folder.path(), text, &[], Load::Full).unwrap().watched, Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn aws_keys_are_fetched_from_where_the_file_says() {
+    let (folder, Loaded { config, .. }) = full(Load::Full);
+    let fetched = |name: &str| match &config.credentials.iter().find(|one| &*one.name == name).unwrap().kind {
+        CredentialKind::Signature(signature) => signature.fetched_keys().unwrap(),
+        _ => panic!("{name} signs"),
+    };
+    let url = |url: &str| HttpUrl::parse(url).unwrap();
+    let instance = fetched("queue");
+    assert_eq!(
+        instance.place,
+        AwsKeyPlace::Instance { url: HttpUrl { path: String::new(), ..url("http://169.254.169.254") } }
+    );
+    let timeouts = TokenTimeouts { connect: seconds(1), attempt: seconds(2), total: seconds(3) };
+    let life = &instance.life;
+    assert_eq!((life.refresh_before, life.keep_warm, life.warm), (Some(seconds(1200)), Duration::ZERO, Warm::Required));
+    assert_eq!((life.timeouts, life.cleartext, life.private), (timeouts, true, false));
+    let token = FreshSecret::File(folder.path().join("secret"));
+    let container = fetched("streams");
+    let authorization = Some(token.clone());
+    assert_eq!(
+        container.place,
+        AwsKeyPlace::Container { url: url("http://169.254.170.2/v2/credentials/7"), authorization }
+    );
+    let role = "arn:aws:iam::123456789012:role/attache".to_owned();
+    let models = fetched("models");
+    assert_eq!(
+        models.place,
+        AwsKeyPlace::WebIdentity { url: url("https://sts.cn-north-1.amazonaws.com.cn"), role, token }
+    );
+    assert_eq!((models.life.cleartext, models.life.private), (false, true));
+    let rejected_on = |name: &str| config.upstreams.iter().find(|one| &*one.name == name).unwrap().reject_on.len();
+    assert_eq!([rejected_on("queue"), rejected_on("streams"), rejected_on("orders")], [4, 1, 1]);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn without_secrets_the_rest_is_checked() {
     }
     let loaded = resolve_in(ca_only.path(), FULL, &[], Load::WithoutSecrets).unwrap_or_else(|why| panic!("{why}"));
     assert!(messages(&loaded.warnings).iter().all(|message| message.ends_with("is not set")));
-    assert_eq!(messages(&loaded.warnings).len(), 4);
+    assert_eq!(messages(&loaded.warnings).len(), 5);
     let broken = FULL.replace("credential = \"maps\"", "credential = \"mpas\"");
     let problems = resolve_in(ca_only.path(), &broken, &[], Load::WithoutSecrets).unwrap_err();
     assert_eq!(messages(&problems), ["there is no credential `mpas`"]);
@@ -170,7 +170,7 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
     std::fs::copy(other.path().join("certs/proxy.key"), mine.path().join("certs/proxy.key")).unwrap();
     let variables = [("ADDRESS", "127.0.0.1:1"), ("TOKEN", "a-token-of-enough-length"), ("CLIENT_ID", "c")];
     let store_key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-    let more = [("EGRESS_PASSWORD", "a-secret-of-enough-length"), ("STORE_KEY", store_key)];
+    let more = [("EGRESS_PASSWORD", "a-secret-of-enough-length"), ("STORE_KEY", store_key), ("CONTAINER", "/c")];
     let variables: Vec<_> = variables.into_iter().chain(more).collect();
     let problems = resolve_in(mine.path(), FULL, &variables, Load::Full).unwrap_err();
     assert_eq!(messages(&problems), ["the private key does not belong to the certificate"; 3]);

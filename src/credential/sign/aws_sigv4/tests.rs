@@ -23,9 +23,11 @@ struct Case {
 
 fn aws(service: &str, session_token: Option<&str>) -> AwsSigV4 {
     AwsSigV4::new(&config::AwsSigV4 {
-        access_key_id: "AKIDEXAMPLE".to_owned(),
-        secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-        session_token: session_token.map(Secret::new),
+        keys: config::AwsKeys::Fixed(AwsKey {
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+            session_token: session_token.map(Secret::new),
+        }),
         region: "us-east-1".to_owned(),
         service: service.to_owned(),
     })
@@ -68,7 +70,7 @@ fn signatures_are_those_of_the_suite_of_aws() {
         assert_eq!(String::from_utf8_lossy(&canonical), case.creq, "{name}");
         let time = "20150830T123600Z";
         assert_eq!(string_to_sign(&canonical, time, "20150830/us-east-1/service/aws4_request"), case.sts, "{name}");
-        assert_eq!(aws.authorization(&canonical, &signed, time.to_owned()).0, case.authz, "{name}");
+        assert_eq!(aws.authorization(aws.keys(None), &canonical, &signed, time.to_owned()).0, case.authz, "{name}");
     }
 }
 
@@ -85,7 +87,7 @@ fn sign(
     let head =
         OutgoingHead { method: &Method::GET, target: "/", headers: &headers, over: [None; 3], wants_trailers: false };
     let request = Unsigned { https, authority: "example.amazonaws.com", head: &head, body };
-    aws.sign(&request, UNIX_EPOCH + Duration::from_secs(1_440_938_160))
+    aws.sign(&request, None, UNIX_EPOCH + Duration::from_secs(1_440_938_160))
 }
 
 fn value<'a>(signed: &'a Signed, name: &str) -> Option<&'a str> {
