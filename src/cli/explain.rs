@@ -17,7 +17,7 @@ use super::Failure;
 use super::routes::clients;
 use crate::clock::SystemClock;
 use crate::config::{
-    Access, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay, Route,
+    Access, ApiKey, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay, Route,
     TokenEndpoint, Upstream,
 };
 use crate::credential;
@@ -224,7 +224,11 @@ fn in_header(credential: &Credential, header: &HeaderName) -> Option<String> {
         CredentialKind::Bearer { .. } => format!("Bearer <{name}>"),
         CredentialKind::Basic { username, .. } => format!("Basic <{username}:{name}>"),
         CredentialKind::BasicKey { .. } => format!("Basic <{name}:>"),
-        CredentialKind::ApiKeys(_) => format!("<{name}>"),
+        CredentialKind::ApiKeys(keys) => {
+            let is_it = |key: &&ApiKey| matches!(&key.place, ApiKeyPlace::Header(name) if name == header);
+            let scheme = keys.iter().find(is_it).map(|key| key.scheme.as_str()).unwrap_or_default();
+            format!("{scheme}<{name}>")
+        }
         CredentialKind::Signature(config) => return signature::header(config, header),
     })
 }

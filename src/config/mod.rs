@@ -235,6 +235,8 @@ impl CredentialKind {
 #[derive(Debug)]
 pub struct ApiKey {
     pub place: ApiKeyPlace,
+    /// What stands before the key, the blank between them included. Empty: nothing.
+    pub scheme: String,
     pub value: Secret,
 }
 

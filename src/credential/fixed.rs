@@ -16,7 +16,8 @@ pub(super) fn bearer(token: &Secret) -> Attached {
 
 /// The values as they are, each where it is configured to go.
 pub(super) fn api_keys(keys: &[ApiKey]) -> Attached {
-    let parts: Vec<_> = keys.iter().map(|key| (key.place.clone(), key.value.clone())).collect();
+    let sent = |key: &ApiKey| Secret::new([key.scheme.as_str(), key.value.expose()].concat());
+    let parts: Vec<_> = keys.iter().map(|key| (key.place.clone(), sent(key))).collect();
     // An upstream may echo what is within a value by itself, too.
     let within: Vec<_> = keys.iter().filter_map(|key| key.place.within(key.value.expose())).map(Secret::new).collect();
     let masked: Vec<_> = keys.iter().map(|key| &key.value).chain(&within).collect();
@@ -60,7 +61,7 @@ mod tests {
     }
 
     fn api_keys<const N: usize>(keys: [(ApiKeyPlace, &str); N]) -> Attached {
-        super::api_keys(&keys.map(|(place, value)| ApiKey { place, value: Secret::new(value) }))
+        super::api_keys(&keys.map(|(place, value)| ApiKey { place, scheme: String::new(), value: Secret::new(value) }))
     }
 
     fn in_header(name: &'static str) -> ApiKeyPlace {
@@ -73,6 +74,26 @@ mod tests {
 
     fn in_cookie(name: &str) -> ApiKeyPlace {
         ApiKeyPlace::Cookie(name.into())
+    }
+
+    /// SEC-13: a key is sent behind its scheme, and masked where an upstream repeats it with that or without.
+    #[test]
+    fn a_scheme_stands_before_the_key() {
+        let key = |scheme: &str| ApiKey {
+            place: ApiKeyPlace::Header(AUTHORIZATION),
+            scheme: scheme.to_owned(),
+            value: Secret::new("y_NbAkKc66ryYTWUXYEu"),
+        };
+        for (scheme, sent) in [
+            ("Token token=", "Token token=y_NbAkKc66ryYTWUXYEu"),
+            ("Klaviyo-API-Key ", "Klaviyo-API-Key y_NbAkKc66ryYTWUXYEu"),
+        ] {
+            let fixed = super::api_keys(&[key(scheme)]);
+            assert_eq!(header_of(&fixed), ("authorization", sent.as_bytes()));
+            for echoed in [sent, "y_NbAkKc66ryYTWUXYEu"] {
+                assert!(is_masked(&fixed, echoed), "{echoed}");
+            }
+        }
     }
 
     fn is_masked(fixed: &Attached, echoed: &str) -> bool {

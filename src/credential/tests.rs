@@ -23,7 +23,7 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
     let header = ApiKeyPlace::Header(HeaderName::from_static("x-shop-key"));
     let query = ApiKeyPlace::Query("api key".into());
     let value = || Secret::new("a-key-of-20-bytes-..");
-    let api_key = |place| CredentialKind::ApiKeys(vec![ApiKey { place, value: value() }]);
+    let api_key = |place| CredentialKind::ApiKeys(vec![ApiKey { place, scheme: String::new(), value: value() }]);
     for (kind, header, query_name, query) in [
         (CredentialKind::Bearer { token: value() }, Some("authorization"), None, None),
         (CredentialKind::Basic { username: "u".into(), password: value() }, Some("authorization"), None, None),

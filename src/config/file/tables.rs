@@ -301,6 +301,11 @@ static API_KEY: Table = table(
         optional("header", TEXT, "The header's name. Either this, `query` or `cookie`."),
         optional("query", TEXT, "The query parameter's name, not encoded."),
         optional("cookie", TEXT, "The cookie's name. The client's own cookie of that name is replaced."),
+        optional(
+            "scheme",
+            TEXT,
+            "What stands before the key in a header, such as \"Token\" or \"Token token=\". Default: nothing.",
+        ),
         required("value", Shape::Secret, "The key itself."),
     ],
 );

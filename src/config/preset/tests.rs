@@ -30,7 +30,9 @@ fn loaded(name: &str, credential: &str) -> Config {
     let environment = Environment(secrets.collect());
     let loaded = load_text(Path::new("proxy.toml"), &text, &environment, Load::Full);
     let loaded = loaded.unwrap_or_else(|problems| panic!("{text}\n{problems}"));
-    assert!(loaded.warnings.problems.is_empty(), "{text}\n{}", loaded.warnings);
+    // Whether there is a store is no matter of a preset.
+    let others = loaded.warnings.problems.iter().filter(|warning| !warning.message.starts_with("without a store"));
+    assert_eq!(others.count(), 0, "{text}\n{}", loaded.warnings);
     loaded.config
 }
 

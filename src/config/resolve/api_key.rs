@@ -21,22 +21,44 @@ pub(super) fn api_keys(reading: &mut Reading<'_>, credential: &Fields<'_>) -> Op
     let mut keys = Some(Vec::new());
     for fields in &tables {
         let place = place(reading, fields);
+        let scheme = scheme(reading, fields);
         let value = fields.secret(reading, "value", alphabet(fields));
         if let Some((place, name)) = &place {
             refuse_second(reading, &places, place, name);
             places.push(place.clone());
         }
-        let (Some((place, _)), Some(value)) = (place, value) else {
+        let (Some((place, _)), Some(scheme), Some(value)) = (place, scheme, value) else {
             keys = None;
             continue;
         };
-        let within = place.within(value.expose());
+        let within = if scheme.is_empty() { place.within(value.expose()) } else { None };
         fields.warn_if_short(reading, "value", within.unwrap_or(value.expose()), but(&place, within));
         if let Some(keys) = &mut keys {
-            keys.push(ApiKey { place, value });
+            keys.push(ApiKey { place, scheme, value });
         }
     }
     keys
+}
+
+/// With what is between it and the key: a blank (RFC 9110 section 11.4), or nothing behind the name of a parameter.
+fn scheme(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<String> {
+    let Some(scheme) = fields.text(reading, "scheme") else {
+        return fields.value("scheme").is_none().then(String::new);
+    };
+    if fields.value("header").is_none() {
+        return reading.refuse(("`scheme` is for headers".to_owned(), "remove it".to_owned()), &scheme.span);
+    }
+    let text = &scheme.value;
+    match text.split_once(' ') {
+        None if is_token(text) => Some(format!("{text} ")),
+        Some((word, parameter)) if is_token(word) && parameter.strip_suffix('=').is_some_and(is_token) => {
+            Some(text.clone())
+        }
+        _ => {
+            let hint = "it is one word, such as \"Token\", or a word and a parameter's name, such as \"Token token=\"";
+            reading.refuse(("this is no authentication scheme".to_owned(), hint.to_owned()), &scheme.span)
+        }
+    }
 }
 
 impl ApiKeyPlace {

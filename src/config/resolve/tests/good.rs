@@ -131,6 +131,11 @@ fn clients_and_credentials_are_as_the_file_says() {
     assert_eq!(places(kinds[6]), [ApiKeyPlace::Query("key".into())]);
     let header = HeaderName::from_static("x-api-key");
     assert_eq!(places(kinds[7]), [ApiKeyPlace::Header(header), ApiKeyPlace::Cookie("__Host-sid".into())]);
+    let schemes = |kind: &CredentialKind| match kind {
+        CredentialKind::ApiKeys(keys) => keys.iter().map(|key| key.scheme.clone()).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(schemes(kinds[7]), ["Token token=", ""]);
     assert!(matches!(kinds[8], CredentialKind::Basic { username, .. } if username == "someone"));
     let named = |name: &str| kinds[names.iter().position(|other| *other == name).expect(name)];
     assert!(matches!(named("paid"), CredentialKind::BasicKey { key } if key.expose() == "a-token-of-enough-length"));
