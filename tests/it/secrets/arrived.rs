@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Version;
 use ring::hmac;
 
+use super::grantor::{FETCHED_AWS_KEY, GRANTED, IMDS_SESSION};
 use super::planted::{BY_COMMAND, CLIENT_QUERY_SECRET, GRANTED_OVER_TLS, IN_FILE, ROTATED, secret};
 use super::world::World;
 use crate::support::TlsRequest;
@@ -45,6 +46,14 @@ pub fn assert_arrived(world: &World) {
     assert_eq!(value, secret("QUERY_KEY"));
     assert_eq!(first("aws").headers.get("x-amz-security-token"), Some(secret("AWS_SESSION")));
     assert!(first("aws").headers.get("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"));
+    let [id, _, session] = FETCHED_AWS_KEY;
+    assert_eq!(first("imds").headers.get("x-amz-security-token"), Some(session));
+    assert!(first("imds").headers.get("authorization").unwrap().contains(&format!(" Credential={id}/")));
+    assert_eq!(first("login").headers.get("x-session"), Some(GRANTED[0]));
+    for (name, token) in [("identity", GRANTED[1]), ("refreshed", GRANTED[2]), ("signed", GRANTED[3])] {
+        assert_eq!(first(name).bearer(), Some(token));
+    }
+    assert_arrived_at_the_grantor(world);
     assert_eq!(first("mac").headers.get("x-phrase"), Some(secret("HMAC_PHRASE")));
     assert_eq!(first("mac").headers.get("x-signature").map(str::len), Some(64));
     let (message, signature) = first("own").bearer().unwrap().rsplit_once('.').expect("a token has three parts");
@@ -52,6 +61,16 @@ pub fn assert_arrived(world: &World) {
     hmac::verify(&key, message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
     let pair = STANDARD.encode(format!("user:{}", secret("BASIC_PASSWORD")));
     assert_eq!(first("password").headers.get("authorization"), Some(format!("Basic {pair}").as_str()));
+}
+
+fn assert_arrived_at_the_grantor(world: &World) {
+    let sent = |path: &str| world.grantor.request(path);
+    assert!(String::from_utf8_lossy(&sent("/login").body).contains(secret("LOGIN_PASSWORD")));
+    assert_eq!(sent("/identity").headers.get("x-identity-header"), Some(secret("IDENTITY_HEADER")));
+    assert_eq!(sent("/refresh").form("refresh_token").as_deref(), Some(secret("REFRESH_SEED")));
+    let keys = sent("/latest/meta-data/iam/security-credentials/my-role");
+    assert_eq!(keys.headers.get("x-aws-ec2-metadata-token"), Some(IMDS_SESSION));
+    assert_ne!(world.grantor.assertions()[0], world.grantor.assertions()[1]);
 }
 
 fn assert_arrived_over_tls(requests: &[TlsRequest]) {

@@ -4,6 +4,7 @@
 mod answers;
 mod arrived;
 mod drive;
+mod grantor;
 mod planted;
 mod tunnel;
 mod world;
@@ -49,7 +50,9 @@ fn planted_secrets_reach_their_destinations_and_nothing_else() {
     assert!(tokens.len() >= 8);
     let log = child.output();
     assert!(log.contains("TRACE"), "the log is not at trace level:\n{log}");
-    let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+    let assertions = world.grantor.assertions();
+    assert!(assertions.len() >= 2, "{assertions:?}");
+    let tokens: Vec<_> = tokens.iter().chain(&assertions).map(String::as_str).collect();
     assert_absent(&log, "the log", tokens.iter().copied().chain([CLIENT_QUERY_SECRET]));
     assert!(!log.contains("planted+literal"), "{log}");
     assert!(answers.contains("********"), "nothing was masked: {answers}");
@@ -112,7 +115,15 @@ fn secrets_are_not_in_what_commands_print() {
     fs::write(&config, world.toml(&world.egress(""))).expect("there is room for a file");
     let config = config.to_str().expect("it is UTF-8");
     let environment = environment().into_iter().chain([("PATH", "/usr/bin:/bin")]).collect::<Vec<_>>();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 16] = [
+        &["explain", "GET", "/imds/x"],
+        &["explain", "GET", "/login/x"],
+        &["token", "imds"],
+        &["token", "login"],
+        &["token", "identity"],
+        &["token", "refreshed"],
+        &["token", "refreshed", "--may-rotate"],
+        &["token", "signed"],
         &["explain", "GET", "/aws/x"],
         &["explain", "GET", "/mac/x"],
         &["explain", "GET", "/own/x"],

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use super::world::World;
 
 /// Name of the variable, and the secret. Each has characters that encodings change.
-const SECRETS: [(&str, &str); 19] = [
+const SECRETS: [(&str, &str); 22] = [
     ("CLIENT_SECRET_BASIC", "planted+basic/secret=:0001"),
     ("CLIENT_SECRET_RAW", "planted+raw/secret=:000002"),
     ("CLIENT_SECRET_POST", "planted+post/secret=:00003"),
@@ -26,7 +26,13 @@ const SECRETS: [(&str, &str); 19] = [
     ("HMAC_KEY", "planted+hmac/key=:00000000022"),
     ("HMAC_PHRASE", "planted+hmac/phrase=:000023"),
     ("JWT_SECRET", "planted+jwt/secret=:000000000000024"),
+    ("LOGIN_PASSWORD", "planted+login/password=:00025"),
+    ("IDENTITY_HEADER", "planted+identity/header=:0026"),
+    ("REFRESH_SEED", "planted+refresh/seed=:0000027"),
 ];
+
+/// Signs assertions.
+const PRIVATE_KEY: &str = include_str!("../../../src/jws/keys/rsa.pem");
 
 /// Secrets that do not come by the environment.
 pub const IN_FILE: &str = "the file";
@@ -71,7 +77,8 @@ fn spellings(secret: &str) -> Vec<String> {
 
 /// The variables that attache is started with.
 pub fn environment() -> Vec<(&'static str, &'static str)> {
-    SECRETS.into_iter().filter(|(name, _)| ![IN_FILE, ROTATED, BY_COMMAND].contains(name)).collect()
+    let planted = SECRETS.into_iter().filter(|(name, _)| ![IN_FILE, ROTATED, BY_COMMAND].contains(name));
+    planted.chain([("PRIVATE_KEY", PRIVATE_KEY)]).collect()
 }
 
 /// Asserts that no secret stands there, nor any of `more`.
@@ -88,8 +95,24 @@ pub fn assert_absent<'a>(haystack: &str, what: &str, more: impl IntoIterator<Ite
     assert!(looked_for > 100);
 }
 
+/// The key that signs assertions: the lines of its PEM, and a part of what only its owner knows.
+fn assert_signing_key_absent(haystack: &str) {
+    let lines: Vec<&str> = PRIVATE_KEY.lines().filter(|line| !line.starts_with('-')).collect();
+    assert!(lines.len() > 20);
+    lines.iter().for_each(|line| assert!(!haystack.contains(line), "a private key as {line}"));
+    let der = STANDARD.decode(lines.concat()).expect("PEM is base64");
+    // In PKCS #8 of RSA with 2048 bits the private exponent stands around here, behind the modulus (RFC 8017 appendix A.1.2).
+    let part = &der[400..424];
+    let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+    let numbers = format!("{part:?}");
+    for spelling in [hex.to_uppercase(), hex, numbers.trim_matches(['[', ']']).to_owned()] {
+        assert!(!haystack.contains(&spelling), "a private key as {spelling}");
+    }
+}
+
 /// A private key, or the half of it that is secret, in hexadecimal, in base64 and as numbers.
 pub fn assert_keys_absent(haystack: &str, world: &World) {
+    assert_signing_key_absent(haystack);
     for identity in [&world.server, &world.client] {
         let der = identity.key.serialize_der();
         // In PKCS #8 of P-256 the scalar begins here (RFC 5208, RFC 5915).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::answers::answer_over_tls;
+use super::grantor::{GRANTED, Grantor};
 use super::planted::{BY_COMMAND, CLIENT_KEY_SHA256, GRANTED_OVER_TLS, IN_FILE, ROTATED, secret};
 use crate::support::{Identity, TlsPeer, TokenEndpoint, Upstream, free_address};
 
@@ -21,6 +22,7 @@ pub struct World {
     pub wrong: TokenEndpoint,
     /// Its tokens live so short that tests see them renewed.
     pub renewed: TokenEndpoint,
+    pub grantor: Grantor,
     pub upstream: Upstream,
     pub tls: TlsPeer,
     pub server: Identity,
@@ -51,6 +53,7 @@ impl World {
             post: TokenEndpoint::named("planted-by-post"),
             wrong: TokenEndpoint::named("planted-by-wrong"),
             renewed,
+            grantor: Grantor::start(),
             upstream: Upstream::open(),
             address: free_address(),
             admin: free_address(),
@@ -91,6 +94,7 @@ impl World {
         );
         toml += &self.toml_of_tls();
         toml += SIGNATURES;
+        toml += &GRANTS.replace("GRANTOR", &self.grantor.url());
         for name in ROUTES {
             toml += &format!(
                 "\n[upstreams.{name}]\nurl = \"{}/{name}\"\ncredential = \"{name}\"\n\n[[routes]]\n\
@@ -130,13 +134,13 @@ impl World {
     pub fn tokens(&self) -> Vec<String> {
         let endpoints = [&self.basic, &self.raw, &self.post, &self.renewed];
         let granted = endpoints.iter().flat_map(|endpoint| endpoint.grants().tokens());
-        granted.chain([GRANTED_OVER_TLS.to_owned()]).collect()
+        granted.chain(GRANTED.map(str::to_owned)).chain([GRANTED_OVER_TLS.to_owned()]).collect()
     }
 
     /// The same with peers that are known by name only.
     pub fn toml_by_name(&self, more: &str) -> String {
         let toml = self.toml("").replace("://127.0.0.1:", &format!("://{NAME}:"));
-        let cleartext = |line: &str| match line.contains("url = \"http://") {
+        let cleartext = |line: &str| match line.contains(&format!("url = \"http://{NAME}")) {
             true => format!("{line}\ncleartext = true\n"),
             false => format!("{line}\n"),
         };
@@ -163,7 +167,56 @@ query = { phrase = "{phrase}" }
 secret = { env = "JWT_SECRET" }
 "#;
 
-pub const ROUTES: [&str; 14] = [
-    "aws", "mac", "own", "basic", "raw", "post", "wrong", "renewed", "bearer", "header", "query", "password", "file",
+const GRANTS: &str = r#"
+[credentials.imds.aws_sigv4]
+keys = "instance"
+url = "GRANTOR"
+region = "eu-central-1"
+service = "execute-api"
+
+[credentials.login.login]
+values.password = { env = "LOGIN_PASSWORD" }
+url = "GRANTOR/login"
+json = { user = "attache", password = "{password}" }
+answer = { token = "session.id", lifetime = "lifetime" }
+attach = { header = "X-Session" }
+
+[credentials.identity.metadata]
+provider = "azure"
+resource = "https://vault.azure.net"
+url = "GRANTOR/identity"
+identity_header = { env = "IDENTITY_HEADER" }
+
+[credentials.refreshed.refresh_token]
+token_url = "GRANTOR/refresh"
+client_id = "attache"
+token_endpoint_auth_method = "none"
+refresh_token = { env = "REFRESH_SEED" }
+
+[credentials.signed.jwt_bearer]
+token_url = "GRANTOR/assertion"
+issuer_claim = "attache"
+private_key = { env = "PRIVATE_KEY" }
+"#;
+
+pub const ROUTES: [&str; 19] = [
+    "imds",
+    "login",
+    "identity",
+    "refreshed",
+    "signed",
+    "aws",
+    "mac",
+    "own",
+    "basic",
+    "raw",
+    "post",
+    "wrong",
+    "renewed",
+    "bearer",
+    "header",
+    "query",
+    "password",
+    "file",
     "command",
 ];
