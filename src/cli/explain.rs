@@ -17,8 +17,8 @@ use super::Failure;
 use super::routes::clients;
 use crate::clock::SystemClock;
 use crate::config::{
-    Access, ApiKey, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay, Route,
-    TokenEndpoint, Upstream,
+    Access, ApiKey, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay,
+    Route, TokenEndpoint, Upstream,
 };
 use crate::credential;
 use crate::proxy::failure::Failure as Refusal;
