@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Connection, Grants, Peer, Proxy, Reply, Request, Upstream, Watched, assert_problem, one_route_of, program,
+    Connection, Grants, Peer, Process, Proxy, Reply, Request, Upstream, Watched, assert_problem, free_address, get,
+    one_route_of, program,
 };
 
 /// A metadata server of AWS that takes none but the current session, and renews its keys when it is told to.
@@ -264,6 +266,37 @@ fn a_containers_and_a_roles_keys_sign_too() {
     assert_eq!(container.headers.get("authorization"), Some("eyJ.of-the-pod.s"));
     assert_eq!(sts.form("WebIdentityToken").as_deref(), Some("eyJ.of-the-pod.s"));
     assert_eq!(sts.headers.get("accept"), Some("application/json"));
+}
+
+/// A restart fetches no keys while those of before are good: the store has all of them, sealed.
+#[test]
+fn keys_outlive_the_process_in_a_store() {
+    let imds = Imds::start(&[keys(1)]);
+    let upstream = Upstream::open();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.db");
+    let fetched = format!("keys = \"instance\"\nurl = \"{}\"", imds.url());
+    let store = format!("[store.file]\npath = \"{}\"\nkey = {{ env = \"STORE_KEY\" }}\n", file.display());
+    let address = free_address();
+    let toml = toml(&upstream.url(), &fetched).replace("127.0.0.1:0", &address.to_string()) + &store;
+    fs::write(folder.path().join("proxy.toml"), toml).unwrap();
+    for _ in 0..2 {
+        let mut command = Command::new(program());
+        command.arg("run").current_dir(folder.path()).env("STORE_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+        let mut process = Process::spawn(command, "cargo builds it");
+        process.wait_for_line("the start", |line| line.contains("listening on"));
+        let answer = get(address, "/api/x");
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", process.output());
+        let pid = rustix::process::Pid::from_child(process.process());
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        process.wait();
+    }
+    assert_eq!(imds.targets().len(), 3, "{:?}", imds.targets());
+    upstream.requests().iter().for_each(|request| assert_signed_with(request, 1));
+    let stored = fs::read(file).unwrap();
+    for key in &keys(1)[1..] {
+        assert!(!stored.windows(key.len()).any(|bytes| bytes == key.as_bytes()), "a key is stored as it is");
+    }
 }
 
 /// What `attache explain`, `attache check --live` and `attache token` say of keys that are fetched: no key is in it.
