@@ -28,6 +28,14 @@ pub struct AnswerShape {
     pub error: Option<String>,
 }
 
+impl AnswerShape {
+    /// Where something is declared that may be a secret: all but where upstreams are.
+    pub fn secret_places(&self) -> impl Iterator<Item = &AnswerPlace> {
+        let further = self.values.iter().filter(|(name, _)| !self.base_urls.contains_key(*name));
+        self.token.iter().chain(&self.refresh_token).chain(further.map(|(_, place)| place))
+    }
+}
+
 /// Where one value is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerPlace {

@@ -355,8 +355,7 @@ pub(super) fn lifetime_beside<'a>(reply: &Reply, shape: &'a AnswerShape) -> Opti
 pub(super) fn declared_texts(reply: &Reply, shape: &AnswerShape) -> Vec<Secret> {
     let Ok(body) = &reply.body else { return Vec::new() };
     let document = Document::parse(body, content_type(&reply.headers));
-    let places = shape.token.iter().chain(&shape.refresh_token).chain(shape.values.values());
-    places.filter_map(|place| places::text_at(place, reply, &document)).map(Secret::new).collect()
+    shape.secret_places().filter_map(|place| places::text_at(place, reply, &document)).map(Secret::new).collect()
 }
 
 pub(super) fn content_type(headers: &HeaderMap) -> &str {

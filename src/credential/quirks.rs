@@ -217,6 +217,11 @@ async fn run(quirk: &Value) -> BTreeSet<&'static str> {
 
     if let Some(expected) = text(quirk, "expect_base_url") {
         assert_eq!(attachment.base_url("instance_url").map(ToString::to_string).as_deref(), Some(expected));
+        // A person who asks sees it, and not the token.
+        let told = probe(&config, &parts, MayRotate::Yes).await.said;
+        let told: Vec<String> = told.into_iter().flat_map(|told| told.lines).collect();
+        assert!(told.iter().any(|line| line.contains(&format!("\"instance_url\": \"{expected}\""))), "{told:?}");
+        assert!(!told.iter().any(|line| line.contains("\"access_token\": \"T\"")), "{told:?}");
         shown.insert("expect_base_url");
     }
 

@@ -96,14 +96,15 @@ pub(super) struct Named(BTreeMap<String, BTreeMap<String, bool>>);
 
 impl Named {
     /// Read before the credentials, which only ask of an answer what somebody uses.
-    pub(super) fn by_upstreams(root: &Fields<'_>) -> Self {
+    pub(super) fn by_upstreams(reading: &mut Reading<'_>, root: &Fields<'_>) -> Self {
         let mut named = Named::default();
         for (_, fields) in root.named("upstreams") {
             let Some(fields) = fields else { continue };
-            let text = |key| fields.value(key).and_then(|value| value.get_ref().as_str());
-            if let (Some(credential), Some((value, _))) = (text("credential"), text("url").and_then(split)) {
+            // What is wrong with them is said once, whoever reads them.
+            let [credential, url] = ["credential", "url"].map(|key| fields.text(reading, key));
+            if let (Some(credential), Some((value, _))) = (credential, url.as_ref().and_then(|url| split(&url.value))) {
                 let cleartext = fields.boolean("cleartext").unwrap_or(false);
-                let values = named.0.entry(credential.to_owned()).or_default();
+                let values = named.0.entry(credential.value).or_default();
                 values.entry(value.to_owned()).and_modify(|all| *all &= cleartext).or_insert(cleartext);
             }
         }

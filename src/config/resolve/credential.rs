@@ -54,7 +54,7 @@ const FORM_FIELDS_OF_KINDS: &[&str] = &[
 
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
-    let base_urls = base_url::Named::by_upstreams(root);
+    let base_urls = base_url::Named::by_upstreams(reading, root);
     for (name, fields) in root.named("credentials") {
         let kind = fields.and_then(|fields| {
             let kind = fields.kind()?;

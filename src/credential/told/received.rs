@@ -149,7 +149,7 @@ fn received_body(
 
 /// Where secrets are declared to stand.
 fn declared<'a>(shapes: &[&'a AnswerShape]) -> impl Iterator<Item = &'a AnswerPlace> {
-    shapes.iter().flat_map(|shape| shape.token.iter().chain(&shape.refresh_token).chain(shape.values.values()))
+    shapes.iter().flat_map(|shape| shape.secret_places())
 }
 
 /// The member that a path leads to, or the list of which it is an item.
