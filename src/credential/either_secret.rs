@@ -25,12 +25,14 @@ pub(super) struct EitherSecret {
     sources: Arc<[OAuth2; 2]>,
     /// Which of them worked last.
     works: Arc<AtomicUsize>,
+    /// What one fetch asks for besides (TL-45).
+    claims: Option<Arc<str>>,
 }
 
 impl EitherSecret {
     pub(super) fn new(config: &config::OAuth2, older: &ClientProof, parts: &Parts) -> Self {
         let sources = [OAuth2::new(config, parts), EitherSecret::with_proof(config, older, parts)];
-        EitherSecret { sources: Arc::new(sources), works: Arc::default() }
+        EitherSecret { sources: Arc::new(sources), works: Arc::default(), claims: None }
     }
 
     /// The same client with another proof.
@@ -41,12 +43,12 @@ impl EitherSecret {
     pub(super) async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
         let one = self.works.load(Ordering::Relaxed);
         let other = 1 - one;
-        let refused = match self.sources[one].attempt(deadline, exchange).await {
+        let refused = match self.sources[one].with_claims(self.claims.clone()).attempt(deadline, exchange).await {
             Err(failure) if failure.refuses_the_client() => failure,
             result => return result,
         };
         // A server that does not take the client has not looked at its refresh token.
-        match self.sources[other].attempt(deadline, exchange).await {
+        match self.sources[other].with_claims(self.claims.clone()).attempt(deadline, exchange).await {
             Ok(granted) => {
                 self.works.store(other, Ordering::Relaxed);
                 let works = ["the newer", "the older"][other];
@@ -69,7 +71,7 @@ impl EitherSecret {
 
 impl Source for EitherSecret {
     fn fetch(&self, request: FetchRequest) -> FetchFuture {
-        let source = self.clone();
+        let source = EitherSecret { claims: request.claims, ..self.clone() };
         Box::pin(async move {
             let deadline = timer_now() + request.attempt_timeout;
             source.attempt(deadline, request.exchange.as_ref()).await.map_err(FetchError::from)

@@ -16,6 +16,7 @@ mod fixed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod github_app;
+mod lacking_claims;
 pub mod live;
 mod login;
 mod mask;
@@ -182,6 +183,19 @@ impl Credential {
         match self {
             Credential::Fixed(_) | Credential::Signed(_) => None,
             Credential::Token(token) => token.rejected(sent, can_replay, deadline).await,
+        }
+    }
+
+    /// The upstream misses claims in the token of this generation; `encoded`: as its challenge has them. What it does not
+    /// say legibly is not heeded.
+    pub fn lacks(&self, sent: Generation, encoded: &str) {
+        match self {
+            Credential::Fixed(_) | Credential::Signed(_) => {}
+            Credential::Token(token) | Credential::Bound(token, _) => {
+                if let Some(claims) = lacking_claims::decoded(encoded) {
+                    token.cell.lacks(sent, claims);
+                }
+            }
         }
     }
 

@@ -31,6 +31,8 @@ use crate::upstream::Connector;
 #[derive(Debug, Clone)]
 pub(super) struct OAuth2 {
     inner: Arc<Inner>,
+    /// What one fetch asks for besides (TL-45).
+    claims: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,12 @@ impl OAuth2 {
             discoveries: parts.discoveries.clone(),
             tape: parts.tape.clone(),
         };
-        OAuth2 { inner: Arc::new(inner) }
+        OAuth2 { inner: Arc::new(inner), claims: None }
+    }
+
+    /// The same for a fetch that asks for these claims besides.
+    pub(super) fn with_claims(&self, claims: Option<Arc<str>>) -> Self {
+        OAuth2 { claims, ..self.clone() }
     }
 
     /// One attempt from its beginning: the endpoint is found, then asked.
@@ -161,7 +168,7 @@ impl OAuth2 {
         let proven = Proven { method: "POST", origin: &origin(url), target: &path, token: None };
         let signed = inner.sign(url, &proven, deadline).await?;
         let refresh_token = exchange.map(Exchange::refresh_token);
-        let request = inner.request.to(target, *method, &signed, refresh_token);
+        let request = inner.request.to(target, *method, &signed, refresh_token, self.claims.as_deref());
         exchange.inspect(|exchange| exchange.set_sent(true));
         let reply = endpoint::exchange(inner.reach(deadline), url, request).await;
         let mut reply = reply.map_err(|broken| {
@@ -268,7 +275,7 @@ pub(super) fn target(url: &HttpUrl) -> Result<http::Uri, String> {
 
 impl Source for OAuth2 {
     fn fetch(&self, request: FetchRequest) -> FetchFuture {
-        let source = self.clone();
+        let source = self.with_claims(request.claims);
         Box::pin(async move {
             let deadline = timer_now() + request.attempt_timeout;
             source.attempt(deadline, request.exchange.as_ref()).await.map_err(FetchError::from)

@@ -12,10 +12,13 @@ use ring::error::Unspecified;
 use zeroize::Zeroizing;
 
 use super::assertion::{ASSERTION_TYPE, client_assertion, grant_assertion};
-use super::github_app;
+use super::{github_app, lacking_claims};
 use crate::config::{self, ClientProof, DPOP, FreshSecret, Grant, HttpUrl, TokenEndpointAuthMethod};
 use crate::secret::Secret;
 use crate::token;
+
+/// OpenID Connect Core section 5.5.
+const CLAIMS: &str = "claims";
 
 /// Everything of the request but the address, and how the client authenticates.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct TokenRequest {
     grant: Grant,
     /// What is the same in each request: the form without what is secret, and without the client's own fields; or JSON.
     fixed: String,
+    /// `claims` of the configured parameters.
+    claims: Option<String>,
 }
 
 /// What was signed for one request.
@@ -55,6 +60,7 @@ impl TokenRequest {
                 Grant::GithubApp(app) => github_app::body(app),
                 grant => form(config, grant.grant_type()),
             },
+            claims: config.parameters.get(CLAIMS).cloned(),
         }
     }
 
@@ -135,18 +141,19 @@ impl TokenRequest {
             .collect()
     }
 
-    /// The request to send to this target.
+    /// The request to send to this target. `lacking`: claims that an upstream misses in the last token.
     pub(super) fn to(
         &self,
         target: Uri,
         method: TokenEndpointAuthMethod,
         signed: &Signed,
         refresh_token: Option<&Secret>,
+        lacking: Option<&str>,
     ) -> Request<Full<Bytes>> {
         if let (Grant::GithubApp(_), Some(assertion)) = (&self.grant, &signed.grant) {
             return github_app::request(target, &self.fixed, assertion);
         }
-        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed, refresh_token))));
+        let mut request = Request::new(Full::new(Bytes::from_owner(self.body(method, signed, refresh_token, lacking))));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target;
         let headers = request.headers_mut();
@@ -165,8 +172,11 @@ impl TokenRequest {
         method: TokenEndpointAuthMethod,
         signed: &Signed,
         refresh_token: Option<&Secret>,
+        lacking: Option<&str>,
     ) -> Zeroizing<Vec<u8>> {
+        let claims = lacking_claims::asked_for(self.claims.as_deref(), lacking);
         let mut fields = self.presented(signed);
+        fields.extend(claims.as_deref().map(|claims| (CLAIMS, claims)));
         fields.extend(refresh_token.map(|token| ("refresh_token", token.expose())));
         fields.extend(self.own_fields(method, signed.client.as_ref()));
         // Made as large as it can get, so that growing leaves no copy behind.
@@ -255,6 +265,6 @@ fn form(config: &config::OAuth2, grant_type: Option<&str>) -> String {
     config.resource.iter().for_each(|resource| {
         form.append_pair("resource", resource);
     });
-    form.extend_pairs(&config.parameters);
+    form.extend_pairs(config.parameters.iter().filter(|(name, _)| *name != CLAIMS));
     form.finish()
 }

@@ -35,18 +35,35 @@ pub(super) fn says(headers: &HeaderMap, code: &str) -> bool {
     })
 }
 
-/// Whether a piece of a field value is `error="code"`, after a scheme or not. A code has nothing in it that would have to be
-/// escaped (RFC 6750 section 3).
-fn is_error(piece: &str, code: &str) -> bool {
-    let parameter = match is_parameter(piece) {
-        true => piece,
-        false => piece.split_once([' ', '\t']).map_or("", |(_scheme, parameter)| parameter),
-    };
-    parameter.split_once('=').is_some_and(|(name, value)| {
-        let value = value.trim();
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-        name.trim().eq_ignore_ascii_case("error") && value == code
+/// The claims, as the upstream encodes them, that it misses in the token (TL-45), as Microsoft's continuous access evaluation
+/// says it: `Bearer error="insufficient_claims", claims="BASE64"`.
+pub(super) fn lacking_claims(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(WWW_AUTHENTICATE).iter().find_map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        split(&text).iter().find_map(|challenge| {
+            let pieces = split_outside_quotes(challenge);
+            pieces.iter().find(|piece| is_error(piece.trim(), "insufficient_claims"))?;
+            pieces.iter().find_map(|piece| value_of(piece.trim(), "claims")).map(str::to_owned)
+        })
     })
+}
+
+/// Whether a piece of a field value is `error="code"`, after a scheme or not.
+fn is_error(piece: &str, code: &str) -> bool {
+    value_of(piece, "error") == Some(code)
+}
+
+/// What a piece of a field value says if it is the parameter of this name, after a scheme or not. Neither codes (RFC 6750
+/// section 3) nor base64 have anything in them that would have to be escaped.
+fn value_of<'p>(piece: &'p str, parameter: &str) -> Option<&'p str> {
+    let said = match is_parameter(piece) {
+        true => piece,
+        false => piece.split_once([' ', '\t']).map_or("", |(_scheme, said)| said),
+    };
+    let (name, value) = said.split_once('=')?;
+    let value = value.trim();
+    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    name.trim().eq_ignore_ascii_case(parameter).then_some(value)
 }
 
 fn is_removed(challenge: &str) -> bool {
@@ -163,6 +180,27 @@ mod tests {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value.clone())]);
             assert_eq!(super::says(&headers, "insufficient_scope"), says, "{value:?}");
+        }
+    }
+
+    /// TL-45: as Microsoft's documentation of claims challenges has it; only of the challenge that misses claims.
+    #[test]
+    fn lacking_claims_are_those_of_the_challenge_that_says_so() {
+        for (value, claims) in [
+            (
+                "Bearer realm=\"\", authorization_uri=\"https://login.example/a,b\", error=\"insufficient_claims\", \
+                 claims=\"eyJhIjoxfQ==\"",
+                Some("eyJhIjoxfQ=="),
+            ),
+            ("Bearer claims=e30, error=insufficient_claims", Some("e30")),
+            ("Basic realm=\"x\", Bearer error=\"insufficient_claims\", Claims=\"e30=\"", Some("e30=")),
+            ("Bearer error=\"insufficient_claims\"", None),
+            ("Bearer error=\"insufficient_claims\", PoP claims=\"e30=\"", None),
+            ("Bearer error=\"invalid_token\", claims=\"e30=\"", None),
+            ("Bearer realm=\"error=insufficient_claims, claims=e30\"", None),
+        ] {
+            let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(value))]);
+            assert_eq!(lacking_claims(&headers).as_deref(), claims, "{value}");
         }
     }
 }

@@ -7,6 +7,7 @@ use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::access_log::{Effort, Label};
+use super::challenge;
 use super::cookie;
 use super::failure::Failure;
 use super::own::Own;
@@ -71,9 +72,12 @@ impl<'a> Outbound<'a> {
 
     /// If the answer really is a rejection, waits for another token and sends once more with that.
     async fn renew_and_replay(&mut self, sent: Generation, mut received: Received) -> Result<Received, Failure> {
-        if let Some(rejection) = self.rejection(&mut received).await
-            && let Some(fresh) = self.renew(sent, rejection).await
+        let Some(rejection) = self.rejection(&mut received).await else { return Ok(received) };
+        if let (Some(credential), Some(claims)) = (&self.call.credential, challenge::lacking_claims(&received.headers))
         {
+            credential.lacks(sent, &claims);
+        }
+        if let Some(fresh) = self.renew(sent, rejection).await {
             received.body.discard().await;
             received = self.replay(&fresh).await?;
         }

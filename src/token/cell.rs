@@ -70,6 +70,8 @@ struct Inner {
     granted: Option<Granted>,
     /// What the next exchange sends.
     refresh_token: Option<Secret>,
+    /// What the next fetch asks for besides (TL-45).
+    claims: Option<Arc<str>>,
     /// The exchange under way.
     exchange: Option<Exchange>,
     /// The store does not have what is held here, and cannot be made to (TL-51).
@@ -147,6 +149,15 @@ impl TokenCell {
         })
     }
 
+    /// The upstream misses these claims, a JSON object, in the token of this generation: the next fetch asks for them
+    /// (TL-45). To be said before [`TokenCell::rejected`], which begins it.
+    pub fn lacks(&self, sent: Generation, claims: Arc<str>) {
+        let mut inner = self.lock();
+        if inner.token.as_ref().is_some_and(|token| token.generation == sent) {
+            inner.claims = Some(claims);
+        }
+    }
+
     /// How a replay with this generation went: accepted or rejected again (TL-43).
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         self.lock().machine.replayed(generation, accepted);
@@ -176,6 +187,7 @@ impl TokenCell {
                 token: None,
                 granted: None,
                 refresh_token: source.seed().cloned(),
+                claims: None,
                 exchange: None,
                 unsaved: false,
                 flight: None,

@@ -47,13 +47,15 @@ pub struct Token {
     pub proof_key: Option<Arc<ProofKey>>,
 }
 
-/// What one fetch is asked for. More will be asked for here (claims, a subject); a fetch never reads the cell.
+/// What one fetch is asked for. More will be asked for here (a subject); a fetch never reads the cell.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// Give the attempt at most this long (TL-32). The source enforces it.
     pub attempt_timeout: Duration,
     /// The refresh token to exchange. Every fetch of a source with a [`Source::seed`] has one.
     pub exchange: Option<Exchange>,
+    /// A JSON object: the claims that the upstream misses in the token (TL-45). What cannot ask for them may leave them.
+    pub claims: Option<Arc<str>>,
 }
 
 /// What a token endpoint granted, as far as the token's life is concerned.

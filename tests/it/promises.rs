@@ -23,7 +23,6 @@ const PARTLY: &[(&str, &str, &str)] = &[
         "of a certificate that changes it is the upstream that knows",
     ),
     ("TL-27", "a subject's own account: 403 with its `connect_url`", "credentials of users do not exist yet"),
-    ("TL-45", "`insufficient_claims`", "a fetch cannot carry claims yet"),
     ("TL-61", "the store is read before any fetch", "it is for one process, which knows what is in it"),
     ("TL-70", "users' keys: their bound, their eviction, reading them again", "credentials of users do not exist yet"),
     ("TL-71", "403 for what needs the user", "credentials of users do not exist yet"),

@@ -4,6 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::{Grant, Proxy, Reply, SECRET, TokenEndpoint, Upstream, assert_problem, one_route};
@@ -232,4 +234,32 @@ fn a_reload_keeps_the_token() {
     assert_eq!(proxy.get("/moved/x").status, 200);
     assert_eq!(proxy.get("/api/x").status, 404);
     assert_eq!(endpoint.requests().len(), 1);
+}
+
+/// TL-45: claims that the upstream misses are asked for by the next fetch, and by that one only. A server that does not grant
+/// them is asked without, since the token has to be renewed anyway.
+#[test]
+fn lacking_claims_are_asked_for_once() {
+    let (endpoint, upstream, proxy) = setup("");
+    endpoint.set_lifetime(Some(Duration::from_secs(10)));
+    assert_eq!(proxy.get("/api/first").status, 200);
+    let claims = |number: usize| format!("{{\"access_token\":{{\"nbf\":{{\"value\":\"{number}\"}}}}}}");
+    let lacks = |number: usize| {
+        let encoded = STANDARD.encode(claims(number));
+        let challenge = format!("Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{encoded}\"");
+        Reply::answer(401, &[("WWW-Authenticate", &challenge)], b"")
+    };
+    let invalid = || Reply::answer(401, &[("WWW-Authenticate", "Bearer error=\"invalid_token\"")], b"");
+    for (reply, grants) in [
+        (lacks(1), vec![]),
+        (invalid(), vec![]),
+        (lacks(2), vec![Grant::Json(400, json!({ "error": "interaction_required" }))]),
+    ] {
+        endpoint.grants().wait_until_older_than(Duration::from_millis(1_100));
+        upstream.script([reply]);
+        endpoint.script(grants);
+        assert_eq!(proxy.get("/api/x").status, 200);
+    }
+    let asked: Vec<_> = endpoint.requests().iter().map(|request| request.form("claims")).collect();
+    assert_eq!(asked, [None, Some(claims(1)), None, Some(claims(2)), None]);
 }

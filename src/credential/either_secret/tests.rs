@@ -56,7 +56,7 @@ fn either(peer: &Peer) -> EitherSecret {
 }
 
 async fn fetch(source: &EitherSecret) -> Result<Granted, FetchError> {
-    source.fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }).await
+    source.fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None, claims: None }).await
 }
 
 /// A rotation from end to end: the server takes the older, then the newer, and nobody notices. The wrong one is sent once at

@@ -76,7 +76,7 @@ fn source(config: &config::OAuth2) -> OAuth2 {
 }
 
 async fn fetch(config: &config::OAuth2) -> Result<Granted, FetchError> {
-    source(config).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }).await
+    source(config).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None, claims: None }).await
 }
 
 /// A request taken apart: its first line, its `Authorization`, its form.
@@ -275,9 +275,11 @@ async fn plain_http_to_elsewhere_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn an_attempt_ends_with_its_time() {
     let mut peer = Peer::start(|_| Then::Stall).await;
-    let fetching = tokio::spawn(
-        source(&at(&peer, "/")).fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }),
-    );
+    let fetching = tokio::spawn(source(&at(&peer, "/")).fetch(FetchRequest {
+        attempt_timeout: Duration::from_secs(10),
+        exchange: None,
+        claims: None,
+    }));
     peer.arrival().await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -365,7 +367,8 @@ async fn a_refresh_token_is_exchanged() {
         let config = config::OAuth2 { grant: seed.clone(), scope: vec!["read".to_owned()], ..at(&peer, "/token") };
         let source = source(&config);
         let exchange = Exchange::new(source.seed().expect("it has a seed").clone());
-        let request = FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()) };
+        let request =
+            FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()), claims: None };
         let _ = source.fetch(request).await;
         let found = exchange.take_received();
         assert_eq!(found.as_ref().map(Secret::expose), received, "{reply:?}");
@@ -376,7 +379,8 @@ async fn a_refresh_token_is_exchanged() {
     let nobody =
         config::OAuth2 { grant: seed, ..grant(TokenEndpoint::Url(HttpUrl::parse("http://127.0.0.1:1/").unwrap())) };
     let exchange = Exchange::new(Secret::new("seed"));
-    let request = FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()) };
+    let request =
+        FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: Some(exchange.clone()), claims: None };
     source(&nobody).fetch(request).await.unwrap_err();
     assert!(!exchange.was_sent(), "there was no connection");
 }

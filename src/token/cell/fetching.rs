@@ -47,19 +47,26 @@ pub(super) async fn run(ticket: Ticket) {
     let gate = cell.locate();
     let _turn = gate.enter(cell.waiting.clone()).await;
     let (mut adopted, mut changed) = (false, false);
+    let mut claims = Claims::None;
     loop {
-        let (attempt, source, attach) =
-            cell.update(|inner, now| (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone()));
+        let (attempt, source, attach, lacking) = cell.update(|inner, now| {
+            (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone(), inner.claims.take())
+        });
+        claims.add(lacking);
         let next = match attempt {
             Attempt::Make { timeout } => {
                 let requested_at = cell.shared.clock.wall();
                 let exchange = cell.begin_exchange().await;
-                let result = attempt_within(&*source, timeout, exchange.clone()).await;
+                let result = attempt_within(&*source, timeout, exchange.clone(), claims.wanted()).await;
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
                 if source.asks_for() != cell.lock().source.asks_for() {
                     // A reload wants something else. What came of the refresh token is kept (TL-53).
+                    continue;
+                }
+                if claims.are_refused(&result) {
+                    // Without them, for the token that serves may be about to expire.
                     continue;
                 }
                 if !adopted && needs_reauthorization(&result) && cell.adopt_sibling(exchange).await {
@@ -84,6 +91,39 @@ pub(super) async fn run(ticket: Ticket) {
     }
 }
 
+/// What the attempts of one fetch ask for besides.
+enum Claims {
+    None,
+    Wanted(Arc<str>),
+    /// The server does not grant them: this fetch goes on without any.
+    Refused,
+}
+
+impl Claims {
+    fn add(&mut self, lacking: Option<Arc<str>>) {
+        if let (Some(claims), Claims::None | Claims::Wanted(_)) = (lacking, &self) {
+            *self = Claims::Wanted(claims);
+        }
+    }
+
+    fn wanted(&self) -> Option<Arc<str>> {
+        match self {
+            Claims::Wanted(claims) => Some(claims.clone()),
+            Claims::None | Claims::Refused => None,
+        }
+    }
+
+    /// Whether an attempt was refused that asked for claims.
+    fn are_refused<T>(&mut self, result: &Result<T, FetchError>) -> bool {
+        let refused = result.as_ref().is_err_and(|error| error.kind.needs_operator());
+        let are_refused = refused && matches!(self, Claims::Wanted(_));
+        if are_refused {
+            *self = Claims::Refused;
+        }
+        are_refused
+    }
+}
+
 fn needs_reauthorization(result: &Result<Prepared, FetchError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind == FetchErrorKind::NeedsReauthorization)
 }
@@ -92,8 +132,9 @@ async fn attempt_within(
     source: &dyn Source,
     timeout: Duration,
     exchange: Option<Exchange>,
+    claims: Option<Arc<str>>,
 ) -> Result<Granted, FetchError> {
-    let attempt = source.fetch(FetchRequest { attempt_timeout: timeout, exchange });
+    let attempt = source.fetch(FetchRequest { attempt_timeout: timeout, exchange, claims });
     match tokio::time::timeout(timeout + SOURCE_GRACE, attempt).await {
         Ok(result) => result,
         Err(_) => {

@@ -36,7 +36,10 @@ async fn the_file_is_read_anew_for_every_request() {
     let source = source(&by_file(&peer, &file));
     for token in ["eyJ.first.s", "eyJ.second.s"] {
         write(&file, &format!("{token}\n"));
-        source.fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None }).await.unwrap();
+        source
+            .fetch(FetchRequest { attempt_timeout: Duration::from_secs(10), exchange: None, claims: None })
+            .await
+            .unwrap();
         let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         let expected = [
             ("grant_type", "client_credentials"),
@@ -99,7 +102,7 @@ async fn reading_is_part_of_the_attempts_time() {
     let peer = Peer::answering(answer(200, "", GRANTED)).await;
     let config = proved_by(&peer, FreshSecret::Command { words, folder: folder.path().to_owned() });
     let error = source(&config)
-        .fetch(FetchRequest { attempt_timeout: Duration::from_millis(20), exchange: None })
+        .fetch(FetchRequest { attempt_timeout: Duration::from_millis(20), exchange: None, claims: None })
         .await
         .unwrap_err();
     assert!(error.text.contains("cannot be read in time"), "{}", error.text);
