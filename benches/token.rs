@@ -23,6 +23,7 @@ impl Source for Hourly {
                 further: BTreeMap::new(),
                 lifetime,
                 refresh_in: None,
+                last: false,
             })
         })
     }

@@ -7,7 +7,7 @@ pub use paths::PathMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 
 use crate::client_auth::{ClientAuth, KeyDigest};
@@ -68,11 +68,14 @@ pub struct Via {
 pub struct Route {
     pub config: Arc<config::Route>,
     pub call: Call,
+    /// The headers of clients that go no further: those that the credential sets, and those in which clients say on whose
+    /// behalf they call, to whichever upstream (SEC-10).
+    pub kept_back: Vec<HeaderName>,
     pub paths: PathMap,
 }
 
 /// All that sending a request to an upstream takes, beside the request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     pub config: Arc<config::Upstream>,
     pub destination: Arc<Destination>,
@@ -144,11 +147,7 @@ impl Snapshot {
 
     /// The identities whose tokens this snapshot uses; the others can be forgotten once it is installed.
     pub fn identities(&self) -> Vec<Identity> {
-        let identity = |credential: &Arc<Credential>| match &**credential {
-            Credential::Fixed(_) | Credential::Signed(_) => None,
-            Credential::Token(token) => Some(token.identity),
-        };
-        self.credentials.iter().filter_map(identity).collect()
+        self.credentials.iter().filter_map(|credential| credential.identity()).collect()
     }
 
     /// Whether what an earlier snapshot's route began for the holder of a key would still be served: route, upstream,
@@ -183,8 +182,11 @@ fn wire(
         timeouts: route.timeouts,
         redact_bodies: route.redact_bodies,
     };
+    let set = call.credential.iter().flat_map(|credential| credential.header_names());
+    let subjects = credentials.iter().filter_map(|credential| Some(credential.per_subject()?.header()));
     Route {
         config: route.clone(),
+        kept_back: set.chain(subjects).cloned().collect(),
         call,
         paths: PathMap::new(&route.path, &route.upstream_path, route.upstream.url.path()),
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{State, page, text};
 use crate::metrics::{counter, counters, gauge, gauges};
-use crate::token::CellStatus;
+use crate::token::{CellStatus, SubjectsStatus};
 use crate::upstream::{Bulkhead, ReplayBudget};
 
 pub(super) fn readiness(state: &State) -> Response<Full<Bytes>> {
@@ -41,6 +41,7 @@ pub(super) fn status(state: &State) -> Response<Full<Bytes>> {
         "requests": living.metrics.requests(),
         "log_lines_dropped": (state.log_lines_dropped)(),
         "credentials": cells.iter().map(credential).collect::<Vec<_>>(),
+        "subjects": living.tokens.subject_statuses().iter().map(subjects).collect::<Vec<_>>(),
     });
     // A value of `json!` can always be written.
     page(StatusCode::OK, "application/json", format!("{status:#}\n"))
@@ -65,6 +66,17 @@ fn credential(cell: &CellStatus) -> Value {
     })
 }
 
+/// Of a credential with a token for each subject: none of them by name.
+fn subjects(of: &SubjectsStatus) -> Value {
+    json!({
+        "name": &*of.name,
+        "subjects": of.subjects,
+        "evicted": of.evicted,
+        "fetches_granted": of.fetches_granted,
+        "fetches_failed": of.fetches_failed,
+    })
+}
+
 /// Seconds with milliseconds: more digits would say nothing.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
@@ -74,7 +86,10 @@ pub(super) fn metrics(state: &State) -> Response<Full<Bytes>> {
     state.living.metrics.process().set_log_lines_dropped((state.log_lines_dropped)());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(state.living.metrics.clone()));
-    registry.register_collector(Box::new(Tokens(state.living.tokens.statuses())));
+    registry.register_collector(Box::new(Tokens {
+        cells: state.living.tokens.statuses(),
+        subjects: state.living.tokens.subject_statuses(),
+    }));
     registry.register_collector(Box::new(ReplayCopies(state.living.replay_budget.clone())));
     registry.register_collector(Box::new(UpstreamConnections(state.living.upstream_connections.clone())));
     let mut scraped = String::with_capacity(16 << 10);
@@ -115,18 +130,40 @@ impl Collector for UpstreamConnections {
 }
 
 type Count = fn(&CellStatus) -> u64;
+type SubjectsCount = fn(&SubjectsStatus) -> u64;
 
-/// The tokens' cells, as a scrape sees them.
+/// The tokens' cells, as a scrape sees them; those of subjects together.
 #[derive(Debug)]
-struct Tokens(Vec<CellStatus>);
+struct Tokens {
+    cells: Vec<CellStatus>,
+    subjects: Vec<SubjectsStatus>,
+}
 
 impl Collector for Tokens {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         let label = |cell: &CellStatus| [("credential", cell.name.to_string())];
-        let families: [(&str, &str, Count); 5] = [
-            ("attache_token_fetches_granted", "Fetches that brought a token", |cell| cell.fetches_granted),
-            ("attache_token_fetches_failed", "Fetches that failed", |cell| cell.fetches_failed),
+        let of_subjects = |subjects: &SubjectsStatus| [("credential", subjects.name.to_string())];
+        let fetches: [(&str, &str, Count, SubjectsCount); 2] = [
+            (
+                "attache_token_fetches_granted",
+                "Fetches that brought a token",
+                |cell| cell.fetches_granted,
+                |subjects| subjects.fetches_granted,
+            ),
+            (
+                "attache_token_fetches_failed",
+                "Fetches that failed",
+                |cell| cell.fetches_failed,
+                |subjects| subjects.fetches_failed,
+            ),
+        ];
+        for (name, help, of, subjects_of) in fetches {
+            let cells = self.cells.iter().map(|cell| (label(cell), of(cell)));
+            let subjects = self.subjects.iter().map(|subjects| (of_subjects(subjects), subjects_of(subjects)));
+            counters(encoder, name, help, cells.chain(subjects))?;
+        }
+        let families: [(&str, &str, Count); 3] = [
             ("attache_token_rejections", "Requests whose token the upstream rejected", |cell| cell.rejections),
             ("attache_token_replays_accepted", "Replays with a new token that were accepted", |cell| {
                 cell.replays_accepted
@@ -134,15 +171,20 @@ impl Collector for Tokens {
             ("attache_token_late", "Times that a token was found late, with its renewal not done", |cell| cell.late),
         ];
         for (name, help, of) in families {
-            counters(encoder, name, help, self.0.iter().map(|cell| (label(cell), of(cell))))?;
+            counters(encoder, name, help, self.cells.iter().map(|cell| (label(cell), of(cell))))?;
         }
-        let states = self.0.iter().map(|cell| ([("credential", &*cell.name), ("state", cell.state)], 1.0));
+        let help = "Subjects forgotten to make room for others";
+        let evicted = self.subjects.iter().map(|subjects| (of_subjects(subjects), subjects.evicted));
+        counters(encoder, "attache_token_subjects_evicted", help, evicted)?;
+        let subjects = self.subjects.iter().map(|subjects| (of_subjects(subjects), subjects.subjects as f64));
+        gauges(encoder, "attache_token_subjects", "Subjects whose tokens are held", subjects)?;
+        let states = self.cells.iter().map(|cell| ([("credential", &*cell.name), ("state", cell.state)], 1.0));
         gauges(encoder, "attache_token_state", "The state that a credential's token is in", states)?;
-        let expiries = self.0.iter().filter_map(|cell| Some((label(cell), cell.expires_in?.as_secs_f64())));
+        let expiries = self.cells.iter().filter_map(|cell| Some((label(cell), cell.expires_in?.as_secs_f64())));
         gauges(encoder, "attache_token_expires_in_seconds", "How long the token is still valid", expiries)?;
-        let unsaved = self.0.iter().map(|cell| (label(cell), f64::from(u8::from(cell.unsaved))));
+        let unsaved = self.cells.iter().map(|cell| (label(cell), f64::from(u8::from(cell.unsaved))));
         gauges(encoder, "attache_token_unsaved", "Whether the store lacks what a restart would need", unsaved)?;
-        let suspects = self.0.iter().map(|cell| (label(cell), f64::from(u8::from(cell.suspect))));
+        let suspects = self.cells.iter().map(|cell| (label(cell), f64::from(u8::from(cell.suspect))));
         gauges(encoder, "attache_token_suspect", "Whether the upstream has rejected the current token", suspects)
     }
 }

@@ -97,8 +97,8 @@ fn request(snapshot: &Snapshot, method: Method, asked: Asked) -> Request<()> {
     *request.method_mut() = method;
     *request.uri_mut() = asked.target;
     let removed = snapshot.routes.iter().flat_map(|route| &route.config.request_headers.remove);
-    let attached = snapshot.credentials.iter().flat_map(|credential| credential.header_names());
-    for name in EXAMPLES.iter().map(|(_, name)| name).chain(removed).chain(attached) {
+    let kept_back = snapshot.routes.iter().flat_map(|route| &route.kept_back);
+    for name in EXAMPLES.iter().map(|(_, name)| name).chain(removed).chain(kept_back) {
         request.headers_mut().insert(name.clone(), CLIENTS_OWN.clone());
     }
     match HeaderValue::try_from(asked.authority) {
@@ -253,12 +253,15 @@ fn credential(upstream: &Upstream) -> String {
         CredentialKind::OAuth2(oauth2) => {
             let grant = oauth2.grant.title();
             let of = if oauth2.client_id.is_empty() { String::new() } else { format!(" of {}", oauth2.client_id) };
-            match &oauth2.endpoint {
-                TokenEndpoint::Url(url) => format!("{name}: {grant}{of} at {url}"),
-                TokenEndpoint::Issuer { issuer, .. } => {
-                    format!("{name}: {grant}{of} at the token endpoint of {issuer}")
-                }
-            }
+            let at = match &oauth2.endpoint {
+                TokenEndpoint::Url(url) => url.to_string(),
+                TokenEndpoint::Issuer { issuer, .. } => format!("the token endpoint of {issuer}"),
+            };
+            let subject = oauth2.grant.subject_header().map(|subject| {
+                let who = subject.clients.join(", ");
+                format!(", for the subject whose token comes in {}, which only {who} may set", subject.name)
+            });
+            format!("{name}: {grant}{of} at {at}{}", subject.unwrap_or_default())
         }
         CredentialKind::Metadata(metadata) => format!("{name}: a token of the metadata server {}", metadata.url),
         CredentialKind::Login(login) => match &login.steps[..] {
@@ -280,8 +283,7 @@ fn kept_back(plan: &Plan<'_>) -> String {
     let examples = EXAMPLES.iter().filter(|(_, name)| is_kept_back(name)).map(|(called, _)| (*called).to_owned());
     let mut parts: Vec<String> = examples.collect();
     let own = plan.route.config.request_headers.remove.iter();
-    let attached = plan.route.call.credential.iter().flat_map(|credential| credential.header_names());
-    let others = own.chain(attached).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
+    let others = own.chain(&plan.route.kept_back).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
     parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
     if let Some(credential) = &plan.route.call.credential {
         parts.extend(credential.query_names().iter().map(|name| format!("the query parameter {name}")));
@@ -335,6 +337,16 @@ mod tests {
         token_url = "https://login.example/token"
         client_id = "attache"
         client_secret = { env = "SECRET" }
+        [credentials.people.token_exchange]
+        token_url = "https://login.example/token"
+        subject_token = { header = "X-Subject-Token", clients = ["billing"] }
+        [upstreams.people]
+        url = "https://people.example"
+        credential = "people"
+        [[routes]]
+        path = "/people/{*rest}"
+        upstream = "people"
+        clients = ["billing"]
         [credentials.maps.api_key]
         query = "key"
         value = { env = "SECRET" }
@@ -490,7 +502,7 @@ mod tests {
         assert_eq!(
             lines[11],
             "keeps back   Authorization, Proxy-Authorization, X-Api-Key, Cookie, Forwarded, X-Forwarded-*, X-Real-IP, \
-             X-Original-URL, X-Rewrite-URL, hop-by-hop headers, names with `_`, x-debug"
+             X-Original-URL, X-Rewrite-URL, hop-by-hop headers, names with `_`, x-debug, x-subject-token"
         );
     }
 
@@ -501,7 +513,10 @@ mod tests {
         assert!(text.contains(sends), "{text}");
         assert!(text.contains("\n             x-shop-key: <shop>\n"), "{text}");
         assert!(text.contains("\n             forwarded, x-forwarded-*: the client's address"), "{text}");
-        assert!(text.contains("names with `_`, x-shop-key\n") && !text.contains("accept-encoding"), "{text}");
+        assert!(
+            text.contains("names with `_`, x-shop-key, x-subject-token\n") && !text.contains("accept-encoding"),
+            "{text}"
+        );
     }
 
     /// SEC-10: the client's own parameter of the credential's name goes, in whatever encoding.
@@ -526,12 +541,25 @@ mod tests {
         ] {
             assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
         }
-        let kept_back =
-            "names with `_`, dd-api-key, dd-application-key, the query parameter key, the query parameter token\n";
+        let kept_back = "names with `_`, dd-api-key, dd-application-key, x-subject-token, the query parameter key, the query parameter token\n";
         assert!(text.contains(kept_back) && text.contains(" Cookie,") && !text.contains("mine"), "{text}");
         let text = ask("GET", "/session/x").unwrap();
         assert!(text.contains("\n             cookie: sid=<metrics>; the client's own\n"), "{text}");
         assert!(text.contains(", the cookie sid\n") && !text.contains(" Cookie,"), "{text}");
+    }
+
+    /// SEC-10: who may say on whose behalf it calls, where, and that it goes no further, to no upstream.
+    #[test]
+    fn a_token_for_each_subject_is_shown_as_one() {
+        let text = ask("GET", "/people/ada").unwrap();
+        for line in [
+            "             authorization: Bearer <token of people>",
+            "credential   people: token exchange at https://login.example/token, for the subject whose token comes in \
+             x-subject-token, which only billing may set",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+        }
+        assert!(text.contains(", x-subject-token\n"), "{text}");
     }
 
     /// What is signed has no value yet: its placeholders are shown.

@@ -140,6 +140,11 @@ fn of_credential(report: &Report) -> Checked {
             text: "it is sent as it is: only the API can tell whether it is right".to_owned(),
             hint: None,
         },
+        Outcome::NeedsSubject { header } => Checked {
+            verdict: Verdict::Skipped,
+            text: format!("it has a token for each subject, which requests bring in {header}"),
+            hint: None,
+        },
         Outcome::LeftAlone => left_alone(None),
         Outcome::Granted { lifetime, took, .. } => {
             let host = report.host.as_deref().unwrap_or_default();

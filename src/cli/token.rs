@@ -82,6 +82,10 @@ async fn tell_of(
         Outcome::NothingToFetch => Err(Failure::Failed(format!(
             "`{name}` has no token to fetch: it is sent as it is, and only the API can tell whether it is right"
         ))),
+        Outcome::NeedsSubject { header } => Err(Failure::Failed(format!(
+            "`{name}` has a token for each subject, which requests bring in {header}: call a route of it with one (the log of \
+             the instance that runs says what the token endpoint answered)"
+        ))),
         Outcome::LeftAlone => left_alone(name, admin).await,
         Outcome::Granted { lifetime, took, token } => Ok(granted(&report, *lifetime, *took, token)),
         Outcome::Failed { failure, .. } => {

@@ -54,6 +54,16 @@ pub struct FieldsGrant {
     pub plain: Vec<(String, String)>,
     /// The same, of those that are secret.
     pub secret: Vec<(String, Secret)>,
+    /// Where the subject token comes from, if it comes with requests: then it is none of those.
+    pub subject: Option<SubjectHeader>,
+}
+
+/// The header in which some clients say on whose behalf they call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectHeader {
+    pub name: HeaderName,
+    /// The names of the clients that may set it. At least one.
+    pub clients: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +93,14 @@ pub struct JwtBearer {
 }
 
 impl Grant {
+    /// Where the subject token comes from, if it comes with requests.
+    pub fn subject_header(&self) -> Option<&SubjectHeader> {
+        match self {
+            Grant::Fields(grant) => grant.subject.as_ref(),
+            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::JwtBearer(_) | Grant::GithubApp(_) => None,
+        }
+    }
+
     /// The kind of the credential in proxy.toml, which is also what tells its tokens from those of another grant (TL-02).
     pub fn name(&self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ mod url;
 pub use answer_shape::{AnswerPlace, AnswerShape, Success};
 pub use base_url::{AllowedHost, BaseUrl, BaseUrlFlaw, UpstreamUrl};
 pub use file::json_schema;
-pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer};
+pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer, SubjectHeader};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
@@ -227,6 +227,16 @@ impl CredentialKind {
             | CredentialKind::ApiKeys(_)
             | CredentialKind::Basic { .. }
             | CredentialKind::BasicKey { .. } => None,
+        }
+    }
+}
+
+impl Credential {
+    /// The header in which some clients say on whose behalf they call, if the credential is of that kind.
+    pub fn subject_header(&self) -> Option<&SubjectHeader> {
+        match &self.kind {
+            CredentialKind::OAuth2(oauth2) => oauth2.grant.subject_header(),
+            _ => None,
         }
     }
 }

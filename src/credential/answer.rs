@@ -156,6 +156,7 @@ impl Reader<'_> {
             refresh_in: refresh_in(members),
             further: self.values(document)?,
             value: Secret::new(value),
+            last: false,
         })
     }
 

@@ -194,7 +194,7 @@ impl TokenCredential {
             query: signer.query_names().to_vec(),
             cookies: Vec::new(),
         };
-        TokenCredential { names, signer: Some(signer), ..fetched }
+        TokenCredential { names: Arc::new(names), signer: Some(signer), ..fetched }
     }
 }
 

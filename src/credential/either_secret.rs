@@ -40,6 +40,12 @@ impl EitherSecret {
         OAuth2::new(&config::OAuth2 { proof: proof.clone(), ..config.clone() }, parts)
     }
 
+    /// The same for this subject. What is known of the secrets is known for all.
+    pub(super) fn for_subject(&self, token: &Secret) -> Self {
+        let sources = [&self.sources[0], &self.sources[1]].map(|source| source.for_subject(token.clone()));
+        EitherSecret { sources: Arc::new(sources), works: self.works.clone(), claims: None }
+    }
+
     pub(super) async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
         let one = self.works.load(Ordering::Relaxed);
         let other = 1 - one;

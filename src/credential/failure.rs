@@ -75,6 +75,19 @@ impl Failure {
         Failure { kind: FetchErrorKind::NeedsReauthorization, ..self.with_hint(hint) }
     }
 
+    /// What it means where the token of a request's subject was exchanged: `invalid_request` is RFC 8693's own word (section
+    /// 2.2.2) for one that is invalid, `invalid_grant` and `invalid_token` are others', and `interaction_required` and
+    /// `access_denied` are said of who has to sign in or may not.
+    pub(super) fn of_subject(self) -> Self {
+        const OF_SUBJECTS: [&str; 5] =
+            ["access_denied", "interaction_required", "invalid_grant", "invalid_request", "invalid_token"];
+        let refused = self.code.as_deref().is_some_and(|code| OF_SUBJECTS.contains(&code));
+        if self.kind != FetchErrorKind::Refused || !refused {
+            return self;
+        }
+        Failure { kind: FetchErrorKind::SubjectRefused, ..self }
+    }
+
     /// Step, host, cause and hint in one sentence.
     pub fn text(&self) -> String {
         let step = match self.step {
@@ -305,6 +318,26 @@ mod tests {
         assert_eq!(code("invalid_scope"), Some("invalid_scope"));
         assert_eq!(code("see https://10.1.2.3/why"), None);
         assert_eq!(code(""), None);
+    }
+
+    /// A refusal is the subject's only if that is what its name says.
+    #[test]
+    fn only_what_is_about_the_subject_is_the_subjects() {
+        use FetchErrorKind::{Refused, SubjectRefused, Transient};
+        for (kind, code, expected) in [
+            (Refused, Some("invalid_request"), SubjectRefused),
+            (Refused, Some("invalid_grant"), SubjectRefused),
+            (Refused, Some("invalid_token"), SubjectRefused),
+            (Refused, Some("invalid_client"), Refused),
+            (Refused, Some("invalid_target"), Refused),
+            (Refused, Some("unauthorized_client"), Refused),
+            (Refused, None, Refused),
+            (Transient, Some("invalid_request"), Transient),
+        ] {
+            let failure = Failure::new(kind, Step::Token, "login.test", "it refused");
+            let failure = Failure { code: code.map(str::to_owned), ..failure }.of_subject();
+            assert_eq!(failure.kind, expected, "{code:?}");
+        }
     }
 
     /// TL-26, TL-32, TL-33: what passes by itself, what is held back, and what needs an operator.

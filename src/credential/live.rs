@@ -8,7 +8,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use super::answer::{self, document::Document};
 use super::aws_keys::{self, AwsKeys};
@@ -47,6 +47,8 @@ pub struct Report {
 pub enum Outcome {
     /// The credential is a key that is sent as it is: only the upstream can tell whether it is right.
     NothingToFetch,
+    /// A token is for a subject, and subjects come with requests, in this header.
+    NeedsSubject { header: HeaderName },
     /// A token would end the one that is in use (`single_active`), and nobody said that it may.
     LeftAlone,
     Granted {
@@ -89,7 +91,9 @@ impl Report {
     pub fn likely_cause(&self) -> Option<String> {
         let clocks = self.clocks.and_then(cause::of_clocks);
         let cause = match &self.outcome {
-            Outcome::NothingToFetch | Outcome::LeftAlone | Outcome::Granted { .. } => None,
+            Outcome::NothingToFetch | Outcome::NeedsSubject { .. } | Outcome::LeftAlone | Outcome::Granted { .. } => {
+                None
+            }
             Outcome::Failed { method_that_works: Some(method), .. } => Some(format!(
                 "the server takes this client with another method: say `token_endpoint_auth_method = \"{method}\"`"
             )),
@@ -125,6 +129,9 @@ fn usual_cause(failure: &Failure) -> Option<&'static str> {
 /// authentication methods are tried, once each, for the cause is most often there. Runs on a control thread; takes at
 /// most the credential's total timeout.
 pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRotate) -> Report {
+    if let Some(subject) = config.subject_header() {
+        return unasked(config, Outcome::NeedsSubject { header: subject.name.clone() });
+    }
     if may_rotate == MayRotate::No && config.kind.token_life().is_some_and(|life| life.single_active) {
         return unasked(config, Outcome::LeftAlone);
     }
@@ -189,6 +196,9 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     let Some(life) = config.kind.token_life() else {
         return Err(format!("`{name}` has no token to fetch: it is sent as it is"));
     };
+    if let Some(subject) = config.subject_header() {
+        return Err(format!("`{name}` has a token for each subject, which requests bring in {}", subject.name));
+    }
     if life.single_active && may_rotate == MayRotate::No {
         return Err(format!(
             "a new token of `{name}` would end the one that is in use (`single_active`): --may-rotate says that it may"

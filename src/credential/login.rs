@@ -182,7 +182,7 @@ impl Login {
 
 /// Whether a failed renewal would fail again: the server has answered, and neither by its own trouble nor by a request to wait.
 fn is_spent(failure: &Failure) -> bool {
-    failure.kind.needs_operator() || failure.status.is_some_and(|status| status.is_success())
+    failure.kind.is_lasting() || failure.status.is_some_and(|status| status.is_success())
 }
 
 /// The likely cause of what a login was answered.

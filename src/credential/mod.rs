@@ -26,6 +26,7 @@ mod oauth2;
 mod quirks;
 mod reflection;
 pub mod sign;
+mod subject;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
 pub use dpop::ProofKeys;
 pub use failure::{Failure, Step};
+pub use subject::{NoSubject, PerSubject, SubjectFlaw};
 pub use tape::Tape;
 
 pub use crate::token::{Cookies, Rest};
@@ -84,6 +86,8 @@ pub struct Parts {
 pub enum Credential {
     Fixed(Arc<Attached>),
     Token(TokenCredential),
+    /// The credential of a request is that of its subject.
+    PerSubject(PerSubject),
     Signed(Arc<Signer>),
 }
 
@@ -92,16 +96,36 @@ pub enum Credential {
 pub struct TokenCredential {
     pub cell: Arc<TokenCell>,
     pub identity: Identity,
-    names: PlaceNames,
+    names: Arc<PlaceNames>,
     /// What signs with it, where it is not attached as it is.
     signer: Option<Arc<Signer>>,
 }
 
 impl Credential {
+    /// What its tokens are kept by; `None`: it has none.
+    pub fn identity(&self) -> Option<Identity> {
+        match self {
+            Credential::Token(token) => Some(token.identity),
+            Credential::PerSubject(subject) => Some(subject.subjects().identity()),
+            Credential::Fixed(_) | Credential::Signed(_) => None,
+        }
+    }
+
+    /// That of the subject that a request is for, if the credential has one for each.
+    pub fn per_subject(&self) -> Option<&PerSubject> {
+        match self {
+            Credential::PerSubject(subject) => Some(subject),
+            Credential::Fixed(_) | Credential::Token(_) | Credential::Signed(_) => None,
+        }
+    }
+
     /// Builds the running credential. Declares its cell, if it has one.
     pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
         match &config.kind {
-            CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            CredentialKind::OAuth2(oauth2) => match oauth2.grant.subject_header() {
+                Some(header) => Credential::PerSubject(PerSubject::new(&config.name, oauth2, header, parts)),
+                None => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            },
             CredentialKind::Login(login) => Credential::Token(TokenCredential::login(&config.name, login, parts)),
             CredentialKind::Metadata(metadata) => {
                 Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
@@ -127,6 +151,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => &fixed.names().headers,
             Credential::Token(token) => &token.names.headers,
+            Credential::PerSubject(subject) => &subject.names().headers,
             Credential::Signed(signer) => signer.header_names(),
         }
     }
@@ -136,6 +161,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => &fixed.names().query,
             Credential::Token(token) => &token.names.query,
+            Credential::PerSubject(subject) => &subject.names().query,
             Credential::Signed(signer) => signer.query_names(),
         }
     }
@@ -145,6 +171,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => &fixed.names().cookies,
             Credential::Token(token) => &token.names.cookies,
+            Credential::PerSubject(subject) => &subject.names().cookies,
             Credential::Signed(_) => &[],
         }
     }
@@ -153,7 +180,7 @@ impl Credential {
     pub fn concerns_bodies(&self) -> bool {
         match self {
             Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
-            Credential::Token(_) | Credential::Signed(_) => true,
+            Credential::Token(_) | Credential::PerSubject(_) | Credential::Signed(_) => true,
         }
     }
 
@@ -162,6 +189,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.ready_at(now).map(|ready| token.attachment(ready)),
+            Credential::PerSubject(_) => None,
             Credential::Signed(signer) => Some(Attachment::signer(signer)),
         }
     }
@@ -174,6 +202,7 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.take(deadline).await.map(|taken| token.attachment(taken)),
+            Credential::PerSubject(_) => unreachable!("what a request takes a token of is its subject's"),
             Credential::Signed(signer) => Ok(Attachment::signer(signer)),
         }
     }
@@ -181,7 +210,7 @@ impl Credential {
     /// After a rejection: what to attach to the replay, or `None` if the upstream's answer stands.
     pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) => None,
+            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => None,
             Credential::Token(token) => token.rejected(sent, can_replay, deadline).await,
         }
     }
@@ -190,8 +219,8 @@ impl Credential {
     /// say legibly is not heeded.
     pub fn lacks(&self, sent: Generation, encoded: &str) {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) => {}
-            Credential::Token(token) | Credential::Bound(token, _) => {
+            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => {}
+            Credential::Token(token) => {
                 if let Some(claims) = lacking_claims::decoded(encoded) {
                     token.cell.lacks(sent, claims);
                 }
@@ -202,7 +231,7 @@ impl Credential {
     /// How a replay went.
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) => {}
+            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => {}
             Credential::Token(token) => token.cell.replayed(generation, accepted),
         }
     }
@@ -223,12 +252,8 @@ impl TokenCredential {
             Some(older) => Arc::new(EitherSecret::new(config, older, parts)),
         };
         let proof = proof(config, &parts.tokens);
-        let mut credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
-        if config.dpop.is_some() {
-            credential.names.headers.push(DPOP.clone());
-            credential.signer = Some(Arc::new(Signer::dpop(&parts.clock)));
-        }
-        credential
+        let credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
+        TokenCredential { names: names(config), signer: signer(config, parts), ..credential }
     }
 
     fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
@@ -262,7 +287,7 @@ impl TokenCredential {
     ) -> Self {
         let cell = parts.tokens.declare(identity, proof, policy(name, life), source);
         let names = PlaceNames::of(life.attach.parts.iter().map(|part| &part.place));
-        TokenCredential { cell, identity, names, signer: None }
+        TokenCredential { cell, identity, names: Arc::new(names), signer: None }
     }
 
     /// What a request carries for this token of its cell.
@@ -283,6 +308,18 @@ impl TokenCredential {
         let proof = parts.tokens.proof(&[source.secret().map_or(&[][..], |secret| secret.expose().as_bytes())]);
         TokenCredential::new(name, &config.life, identity, proof, Arc::new(source), parts)
     }
+}
+
+/// What requests with tokens of this grant carry.
+fn names(config: &config::OAuth2) -> Arc<PlaceNames> {
+    let mut names = PlaceNames::of(config.life.attach.parts.iter().map(|part| &part.place));
+    names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
+    Arc::new(names)
+}
+
+/// What proves with each request that we have the key of its token, if it is bound to one.
+fn signer(config: &config::OAuth2, parts: &Parts) -> Option<Arc<Signer>> {
+    config.dpop.as_ref().map(|_| Arc::new(Signer::dpop(&parts.clock)))
 }
 
 /// What makes this credential's token another one (TL-02).

@@ -23,7 +23,7 @@ use crate::config::{self, AnswerShape, CertificateAndKey, Grant, HttpUrl, TokenE
 use crate::jws::{ProofKey, Proven};
 use crate::secret::Secret;
 use crate::token::{
-    Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, ProofVersion, Reached, Source,
+    Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, ProofVersion, Reached, Source, lifetime,
 };
 use crate::upstream::Connector;
 
@@ -31,6 +31,8 @@ use crate::upstream::Connector;
 #[derive(Debug, Clone)]
 pub(super) struct OAuth2 {
     inner: Arc<Inner>,
+    /// What is exchanged, where that is another one for each subject.
+    subject: Option<Secret>,
     /// What one fetch asks for besides (TL-45).
     claims: Option<Arc<str>>,
 }
@@ -105,7 +107,12 @@ impl OAuth2 {
             discoveries: parts.discoveries.clone(),
             tape: parts.tape.clone(),
         };
-        OAuth2 { inner: Arc::new(inner), claims: None }
+        OAuth2 { inner: Arc::new(inner), subject: None, claims: None }
+    }
+
+    /// The same for this subject.
+    pub(super) fn for_subject(&self, token: Secret) -> Self {
+        OAuth2 { subject: Some(token), ..self.clone() }
     }
 
     /// The same for a fetch that asks for these claims besides.
@@ -166,7 +173,7 @@ impl OAuth2 {
         let target = target(url).map_err(failed)?;
         let path = target.to_string();
         let proven = Proven { method: "POST", origin: &origin(url), target: &path, token: None };
-        let signed = inner.sign(url, &proven, deadline).await?;
+        let signed = inner.sign(url, &proven, deadline).await?.with_subject(self.subject.as_ref());
         let refresh_token = exchange.map(Exchange::refresh_token);
         let request = inner.request.to(target, *method, &signed, refresh_token, self.claims.as_deref());
         exchange.inspect(|exchange| exchange.set_sent(true));
@@ -192,6 +199,11 @@ impl OAuth2 {
             bound: inner.proof_key.is_some(),
             wall: inner.clock.wall(),
         };
+        if let Some(subject) = &self.subject {
+            let life = lifetime::jwt_life(subject.expose(), answer::date(&reply.headers), asked.wall);
+            let granted = answer::read(&reply, &asked).map_err(Failure::of_subject)?;
+            return Ok(granted.within(life));
+        }
         let Some(exchange) = exchange else { return answer::read(&reply, &asked) };
         answer::refresh_token(&reply, &asked).into_iter().for_each(|token| exchange.received(token));
         answer::read(&reply, &asked).map_err(|failure| {

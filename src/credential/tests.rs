@@ -211,6 +211,7 @@ fn presented(grant_type: &str, name: &str, secret: &str) -> Grant {
         grant_type: grant_type.to_owned(),
         plain: vec![("name".to_owned(), name.to_owned())],
         secret: vec![("secret".to_owned(), Secret::new(secret))],
+        subject: None,
     }))
 }
 

@@ -37,7 +37,7 @@ pub(super) struct TokenRequest {
 pub(super) struct Signed {
     /// What proves the client, if it is not the secret itself.
     client: Option<Secret>,
-    /// What the grant presents, if that is an assertion of our own.
+    /// What the grant presents, if that is an assertion of our own or the token of whoever a request is for.
     grant: Option<Secret>,
     /// What proves that we have the key which the token will be bound to.
     pub(super) proof: Option<Secret>,
@@ -47,6 +47,11 @@ impl Signed {
     /// With an assertion of somebody else's for the client.
     pub(super) fn with_client(self, assertion: Secret) -> Self {
         Signed { client: Some(assertion), ..self }
+    }
+
+    /// With the token of this subject, if there is one, for the grant.
+    pub(super) fn with_subject(self, token: Option<&Secret>) -> Self {
+        Signed { grant: token.cloned().or(self.grant), ..self }
     }
 }
 
@@ -198,7 +203,10 @@ impl TokenRequest {
         match &self.grant {
             Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::GithubApp(_) => Vec::new(),
             Grant::JwtBearer(_) => signed.grant.iter().map(|assertion| ("assertion", assertion.expose())).collect(),
-            Grant::Fields(grant) => grant.secret.iter().map(|(name, value)| (name.as_str(), value.expose())).collect(),
+            Grant::Fields(grant) => {
+                let subject = signed.grant.iter().map(|subject| ("subject_token", subject.expose()));
+                subject.chain(grant.secret.iter().map(|(name, value)| (name.as_str(), value.expose()))).collect()
+            }
         }
     }
 

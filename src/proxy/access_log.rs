@@ -129,6 +129,11 @@ impl Record {
         self.key = Some(key);
     }
 
+    /// Who calls, if that was asked for.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
     /// Names the request in what is logged where the record cannot be reached.
     pub(super) fn request_name(&self) -> RequestName {
         RequestName { id: self.id, installed: self.installed(), route: self.route }

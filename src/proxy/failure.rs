@@ -15,6 +15,7 @@ use tracing::Level;
 
 use super::body::Content;
 use crate::client_auth::Unrecognised;
+use crate::credential::SubjectFlaw;
 use crate::credential::sign::{SIGNED_BODY_BYTES_MAX, Unsignable};
 use crate::metrics::Fault;
 use crate::token::{FetchErrorKind, Reached, TokenUnavailable};
@@ -52,6 +53,12 @@ pub enum Failure {
     NoToken {
         credential: Arc<str>,
         cause: TokenUnavailable,
+    },
+    /// The route's credential needs to know on whose behalf a request is, and this header does not say it.
+    NoSubject {
+        credential: Arc<str>,
+        header: HeaderName,
+        flaw: SubjectFlaw,
     },
     /// The credential signs requests, and not this one.
     Unsignable(Unsignable),
@@ -119,6 +126,10 @@ impl Failure {
             Failure::Unrecognised(Unrecognised::Malformed) => meaning(S::BAD_REQUEST, "key_malformed", "The client key is malformed", REQUEST, D, Client),
             Failure::ClientNotAllowed => meaning(S::FORBIDDEN, "client_not_allowed", "This client may not use this route", DENIED, D, Client),
             Failure::Loop => meaning(S::LOOP_DETECTED, "loop", "The request came back", "proxy_loop_detected", W, Proxy),
+            Failure::NoSubject { flaw: SubjectFlaw::NotAllowed, .. } => meaning(S::FORBIDDEN, "subject_not_allowed", "This client may not say on whose behalf it calls", DENIED, D, Client),
+            Failure::NoSubject { flaw: SubjectFlaw::Missing, .. } => meaning(S::BAD_REQUEST, "subject_missing", "The request does not say on whose behalf it is", REQUEST, D, Client),
+            Failure::NoSubject { flaw: SubjectFlaw::Malformed, .. } => meaning(S::BAD_REQUEST, "subject_malformed", "The subject token is malformed", REQUEST, D, Client),
+            Failure::NoToken { cause: TokenUnavailable::Refused { error }, .. } if error.kind == FetchErrorKind::SubjectRefused => meaning(S::FORBIDDEN, "subject_refused", "The subject token is refused", DENIED, D, Client),
             // The credential's cell logs what its token endpoint says, once per fetch: here it would flood the log.
             Failure::NoToken { cause: TokenUnavailable::Temporarily { .. }, .. } => meaning(S::SERVICE_UNAVAILABLE, "token_unavailable", "No token can be had at the moment", "destination_unavailable", D, TokenEndpoint),
             Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint refuses this proxy", "proxy_configuration_error", D, TokenEndpoint),
@@ -157,6 +168,7 @@ impl Failure {
             Failure::ClientNotAllowed => "The key is known, but the route does not list its client.".to_owned(),
             Failure::Loop => "Via says that this proxy has forwarded it already: an upstream URL leads back here.".to_owned(),
             Failure::NoToken { credential, cause } => token_detail(credential, cause),
+            Failure::NoSubject { credential, header, flaw } => subject_detail(credential, header, *flaw),
             Failure::Unsignable(Unsignable::LengthUnknown) => {
                 "Its chunks are signed one by one, which begins with their length in all: send Content-Length.".to_owned()
             }
@@ -235,7 +247,7 @@ impl Failure {
     /// The credential that the failure is about.
     pub fn credential(&self) -> Option<&str> {
         match self {
-            Failure::NoToken { credential, .. } => Some(credential),
+            Failure::NoToken { credential, .. } | Failure::NoSubject { credential, .. } => Some(credential),
             _ => None,
         }
     }
@@ -324,14 +336,30 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
         TokenUnavailable::Temporarily { error: None, .. } => (None, "has not answered in time"),
         TokenUnavailable::Temporarily { error: Some(error), .. } => match error.kind {
             FetchErrorKind::RateLimited { .. } => (Some(error), "is rate limiting this proxy"),
-            FetchErrorKind::Transient | FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization => {
-                (Some(error), reached(error.reached))
-            }
+            FetchErrorKind::Transient
+            | FetchErrorKind::Refused
+            | FetchErrorKind::SubjectRefused
+            | FetchErrorKind::NeedsReauthorization => (Some(error), reached(error.reached)),
         },
+        TokenUnavailable::Refused { error } if error.kind == FetchErrorKind::SubjectRefused => {
+            (Some(error), "refuses the subject token that came with the request")
+        }
         TokenUnavailable::Refused { error } => (Some(error), "refuses this proxy; an operator is needed"),
     };
     let code = error.and_then(|error| error.code).map(|code| format!(" ({code})")).unwrap_or_default();
     format!("The token endpoint of credential `{credential}` {what}{code}. The cause has been logged.")
+}
+
+fn subject_detail(credential: &str, header: &HeaderName, flaw: SubjectFlaw) -> String {
+    match flaw {
+        SubjectFlaw::NotAllowed => format!(
+            "Credential `{credential}` takes the subject's token from {header}, which only the clients that it names may set."
+        ),
+        SubjectFlaw::Missing => format!("Send the token of whoever the call is for as {header}: TOKEN."),
+        SubjectFlaw::Malformed => {
+            format!("Send one {header}, with the token alone in it: no scheme before it, and no spaces.")
+        }
+    }
 }
 
 fn reached(reached: Reached) -> &'static str {

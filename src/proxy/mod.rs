@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use http::request::Parts;
@@ -52,8 +53,9 @@ use redact::{Judgement, Redactor, Unscannable};
 use survey::Survey;
 use target::{Authority, Target};
 
+use crate::credential::NoSubject;
 use crate::route::{Matched, NoRoute, check_path};
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Call, Route, Snapshot};
 use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, Upstream};
 
 /// What is known of a client's connection.
@@ -146,13 +148,14 @@ async fn serve(
     let route = &snapshot.routes[matched.route];
     record.matched(matched.route);
     authenticate(snapshot, route, headers, record)?;
+    let of_subject = of_subject(route, headers, record)?;
 
-    let wants_trailers = clean::clean(headers, present, route.config.cookies, credential_headers(route));
+    let wants_trailers = clean::clean(headers, present, route.config.cookies, &route.kept_back);
     let mut own = Own::stamp(headers, present, &snapshot.via, *version)?;
     prepare(headers, &mut own, route, client, &authority);
     let mut outbound = Outbound {
         worker,
-        call: &route.call,
+        call: of_subject.as_deref().unwrap_or(&route.call),
         begin: record.begin,
         label: Label { id: record.id, route: &route.config.name },
         effort: &mut record.effort,
@@ -225,8 +228,20 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
     }
 }
 
-fn credential_headers(route: &Route) -> &[http::HeaderName] {
-    route.call.credential.as_ref().map_or(&[], |credential| credential.header_names())
+/// The call with the credential of whoever the request is for, where the route's has a token for each subject. What the
+/// client says of that goes no further.
+#[inline]
+fn of_subject(route: &Route, headers: &HeaderMap, record: &Record) -> Result<Option<Box<Call>>, Failure> {
+    let per_subject = route.call.credential.as_ref().and_then(|credential| credential.per_subject());
+    let Some(per_subject) = per_subject else { return Ok(None) };
+    let own = per_subject.of_request(record.client(), headers).map_err(|none| {
+        let credential = route.call.credential_name().cloned().unwrap_or_else(|| Arc::from(""));
+        match none {
+            NoSubject::Flawed(flaw) => Failure::NoSubject { credential, header: per_subject.header().clone(), flaw },
+            NoSubject::Unavailable(cause) => Failure::NoToken { credential, cause },
+        }
+    })?;
+    Ok(Some(Box::new(Call { credential: Some(Arc::new(own)), ..route.call.clone() })))
 }
 
 /// What we ourselves say to the upstream, before the credential.
@@ -265,7 +280,7 @@ fn outgoing_body(worker: &Worker, snapshot: &Snapshot, route: &Route, incoming: 
     let budget = &worker.living.replay_budget;
     let mut body = OutgoingBody::new(incoming, budget, &worker.ticker, snapshot.timeouts.body_idle);
     if !body.is_empty() {
-        body.strip_trailers(credential_headers(route));
+        body.strip_trailers(&route.kept_back);
     }
     body
 }

@@ -12,7 +12,7 @@ use super::forward::with_parameter;
 use super::own::Own;
 use super::survey::Survey;
 use super::target::{self, Target};
-use super::{Client, check_limits, clean, credential_headers, match_route, prepare, upstream_target};
+use super::{Client, check_limits, clean, match_route, prepare, upstream_target};
 use crate::snapshot::{Route, Snapshot};
 
 /// What would be sent, but for the credential.
@@ -53,7 +53,7 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     };
     let matched = match_route(snapshot, &authority, method, uri.path())?;
     let route = &snapshot.routes[matched.route];
-    clean::clean(&mut headers, present, route.config.cookies, credential_headers(route));
+    clean::clean(&mut headers, present, route.config.cookies, &route.kept_back);
     let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
     prepare(&mut headers, &mut own, route, client, &authority);
     own.settle(&mut headers);

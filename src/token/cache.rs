@@ -13,8 +13,12 @@ use super::endpoint::Endpoints;
 use super::identity::DigestKey;
 use super::machine::constants::{DRAIN_MAX, STORE_CALLS_MAX};
 use super::store::{MemoryStore, TokenStore};
-use super::{CellStatus, Identity, Policy, ProofVersion, Source, TokenCell};
+use super::subjects::{Bounds, SubjectCells};
+use super::{
+    CellStatus, Identity, Policy, ProofVersion, Source, Subjects, SubjectsStatus, TokenCell, TokenUnavailable,
+};
 use crate::clock::Clock;
+use crate::secret::Secret;
 
 /// The cells of this process. Lives as long as it does; a reload that leaves a credential unchanged finds the same
 /// cell with its token and its fetch in flight (TL-04). Cells that are declared are never evicted (TL-70): their number is
@@ -24,6 +28,9 @@ pub struct TokenCache {
     cells: DashMap<Identity, Slot>,
     key: DigestKey,
     pub(super) shared: Arc<Shared>,
+    /// The credentials that have a token for each subject.
+    subjects: DashMap<Identity, Arc<Subjects>>,
+    subject_cells: Arc<SubjectCells>,
 }
 
 #[derive(Debug)]
@@ -57,24 +64,38 @@ impl TokenCache {
 
     /// The same with tokens that live as long as this store.
     pub fn with_store(clock: Arc<dyn Clock>, control: tokio::runtime::Handle, store: Arc<dyn TokenStore>) -> Arc<Self> {
-        Arc::new(TokenCache {
-            cells: DashMap::new(),
-            key: DigestKey::new(&store.digest_key()),
-            shared: Arc::new(Shared {
-                clock,
-                control,
-                store,
-                store_turns: Semaphore::new(STORE_CALLS_MAX),
-                endpoints: Endpoints::default(),
-                in_flight: watch::Sender::new(0),
-                draining: AtomicBool::new(false),
-            }),
-        })
+        TokenCache::with_bounds(clock, control, store, Bounds::default())
+    }
+
+    /// The same with so many subjects.
+    pub(super) fn with_bounds(
+        clock: Arc<dyn Clock>,
+        control: tokio::runtime::Handle,
+        store: Arc<dyn TokenStore>,
+        bounds: Bounds,
+    ) -> Arc<Self> {
+        let key = DigestKey::new(&store.digest_key());
+        let shared = Arc::new(Shared {
+            clock,
+            control,
+            store,
+            store_turns: Semaphore::new(STORE_CALLS_MAX),
+            endpoints: Endpoints::default(),
+            in_flight: watch::Sender::new(0),
+            draining: AtomicBool::new(false),
+        });
+        let subject_cells = SubjectCells::new(&shared, bounds);
+        Arc::new(TokenCache { cells: DashMap::new(), key, shared, subjects: DashMap::new(), subject_cells })
     }
 
     /// The identity of these fields, under the store's key.
     pub fn identity(&self, fields: &super::IdentityFields<'_>) -> Identity {
         self.key.identity(fields)
+    }
+
+    /// The identity of these parts of a configuration of something.
+    pub fn of_configuration(&self, of: &Identity, parts: &[&[u8]]) -> Identity {
+        self.key.of_configuration(of, parts)
     }
 
     /// The digest of a proof; arguments are the parts that prove the client.
@@ -120,9 +141,39 @@ impl TokenCache {
         }
     }
 
+    /// A credential that has a token for each subject. `identity` and proof tell it from every other one, and from itself
+    /// with another configuration: then its subjects begin anew.
+    pub fn declare_subjects(&self, identity: Identity, proof: ProofVersion, policy: Policy) -> Arc<Subjects> {
+        let declare = || Arc::new(Subjects::new(identity, proof, policy));
+        self.subjects.entry(identity).or_insert_with(declare).clone()
+    }
+
+    /// The cell of the subject that this token stands for. One whose token serves costs a look into a map.
+    ///
+    /// # Errors
+    /// It has no token, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
+    pub fn subject(
+        &self,
+        subjects: &Arc<Subjects>,
+        token: &Secret,
+        source: impl FnOnce() -> Arc<dyn Source>,
+    ) -> Result<Arc<TokenCell>, TokenUnavailable> {
+        let identity = self.key.subject(&subjects.identity, token.expose().as_bytes());
+        self.subject_cells.cell(subjects, identity, source)
+    }
+
+    /// Of every credential that has a token for each subject. By name.
+    pub fn subject_statuses(&self) -> Vec<SubjectsStatus> {
+        let mut statuses: Vec<_> = self.subjects.iter().map(|subjects| subjects.status()).collect();
+        statuses.sort_by(|one, other| one.name.cmp(&other.name));
+        statuses
+    }
+
     /// Forgets the cells that a new snapshot no longer declares. Their timers stop; a fetch in flight may finish.
     pub fn retain(&self, declared: &[Identity]) {
         let declared: HashSet<&Identity> = declared.iter().collect();
+        self.subjects.retain(|identity, _| declared.contains(identity));
+        self.subject_cells.retain(&declared);
         let mut retired = Vec::new();
         self.cells.retain(|identity, slot| match slot {
             Slot::Declared(_) if declared.contains(identity) => true,

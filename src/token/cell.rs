@@ -23,7 +23,7 @@ use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
 use super::store::Version;
-use super::{Attached, Exchange, Generation, Identity, Misfit, Policy, ProofVersion, Source, Token};
+use super::{Attached, Exchange, Generation, Identity, Misfit, Policy, ProofVersion, Source, Subjects, Token};
 use crate::clock::Boot;
 use crate::config::Attach;
 use crate::secret::Secret;
@@ -39,6 +39,8 @@ const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
 pub struct TokenCell {
     name: Arc<str>,
     identity: Identity,
+    /// Whose it is one of, if it is a subject's. Such a cell is not stored, nor renewed without requests.
+    subjects: Option<Arc<Subjects>>,
     shared: Arc<Shared>,
     /// What the hot path reads.
     published: ArcSwapOption<Published>,
@@ -172,17 +174,46 @@ impl TokenCell {
         policy: Policy,
         source: Arc<dyn Source>,
     ) -> Arc<Self> {
+        let cell = TokenCell::make(shared, identity, None, stored.version(), proof, policy, source);
+        cell.restore(stored);
+        shared.control.spawn(tending::tend(Arc::downgrade(&cell), cell.changed.clone()));
+        cell
+    }
+
+    /// The cell of one subject, which is used now. It goes when it is forgotten.
+    pub(super) fn of_subject(
+        shared: &Arc<Shared>,
+        identity: Identity,
+        subjects: &Arc<Subjects>,
+        source: Arc<dyn Source>,
+    ) -> Arc<Self> {
+        let (proof, policy, version) = (subjects.proof, subjects.policy.clone(), Version::default());
+        let cell = TokenCell::make(shared, identity, Some(subjects.clone()), version, proof, policy, source);
+        cell.note_use(shared.clock.now());
+        cell
+    }
+
+    fn make(
+        shared: &Arc<Shared>,
+        identity: Identity,
+        subjects: Option<Arc<Subjects>>,
+        version: Version,
+        proof: ProofVersion,
+        policy: Policy,
+        source: Arc<dyn Source>,
+    ) -> Arc<Self> {
         let now = shared.clock.now();
-        let cell = Arc::new(TokenCell {
+        Arc::new(TokenCell {
             name: policy.name.clone(),
             identity,
+            subjects,
             shared: shared.clone(),
             published: ArcSwapOption::empty(),
             // A token that is fetched at start is meant to be kept (TL-29).
             used: AtomicU64::new(if policy.warm { now.as_nanos() } else { 0 }),
             waiting: Arc::default(),
             changed: Arc::default(),
-            entry: tokio::sync::Mutex::new(stored.version()),
+            entry: tokio::sync::Mutex::new(version),
             inner: Mutex::new(Inner {
                 token: None,
                 granted: None,
@@ -205,10 +236,7 @@ impl TokenCell {
                 trouble: None,
                 window_warned: false,
             }),
-        });
-        cell.restore(stored);
-        shared.control.spawn(tending::tend(Arc::downgrade(&cell), cell.changed.clone()));
-        cell
+        })
     }
 
     /// A reload declares the cell again, perhaps with another policy, proof or source (TL-03, TL-04).
@@ -253,7 +281,32 @@ impl TokenCell {
         inner.gate.clone()
     }
 
-    fn note_use(&self, now: Boot) {
+    /// What tells its token from others.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether a request would get a token without a fetch, as far as that is known without a lock.
+    pub(super) fn serves(&self) -> bool {
+        self.published.load().is_some()
+    }
+
+    /// Whose it is one of, if it is a subject's.
+    pub(super) fn subjects(&self) -> Option<&Arc<Subjects>> {
+        self.subjects.as_ref()
+    }
+
+    /// Whether a fetch is in flight.
+    pub(super) fn fetching(&self) -> bool {
+        self.lock().machine.fetching()
+    }
+
+    /// When it was last used, to the second.
+    pub(super) fn used(&self) -> Boot {
+        Boot::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn note_use(&self, now: Boot) {
         let last = Boot::from_nanos(self.used.load(Ordering::Relaxed));
         if last == Boot::default() || now.since(last) >= USE_NOTED_EVERY {
             self.used.store(now.as_nanos(), Ordering::Relaxed);
@@ -341,7 +394,7 @@ impl Inner {
 
     /// A fetch brought nothing that is kept. Whether that changes what requests get.
     fn in_trouble(&mut self, now: Boot) -> bool {
-        let refused = self.machine.error().is_some_and(|error| error.kind.needs_operator());
+        let refused = self.machine.error().is_some_and(|error| error.kind.is_lasting());
         let trouble = Trouble { usable: self.machine.easy_until(now).is_some(), refused };
         self.trouble.replace(trouble) != Some(trouble)
     }

@@ -3,7 +3,7 @@
 use ring::hmac;
 
 /// The key of a cell: an HMAC over [`IdentityFields`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Identity([u8; 32]);
 
 impl Identity {
@@ -57,6 +57,23 @@ impl DigestKey {
         parameters.sort_unstable();
         digest.fields(parameters.iter().flat_map(|(name, value)| [*name, *value]).collect::<Vec<_>>());
         digest.fields(fields.subject);
+        Identity(digest.finish())
+    }
+
+    /// That of something with exactly this configuration.
+    pub(super) fn of_configuration(&self, of: &Identity, parts: &[&[u8]]) -> Identity {
+        let mut digest = self.digest("configuration");
+        digest.field(of.as_bytes());
+        parts.iter().for_each(|part| digest.field(part));
+        Identity(digest.finish())
+    }
+
+    /// That of a subject of a credential that has one token for each. All of the subject's token counts, since what it says
+    /// of itself nobody has verified here: a forged one with somebody's name in it is another subject.
+    pub(super) fn subject(&self, credential: &Identity, token: &[u8]) -> Identity {
+        let mut digest = self.digest("subject");
+        digest.field(credential.as_bytes());
+        digest.field(token);
         Identity(digest.finish())
     }
 

@@ -161,8 +161,12 @@ fn number(value: &Value) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// The `exp` of a token that is a JWT. An encrypted one (five parts) shows none.
 fn jwt_exp(token: &str) -> Option<Says> {
+    jwt_exp_number(token).map(by_magnitude)
+}
+
+/// The `exp` of a token that is a JWT. An encrypted one (five parts) shows none.
+fn jwt_exp_number(token: &str) -> Option<f64> {
     let mut parts = token.split('.');
     let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
@@ -170,7 +174,16 @@ fn jwt_exp(token: &str) -> Option<Says> {
     }
     let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
-    number(claims.get("exp")?).map(by_magnitude)
+    number(claims.get("exp")?)
+}
+
+/// How long a token that is a JWT lives on by its own `exp`, which is an absolute time (RFC 7519 section 4.1.4); zero if it
+/// is over. `date` and `wall` as in [`lifetime`].
+pub fn jwt_life(token: &str, date: Option<SystemTime>, wall: SystemTime) -> Option<Duration> {
+    let exp = jwt_exp_number(token)?;
+    // Milliseconds are what some write, though they should not.
+    let exp = if exp < 1e11 { exp } else { exp / 1000.0 };
+    Some(duration((exp - seconds_since_epoch(reference(date, wall))).max(0.0)))
 }
 
 /// The smallest positive of these remaining times; zero if there are only others; none if there are none.

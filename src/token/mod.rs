@@ -13,12 +13,14 @@ mod identity;
 pub mod lifetime;
 mod machine;
 pub mod store;
+mod subjects;
 
 pub use attached::{Attached, Cookies, Misfit, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
 pub use exchange::Exchange;
 pub use identity::{Identity, IdentityFields, ProofVersion};
+pub use subjects::{Subjects, SubjectsStatus};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use crate::config::Attach;
 use crate::jws::ProofKey;
 use crate::secret::Secret;
+use machine::constants::SUBJECT_OUTLIVES_MIN;
 
 /// Counts the tokens of one cell: each token that was fetched and differs from the last gets the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -68,6 +71,18 @@ pub struct Granted {
     pub lifetime: Option<Duration>,
     /// The server's wish when to refresh, relative (`refresh_in`).
     pub refresh_in: Option<Duration>,
+    /// It ends with what it was had for, so that no other one would live longer: it is not renewed before it is over.
+    pub last: bool,
+}
+
+impl Granted {
+    /// The same, had for a token that is over in this time; `None`: nobody knows when that is.
+    pub fn within(self, subject: Option<Duration>) -> Self {
+        let Some(subject) = subject else { return self };
+        let last = self.lifetime.is_none_or(|own| subject <= own.saturating_add(SUBJECT_OUTLIVES_MIN));
+        let lifetime = Some(self.lifetime.map_or(subject, |own| own.min(subject)));
+        Granted { lifetime, last, ..self }
+    }
 }
 
 /// Why a fetch brought no token. Never holds a secret.
@@ -90,14 +105,21 @@ pub enum FetchErrorKind {
     RateLimited { retry_after: Option<Duration> },
     /// `invalid_client` and every other 4xx: needs an operator.
     Refused,
+    /// What is refused is the subject's token, which a client brought: it needs that subject.
+    SubjectRefused,
     /// The refresh token is of no more use, and only a new authorization brings another one (TL-27).
     NeedsReauthorization,
 }
 
 impl FetchErrorKind {
     /// Whether it does not pass by itself.
-    pub fn needs_operator(self) -> bool {
-        matches!(self, FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization)
+    pub fn is_lasting(self) -> bool {
+        self.is_refusal() || self == FetchErrorKind::NeedsReauthorization
+    }
+
+    /// Whether the endpoint wants nothing of what was sent, and may be asked again now and then (TL-26).
+    pub fn is_refusal(self) -> bool {
+        matches!(self, FetchErrorKind::Refused | FetchErrorKind::SubjectRefused)
     }
 }
 
@@ -159,6 +181,6 @@ pub struct Policy {
 pub enum TokenUnavailable {
     /// It passes: 503 with `Retry-After` (TL-20, TL-25).
     Temporarily { error: Option<FetchError>, retry_after: Duration },
-    /// It needs an operator: 502 (TL-26).
+    /// It needs an operator: 502 (TL-26). Or the subject: 403.
     Refused { error: FetchError },
 }

@@ -39,6 +39,7 @@ mod sources;
 mod starting;
 mod store;
 mod streaming;
+mod subjects;
 mod support;
 mod support_works;
 mod token_command;

@@ -27,7 +27,15 @@ fn count(scrape: &Answer, name: &str) -> u64 {
 
 #[test]
 fn every_metric_that_the_documentation_names_is_scraped() {
-    let (_endpoint, _upstream, proxy) = setup("");
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    // One with a token for each subject, which has metrics of its own.
+    let people = format!(
+        "[clients.portal.key]\nsha256 = [\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\n\
+         [credentials.people.token_exchange]\ntoken_url = \"{}\"\n\
+         subject_token = {{ header = \"X-Subject-Token\", clients = [\"portal\"] }}\n",
+        endpoint.url()
+    );
+    let proxy = Proxy::start(&one_route(&endpoint, &upstream, &people).replace("[server]", ADMIN));
     assert_eq!(proxy.get("/api/x").status, 200);
     let scrape = proxy.admin("/metrics").text();
     let scraped: Vec<_> = scrape.lines().filter_map(|line| line.split([' ', '{']).next()).collect();

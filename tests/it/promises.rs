@@ -24,8 +24,11 @@ const PARTLY: &[(&str, &str, &str)] = &[
     ),
     ("TL-27", "a subject's own account: 403 with its `connect_url`", "credentials of users do not exist yet"),
     ("TL-61", "the store is read before any fetch", "it is for one process, which knows what is in it"),
-    ("TL-70", "users' keys: their bound, their eviction, reading them again", "credentials of users do not exist yet"),
-    ("TL-71", "403 for what needs the user", "credentials of users do not exist yet"),
+    (
+        "TL-70",
+        "users' keys: reading an evicted one from the store",
+        "those so far come with requests, and are not stored",
+    ),
 ];
 
 #[test]

@@ -157,7 +157,10 @@ impl Checker<'_> {
     fn shape(&mut self, place: &Place<'_>, name: &str, shape: &Shape, value: &Value<'_>) {
         match (shape, value.get_ref()) {
             (Shape::Later(what), _) => self.later(place, name, what, value),
-            (Shape::Secret, _) => self.secret(name, value),
+            (Shape::SecretOr(table), DeValue::Table(entries)) if table.is_begun(entries) => {
+                self.shape(place, name, &Shape::Table(table), value);
+            }
+            (Shape::Secret | Shape::SecretOr(_), _) => self.secret(name, value),
             (Shape::Text(_) | Shape::Duration { .. }, DeValue::String(_)) => {}
             (Shape::Text(_) | Shape::Duration { .. }, DeValue::Table(entries)) if has_env(entries) => {
                 if !matches!(SecretSource::of(value), Some(SecretSource::Env(_))) {
@@ -324,7 +327,7 @@ fn has_env(entries: &DeTable<'_>) -> bool {
 fn takes(shape: &Shape, found: &DeValue<'_>) -> bool {
     match (shape, found) {
         (Shape::Text(_), DeValue::Table(entries)) => has_env(entries),
-        (Shape::Table(_) | Shape::Secret, DeValue::Table(entries)) => !has_env(entries),
+        (Shape::Table(_) | Shape::Secret | Shape::SecretOr(_), DeValue::Table(entries)) => !has_env(entries),
         (Shape::Text(_), DeValue::String(_))
         | (Shape::Integer { .. }, DeValue::Integer(_))
         | (Shape::Boolean, DeValue::Boolean(_))
@@ -335,7 +338,7 @@ fn takes(shape: &Shape, found: &DeValue<'_>) -> bool {
 
 fn wanted(shape: &Shape) -> String {
     match shape {
-        Shape::Text(_) | Shape::Secret => "a string".into(),
+        Shape::Text(_) | Shape::Secret | Shape::SecretOr(_) => "a string".into(),
         Shape::Duration { .. } => "a duration such as \"5s\"".into(),
         Shape::Integer { .. } => "a number".into(),
         Shape::Boolean => "true or false".into(),

@@ -15,7 +15,7 @@ pub(super) use tables::{CREDENTIAL, ROOT};
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 /// A value of the file with the bytes it was read from.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
@@ -46,6 +46,8 @@ pub(super) enum Shape {
     Text(Format),
     /// `{ env = … }`, `{ file = … }` or `{ command = … }`; never the secret itself.
     Secret,
+    /// The same, or this table: what has one of its keys is meant as that.
+    SecretOr(&'static Table),
     /// A string such as `"800ms"`, or `{ env = "NAME" }`.
     Duration {
         zero: bool,
@@ -106,6 +108,11 @@ impl Table {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// Whether one of its keys stands there.
+    pub(super) fn is_begun(&self, entries: &DeTable<'_>) -> bool {
+        entries.keys().any(|name| self.key(name.get_ref()).is_some())
+    }
+
     /// The names that a user can choose from today.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().filter(|key| !matches!(key.shape, Shape::Later(_))).map(|key| key.name)
@@ -125,7 +132,7 @@ impl Shape {
     /// Whether a secret belongs somewhere in it: then what stands at the wrong place may be one.
     pub(super) fn holds_secrets(&self) -> bool {
         match self {
-            Shape::Secret => true,
+            Shape::Secret | Shape::SecretOr(_) => true,
             Shape::List(of) | Shape::OneOrMore(of) | Shape::Map { of, .. } => of.holds_secrets(),
             Shape::Table(table) | Shape::Tables(table) => table.keys.iter().any(|key| key.shape.holds_secrets()),
             Shape::Either(shapes) => shapes.iter().any(Shape::holds_secrets),

@@ -86,6 +86,7 @@ fn shape(shape_of: &Shape) -> Value {
             Format::Address => json!({ "type": "string", "pattern": ":[0-9]+$" }),
         }),
         Shape::Secret => json!({ "$ref": "#/$defs/secret" }),
+        Shape::SecretOr(of) => json!({ "anyOf": [shape(&Shape::Secret), table(of)] }),
         Shape::Duration { .. } => {
             or_env(json!({ "type": "string", "pattern": "^(0|[0-9]+ *(ms|s|m|h|d))$", "examples": ["5s"] }))
         }

@@ -54,7 +54,9 @@ impl Found {
         let tables = || values.iter().filter_map(|value| value.as_table());
         let items = || values.iter().filter_map(|value| value.as_array()).flat_map(|items| items.iter());
         match shape {
-            Shape::Table(table) => self.table(table, &tables().collect::<Vec<_>>(), &format!("{path}.")),
+            Shape::Table(table) | Shape::SecretOr(table) => {
+                self.table(table, &tables().collect::<Vec<_>>(), &format!("{path}."));
+            }
             Shape::Tables(table) => {
                 let tables: Vec<_> = items().filter_map(|item| item.get_ref().as_table()).collect();
                 self.table(table, &tables, &format!("{path}."));
@@ -100,7 +102,7 @@ fn each_table(table: &'static Table, visit: &mut dyn FnMut(&'static Table)) {
 
 fn each_table_of(shape: &Shape, visit: &mut dyn FnMut(&'static Table)) {
     match shape {
-        Shape::Table(table) | Shape::Tables(table) => each_table(table, visit),
+        Shape::Table(table) | Shape::Tables(table) | Shape::SecretOr(table) => each_table(table, visit),
         Shape::List(of) | Shape::OneOrMore(of) | Shape::Map { of, .. } => each_table_of(of, visit),
         Shape::Either(shapes) => shapes.iter().for_each(|shape| each_table_of(shape, visit)),
         _ => {}

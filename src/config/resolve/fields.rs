@@ -189,6 +189,10 @@ fn fields_of<'t>(shape: &Shape, value: &'t Value<'t>) -> Option<Fields<'t>> {
         Shape::Table(table) | Shape::Tables(table) => {
             Some(Fields::new(table, value.get_ref().as_table()?, value.span()))
         }
+        Shape::SecretOr(table) => {
+            let entries = value.get_ref().as_table().filter(|entries| table.is_begun(entries))?;
+            Some(Fields::new(table, entries, value.span()))
+        }
         Shape::List(of) | Shape::OneOrMore(of) | Shape::Map { of, .. } => fields_of(of, value),
         Shape::Either(shapes) => shapes.iter().find_map(|shape| fields_of(shape, value)),
         _ => None,

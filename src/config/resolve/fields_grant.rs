@@ -4,8 +4,10 @@ use super::Reading;
 use super::credential::FORM_FIELDS;
 use super::fields::{Fields, Text};
 use super::secrets::Alphabet;
+use super::subject::subject_header;
 use crate::config::file::unknown_choice;
-use crate::config::{FieldsGrant, FieldsKind, Problem};
+use crate::config::{FieldsGrant, FieldsKind, Problem, SubjectHeader};
+use crate::secret::Secret;
 
 /// RFC 8693 section 3: what stands behind the URI that all token types of the registry begin with.
 const TOKEN_TYPES: [&str; 6] = ["jwt", "access_token", "id_token", "refresh_token", "saml1", "saml2"];
@@ -29,11 +31,23 @@ fn password(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<FieldsGran
         grant_type: "password".to_owned(),
         plain: vec![("username".to_owned(), username?.value)],
         secret: vec![("password".to_owned(), password?)],
+        subject: None,
     })
 }
 
+/// Whose token is exchanged.
+enum Subject {
+    /// Always this one.
+    Token(Secret),
+    /// That of whoever a request is for.
+    Header(SubjectHeader),
+}
+
 fn token_exchange(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<FieldsGrant> {
-    let subject = fields.secret(reading, "subject_token", Alphabet::Text);
+    let subject = match fields.table("subject_token") {
+        Some(from) => subject_header(reading, fields, &from).map(Subject::Header),
+        None => fields.secret(reading, "subject_token", Alphabet::Text).map(Subject::Token),
+    };
     let subject_type = token_type(reading, fields, "subject_token_type");
     let actor = fields.secret(reading, "actor_token", Alphabet::Text);
     let actor_type = token_type(reading, fields, "actor_token_type");
@@ -44,14 +58,17 @@ fn token_exchange(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Fiel
     let requested = token_type(reading, fields, "requested_token_type");
     let default = || format!("{TOKEN_TYPE}jwt");
     let mut plain = vec![("subject_token_type".to_owned(), subject_type.unwrap_or_else(default))];
-    let mut secret = vec![("subject_token".to_owned(), subject?)];
+    let (mut secret, subject) = match subject? {
+        Subject::Token(token) => (vec![("subject_token".to_owned(), token)], None),
+        Subject::Header(header) => (Vec::new(), Some(header)),
+    };
     if let Some(actor) = actor {
         plain.push(("actor_token_type".to_owned(), actor_type.unwrap_or_else(default)));
         secret.push(("actor_token".to_owned(), actor));
     }
     plain.extend(requested.map(|requested| ("requested_token_type".to_owned(), requested)));
     let grant_type = "urn:ietf:params:oauth:grant-type:token-exchange".to_owned();
-    Some(FieldsGrant { kind: FieldsKind::TokenExchange, grant_type, plain, secret })
+    Some(FieldsGrant { kind: FieldsKind::TokenExchange, grant_type, plain, secret, subject })
 }
 
 /// A token type as a URI, which may be written as its last word.
@@ -83,5 +100,6 @@ fn custom(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<FieldsGrant>
             secret.push((name.value, value));
         }
     }
-    Some(FieldsGrant { kind: FieldsKind::Custom, grant_type: grant_type?.value, plain: Vec::new(), secret })
+    let (kind, grant_type) = (FieldsKind::Custom, grant_type?.value);
+    Some(FieldsGrant { kind, grant_type, plain: Vec::new(), secret, subject: None })
 }

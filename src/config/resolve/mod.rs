@@ -29,6 +29,7 @@ mod route;
 mod secrets;
 mod signature;
 mod store;
+mod subject;
 mod unused;
 mod upstream;
 
@@ -157,6 +158,7 @@ fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log, failed: Vec<Te
     let store = store::store(reading, root);
     let clients = client::clients(reading, root);
     let mut credentials = credential::credentials(reading, root);
+    subject::check_clients(reading, root, &clients);
     failed.into_iter().for_each(|name| credentials.add(reading, name, None));
     let upstreams = upstream::upstreams(reading, root, &credentials);
     let routes = route::routes(reading, root, &upstreams, &clients, &listeners);

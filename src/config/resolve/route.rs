@@ -9,6 +9,7 @@ use http::Method;
 use super::fields::{Fields, Text};
 use super::headers::edits;
 use super::named::Named;
+use super::subject::check_route;
 use super::upstream::{DEFAULT_TIMEOUTS, timeouts};
 use super::{Reading, Why};
 use crate::config::pattern::PatternError;
@@ -85,6 +86,9 @@ fn route(
     let upstream_path = upstream_path(reading, fields, path.as_ref());
     let access = access(reading, fields, clients, exposed);
     let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref());
+    if let (Some(access), Some(value)) = (&access, fields.value("clients")) {
+        check_route(reading, credential, access, value.span());
+    }
     let credential = credential.map(|credential| credential.headers()).unwrap_or_default();
     let request_headers = edits(reading, fields, "request_headers", &credential);
     let response_headers = edits(reading, fields, "response_headers", &[]);

@@ -124,7 +124,7 @@ fn granted(
     let value = take(session_token)?;
     let shape = AnswerShape { lifetime: Some(AnswerPlace::from(EXPIRATION)), ..AnswerShape::default() };
     let lifetime = lifetime(&Value::Object(members), &shape, "", date(&reply.headers), wall);
-    Ok(Granted { value, further, lifetime, refresh_in: None })
+    Ok(Granted { value, further, lifetime, refresh_in: None, last: false })
 }
 
 fn keyless(host: &str, what: String) -> Failure {

@@ -153,6 +153,7 @@ async fn a_secret_parameter_of_a_harmless_name_is_told_to_nobody() {
         grant_type: "own".to_owned(),
         plain: Vec::new(),
         secret: vec![("account_id".to_owned(), Secret::new("planted-account-id"))],
+        subject: None,
     }));
     let report = probe(&config, &parts(), MayRotate::No).await;
     let told = said(&report);

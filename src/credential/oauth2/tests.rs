@@ -185,7 +185,7 @@ async fn what_a_grant_presents_is_not_quoted() {
     let key = || Arc::new(SigningKey::from_pem(RSA, None).unwrap());
     let fields = |kind, names: &[&str]| {
         let secret = names.iter().map(|name| ((*name).to_owned(), Secret::new("planted-secret"))).collect();
-        let grant = FieldsGrant { kind, grant_type: "g".to_owned(), plain: Vec::new(), secret };
+        let grant = FieldsGrant { kind, grant_type: "g".to_owned(), plain: Vec::new(), secret, subject: None };
         Grant::Fields(Box::new(grant))
     };
     let jwt_bearer = JwtBearer {

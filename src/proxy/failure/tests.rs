@@ -14,6 +14,10 @@ fn no_token(cause: TokenUnavailable) -> Failure {
     Failure::NoToken { credential: Arc::from("crm"), cause }
 }
 
+fn no_subject(flaw: SubjectFlaw) -> Failure {
+    Failure::NoSubject { credential: Arc::from("crm"), header: HeaderName::from_static("x-subject-token"), flaw }
+}
+
 fn exchange(kind: ExchangeErrorKind) -> Failure {
     let text = "connecting to 10.1.2.3:443 (api.crm.example): refused".to_owned();
     Failure::Exchange(ExchangeError { kind, text, nothing_sent: true, reused_closed: false, connection_ends: false })
@@ -27,6 +31,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
     let transient = Some(fetch_error(FetchErrorKind::Transient));
     let limited = Some(fetch_error(FetchErrorKind::RateLimited { retry_after: None }));
     let refused = TokenUnavailable::Refused { error: fetch_error(FetchErrorKind::Refused) };
+    let of_subject = TokenUnavailable::Refused { error: fetch_error(FetchErrorKind::SubjectRefused) };
     vec![
         (Failure::BadTarget("x"), 400, "bad_target", request, "client"),
         (Failure::BadHost("x"), 400, "bad_host", request, "client"),
@@ -55,6 +60,10 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (no_token(temporarily(transient)), 503, "token_unavailable", "destination_unavailable", "token_endpoint"),
         (no_token(temporarily(limited)), 503, "token_unavailable", "destination_unavailable", "token_endpoint"),
         (no_token(refused), 502, "token_refused", "proxy_configuration_error", "token_endpoint"),
+        (no_token(of_subject), 403, "subject_refused", denied, "client"),
+        (no_subject(SubjectFlaw::NotAllowed), 403, "subject_not_allowed", denied, "client"),
+        (no_subject(SubjectFlaw::Missing), 400, "subject_missing", request, "client"),
+        (no_subject(SubjectFlaw::Malformed), 400, "subject_malformed", request, "client"),
         (exchange(K::Resolve), 502, "upstream_unresolved", "dns_error", "upstream"),
         (exchange(K::AddressRefused), 502, "upstream_address_refused", "destination_ip_prohibited", "proxy"),
         (exchange(K::NoDescriptor), 503, "no_descriptor", "connection_limit_reached", "proxy"),
@@ -84,7 +93,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 44);
+    assert_eq!(table.len(), 48);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");
@@ -95,7 +104,8 @@ fn every_failure_has_its_answer() {
         assert_eq!(document["status"], status);
         assert_eq!(document["fault"], fault, "{failure:?}");
         assert_eq!(document["request_id"], "0123456789abcdef");
-        assert_eq!(document.get("credential").is_some(), fault == "token_endpoint", "{failure:?}");
+        let of_credential = fault == "token_endpoint" || name.starts_with("subject_");
+        assert_eq!(document.get("credential").is_some(), of_credential, "{failure:?}");
         for member in ["title", "detail"] {
             assert!(!document[member].as_str().unwrap().is_empty(), "{failure:?} has a {member}");
         }

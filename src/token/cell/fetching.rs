@@ -115,7 +115,7 @@ impl Claims {
 
     /// Whether an attempt was refused that asked for claims.
     fn are_refused<T>(&mut self, result: &Result<T, FetchError>) -> bool {
-        let refused = result.as_ref().is_err_and(|error| error.kind.needs_operator());
+        let refused = result.as_ref().is_err_and(|error| error.kind.is_lasting());
         let are_refused = refused && matches!(self, Claims::Wanted(_));
         if are_refused {
             *self = Claims::Refused;
@@ -198,7 +198,7 @@ impl Ticket {
             let granted = &prepared.granted;
             let is_same = |held: &Arc<Token>| held.value == granted.value && held.further == granted.further;
             let same = inner.token.as_ref().is_some_and(is_same);
-            let grant = Grant { lifetime, refresh_in: granted.refresh_in, same };
+            let grant = Grant { lifetime, refresh_in: granted.refresh_in, last: granted.last, same };
             let adopted = inner.machine.granted(now, grant);
             let mut finished = Finished::Ended;
             let moved = !Arc::ptr_eq(&prepared.attach, &inner.attach);
@@ -223,6 +223,7 @@ impl Ticket {
             (adopted, finished, suspect, inner.machine.last_attempt(), window, news)
         });
         self.done.send_replace(Some(finished));
+        self.cell.subjects.iter().for_each(|subjects| subjects.granted());
         self.log(adopted, lifetime, took, suspect, news);
         if let Some(window) = window {
             let (refresh_before_s, hint) = (window.as_secs_f64(), "configure less than the tokens' lifetime");
@@ -267,12 +268,17 @@ impl Ticket {
 
     fn failed(&self, error: FetchError) -> Next {
         let text = error.text.clone();
+        // It concerns a subject, of whom there may be many, and that one learns of it.
+        let is_subjects = error.kind == FetchErrorKind::SubjectRefused;
         let (next, next_try, state, news) = self.cell.update(|inner, now| {
-            let next = inner.machine.failed(now, error);
+            let next = inner.machine.failed(now, error.clone());
             if next == Next::Ended {
                 inner.flight = None;
             }
-            let news = next == Next::Ended && inner.in_trouble(now);
+            if next == Next::Ended {
+                self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, &error));
+            }
+            let news = next == Next::Ended && inner.in_trouble(now) && !is_subjects;
             let next_start = inner.machine.next_start();
             let next_try = (next_start < Boot::NEVER).then(|| next_start.since(now));
             (next, next_try, inner.machine.state(now), news)

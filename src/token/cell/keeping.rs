@@ -139,7 +139,8 @@ impl TokenCell {
     /// held in memory is what counts, and saving is tried again until it succeeds (TL-51).
     pub(super) async fn save(self: &Arc<Self>) {
         let worth = self.shared.store.outlives_process() || self.lock().refresh_token.is_some();
-        if !worth {
+        // A subject's token can be had again for as long as somebody comes with the subject's own.
+        if !worth || self.subjects.is_some() {
             return;
         }
         // A task of its own: if waiting for it ends, it goes on.

@@ -9,6 +9,7 @@ mod rejections;
 mod reload;
 mod restarts;
 mod soak;
+mod subjects;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -65,6 +66,8 @@ impl Clock for TokioClock {
 enum Answer {
     /// A token of its own, with this lifetime.
     Token(Option<Duration>),
+    /// The same, where none lives longer.
+    Last(Duration),
     /// Always the same token.
     Same(Option<Duration>),
     Fail(FetchErrorKind),
@@ -209,6 +212,7 @@ impl Source for Endpoint {
                 further: BTreeMap::new(),
                 lifetime,
                 refresh_in: None,
+                last: false,
             };
             let receive = |refresh_token: &str| {
                 exchange.as_ref().expect("an exchange").received(Secret::new(refresh_token));
@@ -224,6 +228,9 @@ impl Source for Endpoint {
                 }
                 Answer::Unconnected => Err(failure(FetchErrorKind::Transient, Reached::No, "scripted")),
                 Answer::Token(lifetime) => Ok(granted(format!("planted-secret-{call}"), lifetime)),
+                Answer::Last(lifetime) => {
+                    Ok(Granted { last: true, ..granted(format!("planted-secret-{call}"), Some(lifetime)) })
+                }
                 Answer::Same(lifetime) => Ok(granted("planted-secret-same".into(), lifetime)),
                 Answer::Fail(kind) => Err(failure(kind, Reached::Answered, "scripted")),
                 Answer::TimeOut => {

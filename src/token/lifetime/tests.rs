@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::{LIFETIME_MAX, lifetime, refresh_in};
+use super::{LIFETIME_MAX, jwt_life, lifetime, refresh_in};
 use crate::config::{AnswerShape, LifetimeFormat, LifetimeUnit};
 
 /// The wall clock of most tests; a Tuesday in August 2017.
@@ -230,4 +230,33 @@ proptest! {
             prop_assert!(life.is_none_or(|life| life <= LIFETIME_MAX));
         }
     }
+}
+
+/// TL-12: when a subject token is over is measured as any absolute time is; a small `exp` is long ago, and no duration.
+#[test]
+fn a_subject_lives_until_its_exp() {
+    let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let at = |seconds: i64| {
+        Some(if seconds < 0 {
+            wall - Duration::from_secs(seconds.unsigned_abs())
+        } else {
+            wall + Duration::from_secs(seconds.unsigned_abs())
+        })
+    };
+    let jwt = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+    for (claims, date, seconds) in [
+        ("{\"exp\":1700000600}", None, Some(600)),
+        ("{\"exp\":1700000600000}", None, Some(600)),
+        ("{\"exp\":1700000600}", at(300), Some(300)),
+        ("{\"exp\":1700000600}", at(-300), Some(900)),
+        ("{\"exp\":1700000600}", at(25 * 3600), Some(600)),
+        ("{\"exp\":1699999999}", None, Some(0)),
+        ("{\"exp\":60}", None, Some(0)),
+        ("{\"exp\":-1e300}", None, Some(0)),
+        ("{\"exp\":\"soon\"}", None, None),
+        ("{}", None, None),
+    ] {
+        assert_eq!(jwt_life(&jwt(claims), date, wall), seconds.map(Duration::from_secs), "{claims} {date:?}");
+    }
+    assert_eq!(jwt_life("opaque", None, wall), None);
 }

@@ -34,7 +34,7 @@ impl Backoff {
 
     /// Whether the credential is refused (TL-26, TL-27).
     pub fn refused(&self) -> bool {
-        self.error().is_some_and(|error| error.kind.needs_operator())
+        self.error().is_some_and(|error| error.kind.is_lasting())
     }
 
     /// Whether nothing but another refresh token helps (TL-27).
@@ -55,7 +55,7 @@ impl Backoff {
     /// The client proves itself differently now: a refusal of the old proof says nothing (TL-03).
     pub fn forget_refusal(&mut self) {
         if let Some((at, error)) = &self.last
-            && error.kind.needs_operator()
+            && error.kind.is_lasting()
         {
             *self = Backoff { next_try: at.after(BACKOFF_MIN), ..Backoff::default() };
         }
@@ -69,7 +69,7 @@ impl Backoff {
             self.failures = 0;
         }
         let max = gap_max(now, token);
-        let gap = if error.kind == FetchErrorKind::Refused {
+        let gap = if error.kind.is_refusal() {
             let gap = doubled(PROBE_BASE, self.refusals).min(PROBE_MAX);
             self.refusals += 1;
             let usable = token.is_some_and(|token| now < token.dead);
@@ -82,7 +82,7 @@ impl Backoff {
             self.next_try = Boot::NEVER;
         } else if let Some(token) = token
             && now < token.late
-            && error.kind != FetchErrorKind::Refused
+            && !error.kind.is_refusal()
         {
             // A pause that began before the token was late does not hold when it is.
             self.next_try = self.next_try.min(token.late).max(now.after(BACKOFF_MIN));

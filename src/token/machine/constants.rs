@@ -71,6 +71,17 @@ pub const GUARD_MAX: Duration = secs(5 * 60);
 /// A rejected token younger than this, or L/10, starts no fetch (TL-43).
 pub const YOUNG_MAX: Duration = secs(10);
 
+/// Subjects whose tokens are held at once (TL-70).
+pub const SUBJECTS_MAX: usize = 100_000;
+/// A subject that nobody came for in this time is forgotten.
+pub const SUBJECT_IDLE_MAX: Duration = secs(60 * 60);
+/// How often it is looked who that is.
+pub const SUBJECT_SWEEP_EVERY: Duration = secs(60);
+/// While so many fetches are under way in the process, none is begun for a subject without a token.
+pub const SUBJECT_FETCHES_MAX: usize = 1_000;
+/// A subject token that lives no longer than this beyond what it was exchanged for is what ends that.
+pub const SUBJECT_OUTLIVES_MIN: Duration = secs(5);
+
 /// Fetches at start are spread over this time (TL-29).
 pub const WARM_SPREAD: Duration = secs(10);
 /// A sleeping timer reads the clock at least this often, because that clock counts suspend (TL-15).

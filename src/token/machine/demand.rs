@@ -89,7 +89,7 @@ impl Machine {
     pub fn unavailable(&self, now: Boot) -> TokenUnavailable {
         let error = self.backoff.error().cloned();
         match error {
-            Some(error) if error.kind.needs_operator() => TokenUnavailable::Refused { error },
+            Some(error) if error.kind.is_lasting() => TokenUnavailable::Refused { error },
             error => {
                 let next = if self.fetch.is_some() { Boot::default() } else { self.next_start() };
                 TokenUnavailable::Temporarily { error, retry_after: next.since(now).max(RETRY_AFTER_RUNNING) }

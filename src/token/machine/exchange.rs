@@ -59,7 +59,7 @@ impl Machine {
         }
         let RestoredToken { age, lifetime, refresh_in } = restored.token?;
         let spread = SOFT_SPREAD_MIN + (1.0 - SOFT_SPREAD_MIN) * self.random.f64();
-        let facts = Facts { since: now, age, lifetime, refresh_in, spread };
+        let facts = Facts { since: now, age, lifetime, refresh_in, last: false, spread };
         let mut held = Held::new(self.generation, facts, &self.policy, now.before(age));
         if held.schedule.dead <= now {
             return None;
@@ -101,7 +101,7 @@ impl Machine {
     /// ambiguous. Servers that detect reuse revoke what a token belongs to when it is used too often.
     pub(super) fn retry_exchange(&mut self, now: Boot, error: &FetchError) -> Option<Boot> {
         let fetch = self.fetch.as_ref()?;
-        if error.kind == FetchErrorKind::Refused {
+        if error.kind.is_refusal() {
             return (fetch.proof != self.proof).then_some(now);
         }
         if error.kind != FetchErrorKind::Transient || fetch.exchanged.is_none_or(|exchanged| exchanged.named) {

@@ -49,6 +49,8 @@ pub enum Attempt {
 pub struct Grant {
     pub lifetime: Option<Duration>,
     pub refresh_in: Option<Duration>,
+    /// No other one would live longer.
+    pub last: bool,
     /// It is the token that is held.
     pub same: bool,
 }
@@ -132,6 +134,7 @@ impl Machine {
             age: Duration::ZERO,
             lifetime: grant.lifetime.or(self.last_lifetime),
             refresh_in: grant.refresh_in,
+            last: grant.last,
             spread: SOFT_SPREAD_MIN + (1.0 - SOFT_SPREAD_MIN) * self.random.f64(),
         };
         let mut held = Held::new(self.generation, facts, &self.policy, now);
@@ -204,7 +207,7 @@ impl Machine {
         let random = self.random.f64();
         let gap_max = backoff::gap_max(now, self.held.as_ref().map(|held| &held.schedule));
         let fetch = self.fetch.as_ref()?;
-        if kind.needs_operator() {
+        if kind.is_lasting() {
             // What was refused is a proof that the client no longer uses: try with the new one (TL-03).
             return (fetch.proof != self.proof).then_some(now);
         }

@@ -18,6 +18,8 @@ pub struct Facts {
     /// L; `None`: unknown (TL-13).
     pub lifetime: Option<Duration>,
     pub refresh_in: Option<Duration>,
+    /// Nothing lives longer: it is not renewed before it is over.
+    pub last: bool,
     /// The random part of W, drawn once per token.
     pub spread: f64,
 }
@@ -46,6 +48,9 @@ impl Facts {
         let expiry = self.since.after(lifetime.saturating_sub(self.age));
         let late = expiry.before(LATE_BEFORE_MAX.min(lifetime / 10));
         let dead = expiry.before(DEAD_BEFORE_MAX.min(lifetime / 20));
+        if self.last {
+            return Schedule { soft: dead, late: dead, dead, expiry };
+        }
         let window = self.window(lifetime, policy.refresh_before);
         // A window close to L must not make a token soft as it arrives: it would be renewed without a pause.
         let soft = expiry.before(window.mul_f64(self.spread)).max(self.since.after(pause_min(Some(lifetime))));

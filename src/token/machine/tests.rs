@@ -93,11 +93,11 @@ impl Sim {
     }
 
     fn grant(&mut self, lifetime: Option<Duration>) -> Adopted {
-        self.machine.granted(self.now, Grant { lifetime, refresh_in: None, same: false })
+        self.machine.granted(self.now, Grant { lifetime, refresh_in: None, last: false, same: false })
     }
 
     fn grant_same(&mut self, lifetime: Option<Duration>) -> Adopted {
-        self.machine.granted(self.now, Grant { lifetime, refresh_in: None, same: true })
+        self.machine.granted(self.now, Grant { lifetime, refresh_in: None, last: false, same: true })
     }
 
     /// A fetch that takes no time.

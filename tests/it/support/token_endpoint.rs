@@ -34,6 +34,8 @@ struct State {
     requests: Vec<Request>,
     name: String,
     token_type: &'static str,
+    /// Its tokens tell whose they are.
+    for_subjects: bool,
 }
 
 /// Grants a new token for every request, unless its script says otherwise.
@@ -58,6 +60,7 @@ impl TokenEndpoint {
             requests: Vec::new(),
             name: name.to_owned(),
             token_type: "Bearer",
+            for_subjects: false,
         }));
         let grants = Arc::new(Grants::default());
         let peer = Peer::start({
@@ -83,6 +86,16 @@ impl TokenEndpoint {
     /// What it calls its tokens.
     pub fn set_token_type(&self, token_type: &'static str) {
         self.state.update(|state| state.token_type = token_type);
+    }
+
+    /// From now on its tokens say for which `subject_token` they were granted, as [`TokenEndpoint::is_for`] knows.
+    pub fn grant_for_subjects(&self) {
+        self.state.update(|state| state.for_subjects = true);
+    }
+
+    /// Whether a token was granted for this subject token.
+    pub fn is_for(token: &str, subject: &str) -> bool {
+        token.split_once("-for-").is_some_and(|(_, told)| told == mark_of(subject))
     }
 
     /// How long each answer takes.
@@ -117,10 +130,17 @@ impl TokenEndpoint {
     }
 }
 
+/// Tells subject tokens apart, and is none.
+fn mark_of(subject: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, subject.as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn serve(connection: &mut Connection, state: &Watched<State>, grants: &Grants) -> io::Result<()> {
     while let Some(mut request) = Request::read_head(&mut connection.reader)? {
         request.read_body(&mut connection.reader)?;
         let serving = connection.is_serving();
+        let subject = request.form("subject_token");
         let (grant, latency) = state.update(|state| {
             state.requests.push(request);
             (state.script.pop_front().unwrap_or(Grant::New), state.latency)
@@ -132,9 +152,10 @@ fn serve(connection: &mut Connection, state: &Watched<State>, grants: &Grants) -
         }
         let (status, extra, body) = match grant {
             Grant::New => {
-                let (name, lifetime, token_type) =
-                    state.look(|state| (state.name.clone(), state.lifetime, state.token_type));
-                let value = format!("{name}-access-token-{:06}", grants.count() + 1);
+                let (name, lifetime, token_type, for_subjects) =
+                    state.look(|state| (state.name.clone(), state.lifetime, state.token_type, state.for_subjects));
+                let whose = subject.filter(|_| for_subjects).map(|subject| format!("-for-{}", mark_of(&subject)));
+                let value = format!("{name}-access-token-{:06}{}", grants.count() + 1, whose.unwrap_or_default());
                 granted(grants, &value, lifetime, token_type)
             }
             Grant::Token { value, expires_in } => {

@@ -128,7 +128,11 @@ pub(super) static TOKEN_EXCHANGE: Table = table(
     keys![
         ENDPOINT,
         &[
-            required("subject_token", Shape::Secret, "The token to exchange: on whose behalf."),
+            required(
+                "subject_token",
+                Shape::SecretOr(&SUBJECT_TOKEN),
+                "The token to exchange: on whose behalf. A secret, or the header in which clients say it.",
+            ),
             optional(
                 "subject_token_type",
                 TEXT,
@@ -149,6 +153,14 @@ pub(super) static TOKEN_EXCHANGE: Table = table(
         REACH,
         ANSWERS,
         LIFE,
+    ],
+);
+
+static SUBJECT_TOKEN: Table = table(
+    "A subject token that comes with each request.",
+    &[
+        required("header", TEXT, "The header that it comes in, alone. It is never forwarded."),
+        required("clients", Shape::List(&TEXT), "The names of the clients that may say on whose behalf they call."),
     ],
 );
 

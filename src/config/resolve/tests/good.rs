@@ -383,6 +383,10 @@ fn what_is_presented_is_as_the_file_says() {
                      subject_token=a-secret-in-a-file actor_token=a-token-of-enough-length";
     let grant_type = "urn:ietf:params:oauth:grant-type:token-exchange";
     assert_eq!(presented("exchanged"), ("exchanged", grant_type, exchanged.to_owned()));
+    let subject = oauth2(&config, "for-people").grant.subject_header().expect("its subjects come with requests");
+    assert_eq!((subject.name.as_str(), subject.clients.len(), &*subject.clients[0]), ("x-subject-token", 1, "billing"));
+    assert!(matches!(&oauth2(&config, "for-people").grant, Grant::Fields(grant) if grant.secret.is_empty()));
+    assert!(oauth2(&config, "exchanged").grant.subject_header().is_none());
 }
 
 #[test]

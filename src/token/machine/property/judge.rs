@@ -178,7 +178,7 @@ impl Judge {
                 let after = retry_after.expect("without a time it is not retried at once");
                 assert!(after <= secs(2) && pause >= after, "retried against `Retry-After`");
             }
-            FetchErrorKind::Refused | FetchErrorKind::NeedsReauthorization => {
+            FetchErrorKind::Refused | FetchErrorKind::SubjectRefused | FetchErrorKind::NeedsReauthorization => {
                 assert!(proof_changed, "a refusal is retried");
                 return;
             }
@@ -220,7 +220,7 @@ impl Judge {
         let late = late_at.is_some_and(|late_at| late_at <= now);
         if kind == FetchErrorKind::NeedsReauthorization {
             assert_eq!(next, Boot::NEVER, "a refresh token that was refused is probed");
-        } else if kind == FetchErrorKind::Refused {
+        } else if kind.is_refusal() {
             let probe = (secs(5) * (1 << self.refusals.min(10))).min(secs(300));
             assert!(gap >= secs(5) && (held || gap <= probe), "a refused credential is probed after {gap:?}");
             assert!(usable.is_some() || gap >= probe, "probed after {gap:?}, not {probe:?}");
@@ -241,7 +241,7 @@ impl Judge {
         self.note(match kind {
             FetchErrorKind::Transient => "failed transient",
             FetchErrorKind::RateLimited { .. } => "failed limited",
-            FetchErrorKind::Refused => "failed refused",
+            FetchErrorKind::Refused | FetchErrorKind::SubjectRefused => "failed refused",
             FetchErrorKind::NeedsReauthorization => "failed for good",
         });
     }

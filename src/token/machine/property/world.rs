@@ -144,7 +144,7 @@ impl World {
             }
             Op::Proof => {
                 self.proofs += 1;
-                let refused = self.machine.error().is_some_and(|error| error.kind.needs_operator());
+                let refused = self.machine.error().is_some_and(|error| error.kind.is_lasting());
                 self.machine.proof_changed(self.now);
                 self.judge.proof_changed(refused);
             }
@@ -461,7 +461,7 @@ impl World {
         }
         let Task { sent, proof, .. } = *self.fetch.as_ref().expect("in flight");
         let same = self.held_value == Some(value);
-        let adopted = self.machine.granted(self.now, Grant { lifetime, refresh_in, same });
+        let adopted = self.machine.granted(self.now, Grant { lifetime, refresh_in, last: false, same });
         let kept = self.judge.granted(self.now, sent, value, lifetime);
         if proof != self.proofs {
             self.judge.rescheduled();

@@ -28,7 +28,7 @@ fn a_token_by_the_old_proof_is_soft() {
         sim.begin();
         sim.machine.proof_changed(sim.now);
         sim.pass(0.5);
-        sim.machine.granted(sim.now, Grant { lifetime: Some(HOUR), refresh_in: None, same });
+        sim.machine.granted(sim.now, Grant { lifetime: Some(HOUR), refresh_in: None, last: false, same });
         assert_eq!(sim.machine.state(sim.now), "soft");
         assert!(matches!(sim.ask(), (Asked::Take, true)));
     }

@@ -27,7 +27,7 @@ fn refresh_windows_are_ranked() {
         let mut sim = Sim::with(Policy { refresh_before: refresh_before.map(secs), ..policy() }, 3);
         sim.begin();
         let refresh_in = refresh_in.map(secs);
-        sim.machine.granted(sim.now, Grant { lifetime: Some(HOUR), refresh_in, same: false });
+        sim.machine.granted(sim.now, Grant { lifetime: Some(HOUR), refresh_in, last: false, same: false });
         sim.soft().since(sim.now).as_secs_f64()
     };
     let between = |soft: f64, window: f64| assert!((3600.0 - window..=3600.0 - 0.8 * window).contains(&soft), "{soft}");
@@ -76,7 +76,7 @@ fn a_single_active_token_without_lifetime_is_left_alone() {
 
     let mut told = Sim::with(single_active(), 1);
     told.begin();
-    told.machine.granted(told.now, Grant { lifetime: None, refresh_in: Some(HOUR), same: false });
+    told.machine.granted(told.now, Grant { lifetime: None, refresh_in: Some(HOUR), last: false, same: false });
     assert_eq!(told.soft(), told.now.after(HOUR));
 
     let mut reloaded = Sim::new();

@@ -1,0 +1,229 @@
+//! Subjects' cells: how many there may be, who goes first, and what a flood of them costs.
+
+use super::*;
+use crate::token::subjects::Bounds;
+use crate::token::{Subjects, SubjectsStatus};
+
+/// A cache with room for so many subjects, and so many fetches for those without a token.
+fn house(cells_max: usize, fetches_max: usize) -> House {
+    let begin = Instant::now();
+    let clock = Arc::new(TokioClock { begin, suspended: AtomicU64::new(0), wall_offset: AtomicU64::new(0) });
+    let (control, store) = (tokio::runtime::Handle::current(), Arc::new(MemoryStore::new()));
+    let bounds = Bounds { cells_max, fetches_max };
+    House { cache: TokenCache::with_bounds(clock.clone(), control, store, bounds), clock }
+}
+
+fn subjects(house: &House) -> Arc<Subjects> {
+    house.cache.declare_subjects(house.identity("crm"), house.cache.proof(&[]), policy("crm"))
+}
+
+fn cell(house: &House, endpoint: &Endpoint, subject: &str) -> Result<Arc<TokenCell>, TokenUnavailable> {
+    let subjects = subjects(house);
+    house.cache.subject(&subjects, &Secret::new(subject), || Arc::new(endpoint.clone()))
+}
+
+/// A request for this subject.
+async fn take(house: &House, endpoint: &Endpoint, subject: &str) -> Result<u64, TokenUnavailable> {
+    let cell = cell(house, endpoint, subject)?;
+    if let Some(token) = cell.ready() {
+        return Ok(token.generation.0);
+    }
+    cell.take(secs(10.0)).await.map(|token| token.generation.0)
+}
+
+fn status(house: &House) -> SubjectsStatus {
+    house.cache.subject_statuses().pop().expect("it is declared")
+}
+
+/// TL-01, TL-02: a subject is all of its token: one that differs in a byte, or is another credential's, has another cell.
+#[tokio::test(start_paused = true)]
+async fn a_subject_is_all_of_its_token() {
+    let (house, endpoint) = (house(10, 10), Endpoint::new([Answer::Token(Some(HOUR))]));
+    let one = cell(&house, &endpoint, "header.claims.signature").unwrap();
+    assert!(Arc::ptr_eq(&one, &cell(&house, &endpoint, "header.claims.signature").unwrap()));
+    assert!(!Arc::ptr_eq(&one, &cell(&house, &endpoint, "header.claims.forged").unwrap()));
+    let other = house.cache.declare_subjects(house.identity("other"), house.cache.proof(&[]), policy("other"));
+    let token = Secret::new("header.claims.signature");
+    let others = house.cache.subject(&other, &token, || Arc::new(endpoint.clone())).unwrap();
+    assert!(!Arc::ptr_eq(&one, &others));
+}
+
+/// TL-70: at the bound, the one that was used least recently goes; configured credentials never do.
+#[tokio::test(start_paused = true)]
+async fn the_least_recently_used_subject_goes_first() {
+    let (house, endpoint) = (house(3, 10), Endpoint::new([Answer::Token(Some(DAY))]));
+    let configured = house.holding(&Endpoint::new([Answer::Token(Some(DAY))])).await;
+    for subject in ["ada", "bob", "eve"] {
+        take(&house, &endpoint, subject).await.unwrap();
+        tokio::time::sleep(secs(10.0)).await;
+    }
+    // Ada is used again: now Bob is the one that was not for longest.
+    take(&house, &endpoint, "ada").await.unwrap();
+    tokio::time::sleep(secs(10.0)).await;
+    take(&house, &endpoint, "dan").await.unwrap();
+    assert_eq!(endpoint.calls(), 4);
+    for subject in ["ada", "eve", "dan"] {
+        take(&house, &endpoint, subject).await.unwrap();
+    }
+    assert_eq!((endpoint.calls(), status(&house).subjects, status(&house).evicted), (4, 3, 1));
+    take(&house, &endpoint, "bob").await.unwrap();
+    assert_eq!(endpoint.calls(), 5, "he was forgotten");
+    for n in 0..100 {
+        take(&house, &endpoint, &format!("subject {n}")).await.unwrap();
+        assert!(status(&house).subjects <= 3);
+    }
+    assert!(configured.ready().is_some());
+}
+
+/// TL-70: one in flight, or that a request holds, is not evicted; where all are, there is no room, and that passes.
+#[tokio::test(start_paused = true)]
+async fn a_subject_in_flight_is_not_evicted() {
+    let (house, endpoint) = (house(2, 10), Endpoint::slow(secs(5.0), "id", [Answer::Token(Some(DAY))]));
+    let flights = ["ada", "bob"].map(|subject| cell(&house, &endpoint, subject).unwrap());
+    for cell in &flights {
+        assert!(poll_once(Box::pin(cell.take(secs(10.0))).as_mut()).is_pending());
+    }
+    // Their clients hang up. The fetches go on.
+    drop(flights);
+    let refused = take(&house, &endpoint, "eve").await;
+    assert!(matches!(refused, Err(TokenUnavailable::Temporarily { .. })), "{refused:?}");
+    tokio::time::sleep(secs(6.0)).await;
+    assert_eq!(endpoint.calls(), 2);
+    for subject in ["ada", "bob"] {
+        take(&house, &endpoint, subject).await.unwrap();
+    }
+    assert_eq!(endpoint.calls(), 2, "both have what was fetched for them");
+    take(&house, &endpoint, "eve").await.unwrap();
+    assert_eq!((endpoint.calls(), status(&house).subjects), (3, 2));
+}
+
+/// TL-70: a subject that nobody comes for is forgotten after an hour, and its token is not renewed meanwhile; one that is
+/// used stays.
+#[tokio::test(start_paused = true)]
+async fn idle_subjects_end() {
+    let (house, endpoint) = (house(10, 10), Endpoint::new([Answer::Token(Some(HOUR))]));
+    take(&house, &endpoint, "ada").await.unwrap();
+    take(&house, &endpoint, "bob").await.unwrap();
+    tokio::time::sleep(HOUR - secs(600.0)).await;
+    assert_eq!((endpoint.calls(), status(&house).subjects), (2, 2));
+    // TL-22: whoever comes while it is soft has it renewed.
+    assert_eq!(take(&house, &endpoint, "ada").await.unwrap(), 1);
+    tokio::time::sleep(secs(10.0)).await;
+    assert_eq!(take(&house, &endpoint, "ada").await.unwrap(), 2);
+    tokio::time::sleep(secs(700.0)).await;
+    assert_eq!((endpoint.calls(), status(&house).subjects), (3, 1));
+    tokio::time::sleep(DAY).await;
+    assert_eq!((endpoint.calls(), status(&house).subjects), (3, 0));
+    // The sweeper begins again with the next one.
+    take(&house, &endpoint, "ada").await.unwrap();
+    tokio::time::sleep(DAY).await;
+    assert_eq!((endpoint.calls(), status(&house).subjects), (4, 0));
+}
+
+/// A flood of subjects that the endpoint refuses takes no more cells, fetches or turns than there may be, and leaves
+/// those who have a token alone.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_refused_subjects_is_bounded() {
+    let (house, endpoint) = (house(50, 20), Endpoint::slow(secs(1.0), "id", [Answer::Token(Some(DAY))]));
+    take(&house, &endpoint, "ada").await.unwrap();
+    endpoint.say([Answer::Fail(FetchErrorKind::SubjectRefused)]);
+    let (mut refused, mut busy) = (0, 0);
+    for round in 0..20 {
+        let takes: Vec<_> = (0..100)
+            .map(|n| {
+                let (cache, clock, endpoint) = (house.cache.clone(), house.clock.clone(), endpoint.clone());
+                let house = House { cache, clock };
+                tokio::spawn(async move { take(&house, &endpoint, &format!("garbage {round} {n}")).await })
+            })
+            .collect();
+        settle().await;
+        assert_eq!(take(&house, &endpoint, "ada").await.unwrap(), 1, "she has a token");
+        for take in takes {
+            match take.await.unwrap().unwrap_err() {
+                TokenUnavailable::Refused { error } => {
+                    assert_eq!(error.kind, FetchErrorKind::SubjectRefused);
+                    refused += 1;
+                }
+                TokenUnavailable::Temporarily { .. } => busy += 1,
+            }
+        }
+        assert!(status(&house).subjects <= 50);
+    }
+    assert_eq!((refused, busy), (20 * 20, 20 * 80));
+    assert_eq!(endpoint.calls(), 1 + 20 * 20);
+    assert!(endpoint.0.inside_max.load(Ordering::SeqCst) <= 4);
+}
+
+/// TL-26: where the client itself is refused, one subject asks for all of them, as seldom as a configured credential does.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_probed_by_one_subject() {
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::Refused)]));
+    let begin = Instant::now();
+    for n in 0..400 {
+        let error = take(&house, &endpoint, &format!("subject {n}")).await.unwrap_err();
+        assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+        tokio::time::sleep(secs(1.0)).await;
+    }
+    // After 5, 10, 20, 40, 80 and 160 s.
+    assert!(begin.elapsed() > secs(400.0) && (6..=8).contains(&endpoint.calls()), "{}", endpoint.calls());
+    endpoint.say([Answer::Token(Some(HOUR))]);
+    tokio::time::sleep(secs(300.0)).await;
+    for n in 0..3 {
+        take(&house, &endpoint, &format!("another subject {n}")).await.unwrap();
+    }
+}
+
+/// A token that ends with its subject is not renewed before it is over: no other one would live longer.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_with_its_subject_is_not_renewed() {
+    let (house, endpoint) = (house(10, 10), Endpoint::new([Answer::Last(secs(600.0))]));
+    take(&house, &endpoint, "ada").await.unwrap();
+    for _ in 0..59 {
+        tokio::time::sleep(secs(10.0)).await;
+        assert_eq!(take(&house, &endpoint, "ada").await.unwrap(), 1);
+    }
+    assert_eq!(endpoint.calls(), 1);
+    tokio::time::sleep(secs(10.0)).await;
+    assert_eq!((take(&house, &endpoint, "ada").await.unwrap(), endpoint.calls()), (2, 2));
+}
+
+/// What a subject's token is over with ends the granted one, too; of what the server says, what is shorter counts.
+#[test]
+fn a_granted_token_lives_within_its_subject() {
+    let within = |lifetime: Option<f64>, subject: Option<f64>| {
+        let (value, lifetime) = (Secret::new("token"), lifetime.map(secs));
+        let granted = Granted { value, further: BTreeMap::new(), lifetime, refresh_in: None, last: false };
+        let granted = granted.within(subject.map(secs));
+        (granted.lifetime, granted.last)
+    };
+    for (lifetime, subject, expected) in [
+        (Some(60.0), None, (Some(60.0), false)),
+        (None, None, (None, false)),
+        (None, Some(60.0), (Some(60.0), true)),
+        (Some(60.0), Some(30.0), (Some(30.0), true)),
+        (Some(60.0), Some(61.0), (Some(60.0), true)),
+        (Some(60.0), Some(3600.0), (Some(60.0), false)),
+        (Some(60.0), Some(0.0), (Some(0.0), true)),
+    ] {
+        assert_eq!(within(lifetime, subject), (expected.0.map(secs), expected.1), "{lifetime:?} {subject:?}");
+    }
+}
+
+/// What is kept of a subject is in memory only: the store learns of none.
+#[tokio::test(start_paused = true)]
+async fn subjects_are_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = crate::secret::StoreKey::from_bytes([7; 32]);
+    let store = Arc::new(crate::token::store::FileStore::open(&folder.path().join("store"), &key).unwrap());
+    let house = House::with_store(store.clone());
+    let endpoint = Endpoint::new([Answer::Token(Some(HOUR))]);
+    let cell = cell(&house, &endpoint, "ada").unwrap();
+    cell.take(secs(10.0)).await.unwrap();
+    settle().await;
+    assert_eq!(store.load(&cell.identity()).unwrap(), None);
+    // Such a credential's own is.
+    let configured = house.holding(&endpoint).await;
+    while store.load(&configured.identity()).unwrap().is_none() {
+        tokio::time::sleep(secs(0.1)).await;
+    }
+}

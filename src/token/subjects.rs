@@ -1,0 +1,272 @@
+//! Cells of subjects: of whoever clients call on behalf of, one each. Bounded, and forgotten in the order of their last use
+//! (TL-70); none of them is stored, since a token can be had again for as long as somebody comes with the subject's own.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use super::cache::Shared;
+use super::machine::constants::{
+    PROBE_BASE, PROBE_MAX, RETRY_AFTER_RUNNING, SUBJECT_FETCHES_MAX, SUBJECT_IDLE_MAX, SUBJECT_SWEEP_EVERY,
+    SUBJECTS_MAX,
+};
+use super::{FetchError, FetchErrorKind, Identity, Policy, ProofVersion, Source, TokenCell, TokenUnavailable};
+use crate::clock::Boot;
+
+/// A credential that has a token for each subject: what its subjects have in common. Another configuration is another one.
+#[derive(Debug)]
+pub struct Subjects {
+    pub(super) identity: Identity,
+    pub(super) proof: ProofVersion,
+    pub(super) policy: Policy,
+    count: AtomicUsize,
+    evicted: AtomicU64,
+    fetches_granted: AtomicU64,
+    fetches_failed: AtomicU64,
+    refusal: Mutex<Refusal>,
+}
+
+/// The endpoint refuses the client itself, whoever the subject is (TL-26).
+#[derive(Debug, Default)]
+struct Refusal {
+    count: u32,
+    error: Option<FetchError>,
+    /// Until when nobody asks for a subject; then one does for all.
+    until: Boot,
+    probed: bool,
+}
+
+/// What `/status` and the metrics show of a credential's subjects: none of them by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectsStatus {
+    pub name: Arc<str>,
+    pub subjects: usize,
+    /// Forgotten to make room for others.
+    pub evicted: u64,
+    pub fetches_granted: u64,
+    pub fetches_failed: u64,
+}
+
+/// How many there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub cells_max: usize,
+    pub fetches_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { cells_max: SUBJECTS_MAX, fetches_max: SUBJECT_FETCHES_MAX }
+    }
+}
+
+/// All subjects' cells of the process.
+#[derive(Debug)]
+pub(super) struct SubjectCells {
+    cells: DashMap<Identity, Arc<TokenCell>>,
+    order: Mutex<Order>,
+    bounds: Bounds,
+    shared: Arc<Shared>,
+}
+
+/// The order of last use, as it was when it was last looked at: a cell stands here with a moment that is not after its last
+/// use, and is put where it belongs when its turn seems to have come. So requests do not write here.
+#[derive(Debug, Default)]
+struct Order {
+    heap: BinaryHeap<Reverse<(Boot, Identity)>>,
+    /// Somebody sweeps.
+    swept: bool,
+}
+
+impl Subjects {
+    pub(super) fn new(identity: Identity, proof: ProofVersion, policy: Policy) -> Self {
+        Subjects {
+            identity,
+            proof,
+            // They end idle.
+            policy: Policy { keep_warm: Duration::ZERO, warm: false, stale_if_error: Duration::ZERO, ..policy },
+            count: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            fetches_granted: AtomicU64::new(0),
+            fetches_failed: AtomicU64::new(0),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// What tells it from other credentials, and from itself with another configuration.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(super) fn granted(&self) {
+        self.fetches_granted.fetch_add(1, Ordering::Relaxed);
+        *self.refusal() = Refusal::default();
+    }
+
+    pub(super) fn failed(&self, now: Boot, error: &FetchError) {
+        self.fetches_failed.fetch_add(1, Ordering::Relaxed);
+        if error.kind == FetchErrorKind::Refused {
+            let mut refusal = self.refusal();
+            // Those that were under way together are one refusal.
+            if refusal.error.is_none() || refusal.probed {
+                let until = now.after((PROBE_BASE * 2u32.pow(refusal.count.min(16))).min(PROBE_MAX));
+                let count = refusal.count + 1;
+                *refusal = Refusal { count, error: Some(error.clone()), until, probed: false };
+            }
+        }
+    }
+
+    /// Why no other subject is asked for now.
+    fn refused(&self, now: Boot) -> Option<FetchError> {
+        let mut refusal = self.refusal();
+        if refusal.error.is_some() && refusal.until <= now {
+            (refusal.until, refusal.probed) = (now.after(PROBE_BASE), true);
+            return None;
+        }
+        refusal.error.clone()
+    }
+
+    fn refusal(&self) -> std::sync::MutexGuard<'_, Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> SubjectsStatus {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        SubjectsStatus {
+            name: self.policy.name.clone(),
+            subjects: self.count.load(Ordering::Relaxed),
+            evicted: of(&self.evicted),
+            fetches_granted: of(&self.fetches_granted),
+            fetches_failed: of(&self.fetches_failed),
+        }
+    }
+}
+
+impl SubjectCells {
+    pub(super) fn new(shared: &Arc<Shared>, bounds: Bounds) -> Arc<Self> {
+        let (cells, order) = (DashMap::new(), Mutex::default());
+        Arc::new(SubjectCells { cells, order, bounds, shared: shared.clone() })
+    }
+
+    /// The cell of a subject, made if it is new. One whose token serves costs a look into a map.
+    ///
+    /// # Errors
+    /// It has no token, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
+    pub(super) fn cell(
+        self: &Arc<Self>,
+        subjects: &Arc<Subjects>,
+        identity: Identity,
+        source: impl FnOnce() -> Arc<dyn Source>,
+    ) -> Result<Arc<TokenCell>, TokenUnavailable> {
+        let known = self.cells.get(&identity).map(|cell| cell.clone());
+        if let Some(cell) = known.as_ref().filter(|cell| cell.serves() || cell.fetching()) {
+            return Ok(cell.clone());
+        }
+        let now = self.shared.clock.now();
+        if let Some(error) = subjects.refused(now) {
+            return Err(TokenUnavailable::Refused { error });
+        }
+        let busy = || TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
+        if *self.shared.in_flight.borrow() >= self.bounds.fetches_max {
+            return Err(busy());
+        }
+        match known {
+            Some(cell) => Ok(cell),
+            None => self.make(subjects, identity, now, source).ok_or_else(busy),
+        }
+    }
+
+    /// A new cell, in place of the one that was not used for longest if there are as many as there may be. `None`: all of
+    /// those are in use.
+    fn make(
+        self: &Arc<Self>,
+        subjects: &Arc<Subjects>,
+        identity: Identity,
+        now: Boot,
+        source: impl FnOnce() -> Arc<dyn Source>,
+    ) -> Option<Arc<TokenCell>> {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = self.cells.get(&identity) {
+            return Some(cell.clone());
+        }
+        if self.cells.len() >= self.bounds.cells_max {
+            let evicted = self.remove_idle(&mut order, now, now)?;
+            evicted.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        let cell = TokenCell::of_subject(&self.shared, identity, subjects, source());
+        order.heap.push(Reverse((now, identity)));
+        self.cells.insert(identity, cell.clone());
+        subjects.count.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut order.swept, true) {
+            self.shared.control.spawn(sweep(Arc::downgrade(self)));
+        }
+        Some(cell)
+    }
+
+    /// Removes the cell that was not used for longest, if that was no later than `before`. One that somebody holds, a
+    /// request or a fetch in flight, is in use now. Returns whose it was; `None`: there is none.
+    fn remove_idle(&self, order: &mut Order, now: Boot, before: Boot) -> Option<Arc<Subjects>> {
+        let mut held = Vec::new();
+        let removed = loop {
+            let Some(Reverse((stood, identity))) = order.heap.pop() else { break None };
+            if stood > before {
+                order.heap.push(Reverse((stood, identity)));
+                break None;
+            }
+            let Some(used) = self.cells.get(&identity).map(|cell| cell.used()) else { continue };
+            if used > stood {
+                order.heap.push(Reverse((used, identity)));
+                continue;
+            }
+            // The map's lock is held meanwhile, so that nobody begins to use it.
+            match self.cells.remove_if(&identity, |_, cell| Arc::strong_count(cell) == 1) {
+                Some((_, cell)) => break cell.subjects().cloned(),
+                None => held.push(identity),
+            }
+        };
+        for identity in held {
+            self.cells.get(&identity).iter().for_each(|cell| cell.note_use(now));
+            order.heap.push(Reverse((now, identity)));
+        }
+        removed.inspect(|subjects| {
+            subjects.count.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Forgets those that nobody came for. Whether there are others.
+    fn sweep(&self) -> bool {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.shared.clock.now();
+        let before = now.before(SUBJECT_IDLE_MAX);
+        while self.remove_idle(&mut order, now, before).is_some() {}
+        order.swept = !order.heap.is_empty();
+        order.swept
+    }
+
+    /// Forgets the cells of credentials that a new snapshot no longer declares.
+    pub(super) fn retain(&self, declared: &HashSet<&Identity>) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cells.retain(|_, cell| {
+            let subjects = cell.subjects().filter(|subjects| !declared.contains(&subjects.identity));
+            subjects.is_none_or(|subjects| {
+                subjects.count.fetch_sub(1, Ordering::Relaxed);
+                false
+            })
+        });
+        order.heap.retain(|Reverse((_, identity))| self.cells.contains_key(identity));
+    }
+}
+
+/// Until there is no subject any more.
+async fn sweep(cells: Weak<SubjectCells>) {
+    loop {
+        tokio::time::sleep(SUBJECT_SWEEP_EVERY).await;
+        if !cells.upgrade().is_some_and(|cells| cells.sweep()) {
+            return;
+        }
+    }
+}
