@@ -38,17 +38,27 @@ const SHOWN_BYTES_MAX: usize = 300;
 /// The telling claims of a token with their values as text; `None`: it is no JWT, or one that only its API can read.
 /// `now` is the wall clock's.
 pub(super) fn claims(token: &str, now: SystemTime) -> Option<Vec<(&'static str, String)>> {
-    let parts: Vec<&str> = token.split('.').collect();
-    let [_header, claims, _signature] = parts.as_slice() else { return None };
-    let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-    let claims: Value = serde_json::from_slice(&claims).ok()?;
-    let claims = claims.as_object()?;
+    let claims = claims_of(token)?;
     let shown = |name: &&'static str| {
         let value = claims.get(*name)?;
         let moment = matches!(*name, "iat" | "nbf" | "exp").then(|| moment(value, now)).flatten();
         Some((*name, moment.or_else(|| text(value))?))
     };
     Some(CLAIMS.iter().filter_map(shown).collect())
+}
+
+/// Who issued a token and whose it is, as it says itself; `None`: it is no JWT that says so.
+pub(super) fn issuer_and_subject(token: &str) -> Option<[Value; 2]> {
+    let claims = claims_of(token)?;
+    let said = ["iss", "sub"].map(|name| claims.get(name).cloned().unwrap_or_default());
+    said.iter().any(|claim| !claim.is_null()).then_some(said)
+}
+
+fn claims_of(token: &str) -> Option<serde_json::Map<String, Value>> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [_header, claims, _signature] = parts.as_slice() else { return None };
+    let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+    serde_json::from_slice(&claims).ok()
 }
 
 /// A value on one line.

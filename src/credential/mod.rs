@@ -55,11 +55,13 @@ use crate::config::{
     self, ClientProof, CredentialKind, DPOP, Dpop, Grant, LoginRequest, TokenEndpoint, TokenEndpointAuthMethod, Warm,
 };
 use crate::jws::ProofKey;
+use crate::secret::Secret;
 use crate::token::{
     Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, Token,
     TokenCache, TokenCell, TokenUnavailable,
 };
 use crate::upstream::Connector;
+use claims::issuer_and_subject;
 use either_secret::EitherSecret;
 use login::Login;
 use metadata::Metadata;
@@ -358,7 +360,13 @@ fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
         // Another seed is another authorization, perhaps of somebody else: nothing of the old one's is used for it.
         Grant::RefreshToken { seed } => Some(URL_SAFE_NO_PAD.encode(tokens.proof(&[seed.expose().as_bytes()]).0)),
         Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
-        Grant::Fields(grant) => Some(json!([grant.grant_type, grant.plain]).to_string()),
+        // What is secret is the proof of the same token, but for whom a JWT among it is about: after a rotation that makes
+        // it somebody else's, nothing of the old one's is used.
+        Grant::Fields(grant) => {
+            let about = |(name, secret): &(String, Secret)| Some(json!([name, issuer_and_subject(secret.expose())?]));
+            let about: Vec<_> = grant.secret.iter().filter_map(about).collect();
+            Some(json!([grant.grant_type, grant.plain, about]).to_string())
+        }
         Grant::GithubApp(app) => Some(json!([app.repositories, app.permissions]).to_string()),
     }
 }

@@ -194,6 +194,8 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
     for (one, other) in [
         (presented("password", "ada", "s"), presented("password", "ada", "rotated")),
         (asserted(P256, "ada"), asserted(P384, "ada")),
+        (presented("custom", "x", &jwt("ada", 1)), presented("custom", "x", &jwt("ada", 2))),
+        (presented("custom", "x", "opaque"), presented("custom", "x", "opaque, too")),
     ] {
         let [one, other] = [one, other].map(|changed| {
             let mut grant = grant(TokenEndpoint::Url(url.clone()));
@@ -202,6 +204,27 @@ async fn a_reload_finds_its_cell_again_unless_the_token_would_be_another() {
         });
         assert!(one.0 == other.0 && one.1 != other.1, "what is secret is the proof of the same token");
     }
+}
+
+/// TL-02: a token that is presented for another one makes that somebody else's when it becomes somebody else's itself.
+#[tokio::test]
+async fn a_subject_token_of_somebody_else_is_another_identity() {
+    let parts = parts();
+    let url = config::HttpUrl::parse("https://login.example/token").unwrap();
+    let of = |secret: &str| {
+        let mut grant = grant(TokenEndpoint::Url(url.clone()));
+        grant.grant = presented("urn:ietf:params:oauth:grant-type:token-exchange", "x", secret);
+        identity("crm", &grant, &parts.tokens)
+    };
+    assert_eq!(of(&jwt("ada", 1)), of(&jwt("ada", 2)));
+    let others = [of(&jwt("ada", 1)), of(&jwt("bob", 1)), of("opaque")];
+    assert!(others[0] != others[1] && others[0] != others[2] && others[1] != others[2]);
+}
+
+/// A JWT about this subject.
+fn jwt(subject: &str, id: u32) -> String {
+    let claims = json!({ "iss": "https://login.example", "sub": subject, "jti": id });
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
 /// A grant of form fields.
