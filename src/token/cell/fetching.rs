@@ -61,9 +61,17 @@ pub(super) async fn run(ticket: Ticket) {
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
+                // A reload wants something else: neither a token nor a refusal is an answer to that. What came of the
+                // refresh token is kept (TL-53), and a failure says what it always does, also of the exchange (TL-52).
                 if source.asks_for() != cell.lock().source.asks_for() {
-                    // A reload wants something else. What came of the refresh token is kept (TL-53).
-                    continue;
+                    match &result {
+                        Ok(_) => {
+                            cell.lock().machine.exchange_answered();
+                            continue;
+                        }
+                        Err(error) if error.kind.is_refusal() => continue,
+                        Err(_) => {}
+                    }
                 }
                 if claims.are_refused(&result) {
                     // Without them, for the token that serves may be about to expire.

@@ -92,6 +92,11 @@ impl Machine {
         }
     }
 
+    /// An exchange was answered with a token, though it is for something that nobody wants any more: nothing is in doubt.
+    pub fn exchange_answered(&mut self) {
+        self.doubt = Doubt::None;
+    }
+
     /// Whether the last exchange may have been carried out without an answer of which we know.
     pub fn doubtful(&self) -> bool {
         self.doubt != Doubt::None

@@ -277,3 +277,34 @@ async fn what_is_asked_for_changes_and_the_refresh_token_stays() {
     assert_eq!(rig.take().await.unwrap(), "a4");
     assert_eq!(rig.endpoint.exchanged(), ["r4"]);
 }
+
+/// TL-52: an exchange that ends ambiguously after a reload that asks for something else counts as ambiguous all the same: the
+/// refresh token is sent once more, no third time, and a restart knows that it is in doubt.
+#[tokio::test(start_paused = true)]
+async fn an_ambiguous_exchange_counts_whatever_is_asked_for_meanwhile() {
+    let rig = Rig::new([TRANSIENT]);
+    let mut taking = Box::pin(rig.cell.take(secs(10.0)));
+    while rig.endpoint.calls() == 0 {
+        assert!(poll_once(taking.as_mut()).is_pending());
+        tokio::time::sleep(secs(0.01)).await;
+    }
+    let other = Endpoint::exchanging("r1", [TRANSIENT]).asking_for(1);
+    rig.house.cell(&other);
+    saved(&rig.house).await;
+    assert_eq!((rig.endpoint.exchanged().len(), other.exchanged().len()), (1, 1), "once more, and no third time");
+    assert!(rig.store.last().exchanging, "it is known after a restart that it is in doubt");
+    drop(taking);
+}
+
+/// TL-26: what a server refused of what nobody asks for any more is no refusal of what is asked for now.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_what_was_asked_for_before_is_none() {
+    let rig = Rig::new([Answer::Fail(FetchErrorKind::Refused)]);
+    let mut taking = Box::pin(rig.cell.take(secs(10.0)));
+    while rig.endpoint.calls() == 0 {
+        assert!(poll_once(taking.as_mut()).is_pending());
+        tokio::time::sleep(secs(0.01)).await;
+    }
+    rig.house.cell(&Endpoint::exchanging("r1", [Answer::Rotated("a2", "r2")]).asking_for(1));
+    assert_eq!(taking.await.unwrap().value.expose(), "a2");
+}
