@@ -135,6 +135,7 @@ impl Failure {
             Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint refuses this proxy", "proxy_configuration_error", D, TokenEndpoint),
             Failure::Unsignable(Unsignable::LengthUnknown) => meaning(S::LENGTH_REQUIRED, "signature_needs_length", "The body's length is needed to sign it", REQUEST, D, Client),
             Failure::Unsignable(Unsignable::SignedByClient) => meaning(S::BAD_REQUEST, "body_signed_already", "The body's chunks are signed already", REQUEST, D, Client),
+            Failure::Unsignable(Unsignable::UnsignedChunks) => meaning(S::BAD_REQUEST, "body_unprotected", "The body's chunks would go unsigned in cleartext", REQUEST, D, Client),
             Failure::Unsignable(Unsignable::NoRandomBytes) => meaning(S::INTERNAL_SERVER_ERROR, "no_random_bytes", "This proxy cannot sign", "proxy_internal_error", E, Proxy),
             Failure::Unsignable(Unsignable::BodyTooLarge) => meaning(S::PAYLOAD_TOO_LARGE, "body_too_large_to_sign", "The body is too large to be signed", DENIED, D, Client),
             Failure::Unsignable(Unsignable::NoMemory) => meaning(S::SERVICE_UNAVAILABLE, "no_memory_to_sign", "This proxy has no room for another body that has to be signed", "connection_limit_reached", W, Proxy),
@@ -174,6 +175,9 @@ impl Failure {
             }
             Failure::Unsignable(Unsignable::SignedByClient) => {
                 "They were signed with a key of the client's own, which the upstream does not know: send them unsigned.".to_owned()
+            }
+            Failure::Unsignable(Unsignable::UnsignedChunks) => {
+                "The upstream is reached over http, where nothing else would protect them: send the body as it is.".to_owned()
             }
             Failure::Unsignable(Unsignable::NoRandomBytes) => "The system gave no random bytes.".to_owned(),
             Failure::Unsignable(Unsignable::BodyTooLarge) => {

@@ -222,11 +222,13 @@ fn set(
 }
 
 /// What the client says of its body, where that can be signed: that saves holding it, and a body that is coded in chunks has
-/// to be announced as what it is.
+/// to be announced as what it is. Where nothing but the signature protects the body, one that does not cover it is not made:
+/// the client's word was about its own way to us.
 fn said_by_client(request: &Unsigned<'_>) -> Result<Option<String>, Unsignable> {
     let said = request.head.headers.get(X_AMZ_CONTENT_SHA256).and_then(|value| value.to_str().ok());
     match said {
-        Some(UNSIGNED_PAYLOAD | UNSIGNED_CHUNKS) => Ok(said.map(str::to_owned)),
+        Some(UNSIGNED_PAYLOAD | UNSIGNED_CHUNKS) if request.https => Ok(said.map(str::to_owned)),
+        Some(UNSIGNED_CHUNKS) => Err(Unsignable::UnsignedChunks),
         Some(hash) if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             Ok(Some(hash.to_owned()))
         }

@@ -56,6 +56,8 @@ pub enum Unsignable {
     LengthUnknown,
     /// The client has signed the chunks of its body with a key of its own.
     SignedByClient,
+    /// The client has coded its body in chunks that are not signed, and the upstream is reached in cleartext.
+    UnsignedChunks,
     /// The system gave none.
     NoRandomBytes,
 }

@@ -55,6 +55,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (Failure::Unsignable(Unsignable::NoMemory), 503, "no_memory_to_sign", "connection_limit_reached", "proxy"),
         (Failure::Unsignable(Unsignable::LengthUnknown), 411, "signature_needs_length", request, "client"),
         (Failure::Unsignable(Unsignable::SignedByClient), 400, "body_signed_already", request, "client"),
+        (Failure::Unsignable(Unsignable::UnsignedChunks), 400, "body_unprotected", request, "client"),
         (Failure::Unsignable(Unsignable::NoRandomBytes), 500, "no_random_bytes", "proxy_internal_error", "proxy"),
         (no_token(temporarily(None)), 503, "token_unavailable", "destination_unavailable", "token_endpoint"),
         (no_token(temporarily(transient)), 503, "token_unavailable", "destination_unavailable", "token_endpoint"),
@@ -93,7 +94,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 48);
+    assert_eq!(table.len(), 49);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

@@ -144,6 +144,25 @@ fn what_the_client_says_of_its_body_stands() {
         ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER", Err(Unsignable::SignedByClient)),
         ("nonsense", Ok(hash)),
     ] {
+        let signed = sign(&aws, true, &[("x-amz-content-sha256", said)], &OutgoingBody::empty());
+        let said = signed.as_ref().map(|signed| value(signed, "x-amz-content-sha256").unwrap());
+        assert_eq!(said.map_err(|error| *error), expected);
+    }
+}
+
+/// What TLS protects may go unsigned. In cleartext the signature covers the body, whatever the client says of its own way to us.
+#[test]
+fn no_body_goes_unsigned_in_cleartext() {
+    let aws = aws("s3", None);
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (said, expected) in [
+        ("UNSIGNED-PAYLOAD", Ok(empty)),
+        ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", Err(Unsignable::UnsignedChunks)),
+        (
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            Ok("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+        ),
+    ] {
         let signed = sign(&aws, false, &[("x-amz-content-sha256", said)], &OutgoingBody::empty());
         let said = signed.as_ref().map(|signed| value(signed, "x-amz-content-sha256").unwrap());
         assert_eq!(said.map_err(|error| *error), expected);
