@@ -1,5 +1,6 @@
 //! An HMAC (RFC 2104) over parts of the request, as the configuration names them.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{percent_encode, utf8_percent_encode};
+use ring::digest::Digest;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -83,6 +85,7 @@ impl Hmac {
             headers: Vec::new(),
             parameters: Vec::new(),
             signature: String::new(),
+            body_sha256: OnceCell::new(),
         };
         filling.set(self, false);
         let mut hmac = hmac::Context::with_key(&self.key);
@@ -112,6 +115,8 @@ struct Filling<'a> {
     parameters: Vec<Secret>,
     /// Empty until it is known.
     signature: String,
+    /// Of the whole body, which may be large: made when it is first asked for.
+    body_sha256: OnceCell<Digest>,
 }
 
 impl Filling<'_> {
@@ -168,11 +173,15 @@ impl Filling<'_> {
             Placeholder::Timestamp => &self.timestamp,
             Placeholder::Nonce => &self.nonce,
             Placeholder::Signature => &self.signature,
-            Placeholder::BodySha256 => &hex(body_sha256(self.request.body).as_ref()),
-            Placeholder::BodySha256Base64 => &STANDARD.encode(body_sha256(self.request.body)),
+            Placeholder::BodySha256 => &hex(self.body_sha256().as_ref()),
+            Placeholder::BodySha256Base64 => &STANDARD.encode(self.body_sha256()),
             Placeholder::Body => return self.request.body.each_held(take),
         };
         take(text.as_bytes());
+    }
+
+    fn body_sha256(&self) -> &Digest {
+        self.body_sha256.get_or_init(|| body_sha256(self.request.body))
     }
 
     /// As it will be sent; several values of one name with `, ` between.

@@ -202,3 +202,22 @@ fn timestamps_are_written_as_asked_for() {
         assert_eq!(timestamp(now, format), expected);
     }
 }
+
+/// A body may be large: wherever its hash is put, it is made once for an attempt.
+#[tokio::test]
+async fn a_body_is_hashed_once() {
+    let scheme = Scheme {
+        string_to_sign: "{body_sha256}",
+        headers: &[("x-hash", "{body_sha256}"), ("x-other", "{body_sha256_base64}"), ("x-signature", "{signature}")],
+        ..PLAIN
+    };
+    let hashed = || super::super::BODIES_HASHED.with(std::cell::Cell::get);
+    let before = hashed();
+    let set = sign(&scheme.hmac(), Method::POST, "/", "body", 0).await;
+    assert_eq!(hashed() - before, 1);
+    let hash = "230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5";
+    assert_eq!((set.header("x-hash"), set.header("x-other").len()), (hash, 44));
+    let none = Scheme { headers: &[("x-signature", "{signature}")], ..PLAIN };
+    sign(&none.hmac(), Method::POST, "/", "body", 0).await;
+    assert_eq!(hashed() - before, 1, "one that nobody asks for is not made");
+}
