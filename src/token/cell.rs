@@ -50,6 +50,8 @@ pub struct TokenCell {
     waiting: Arc<AtomicUsize>,
     /// Tells the tending task that its next wake-up may have changed.
     changed: Arc<Notify>,
+    /// Tells its writes to the store from those of others.
+    writer: u64,
     /// The version of its entry in the store. Held while the entry is written, so that writes come one after the other.
     entry: tokio::sync::Mutex<Version>,
     /// Held briefly, never across an await.
@@ -213,6 +215,7 @@ impl TokenCell {
             used: AtomicU64::new(if policy.warm { now.as_nanos() } else { 0 }),
             waiting: Arc::default(),
             changed: Arc::default(),
+            writer: fastrand::u64(1..),
             entry: tokio::sync::Mutex::new(version),
             inner: Mutex::new(Inner {
                 token: None,

@@ -11,6 +11,8 @@ mod seal;
 mod tests;
 
 pub use entry::{Entry, StoredToken};
+#[cfg(test)]
+pub(super) use file::exchange_values;
 pub use file::{FileStore, OpenDatabase};
 pub use memory::MemoryStore;
 
@@ -55,6 +57,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 pub enum StoreError {
     /// The entry has another version than the one that was to be replaced.
     Conflict,
+    /// The entry is there, in this version, and is not what was written. A write that names the version replaces it.
+    Damaged(Version),
     /// What was being done, where, and why it failed.
     Failed(String),
 }
@@ -63,6 +67,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Conflict => f.write_str("somebody else has written this entry meanwhile"),
+            StoreError::Damaged(_) => f.write_str("an entry of the store is damaged"),
             StoreError::Failed(why) => f.write_str(why),
         }
     }

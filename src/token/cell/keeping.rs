@@ -35,7 +35,7 @@ impl Stored {
 
     pub(super) fn version(&self) -> Version {
         match self {
-            Stored::Entry(version, _) => *version,
+            Stored::Entry(version, _) | Stored::Unreadable(StoreError::Damaged(version)) => *version,
             Stored::Nothing | Stored::Unreadable(_) => Version::default(),
         }
     }
@@ -115,15 +115,13 @@ impl TokenCell {
     /// The refresh token was refused. If the store has another one, a sibling has exchanged it first: that one is used from
     /// now on (TL-54).
     pub(super) async fn adopt_sibling(self: &Arc<Self>, exchange: Option<Exchange>) -> bool {
-        let (store, identity) = (self.shared.store.clone(), self.identity);
         let mut version = self.entry.lock().await;
-        let read = tokio::task::spawn_blocking(move || Stored::read(&*store, &identity)).await;
-        let (Some(exchange), Ok(Stored::Entry(found, entry))) = (exchange, read) else { return false };
+        let (Some(exchange), Some(Stored::Entry(found, entry))) = (exchange, self.read().await) else { return false };
         let Some(refresh_token) = entry.refresh_token.filter(|token| token != exchange.refresh_token()) else {
             return false;
         };
-        // What we have not been able to save is no sibling's: the store has then what we put there ourselves.
-        if found == *version {
+        // What we put there ourselves is no sibling's: the store has it while something newer cannot be saved.
+        if entry.writer == self.writer || found == *version {
             return false;
         }
         *version = found;
@@ -154,10 +152,13 @@ impl TokenCell {
         let mut version = self.entry.lock().await;
         // It is never closed.
         let _turn = self.shared.store_turns.acquire().await;
-        let (store, identity, last, entry) = (self.shared.store.clone(), self.identity, *version, self.to_entry());
-        let saved = tokio::task::spawn_blocking(move || store.save(&identity, last, &entry)).await;
-        let broken = || StoreError::Failed("the store panicked, which is a bug".to_owned());
-        match saved.unwrap_or_else(|_| Err(broken())) {
+        let mut saved = self.write(*version).await;
+        if saved == Err(StoreError::Conflict)
+            && let Some(found) = self.replaceable().await
+        {
+            saved = self.write(found).await;
+        }
+        match saved {
             Ok(next) => {
                 *version = next;
                 if std::mem::replace(&mut self.lock().unsaved, false) {
@@ -166,17 +167,6 @@ impl TokenCell {
                 true
             }
             Err(error) => {
-                // With our own refresh token in it, what moved the version is a save of ours that was carried out although it
-                // failed. With another one it is a sibling's, of which a refusal tells (TL-54).
-                if error == StoreError::Conflict {
-                    let (store, identity) = (self.shared.store.clone(), self.identity);
-                    let read = tokio::task::spawn_blocking(move || Stored::read(&*store, &identity)).await;
-                    if let Ok(Stored::Entry(found, entry)) = read
-                        && entry.refresh_token == self.lock().refresh_token
-                    {
-                        *version = found;
-                    }
-                }
                 let news = !std::mem::replace(&mut self.lock().unsaved, true);
                 if news {
                     let hint = "until the store can be written, a restart loses what is newer than it";
@@ -186,6 +176,30 @@ impl TokenCell {
                 false
             }
         }
+    }
+
+    /// Writes what the cell holds now, in place of this version.
+    async fn write(&self, last: Version) -> Result<Version, StoreError> {
+        let (store, identity, entry) = (self.shared.store.clone(), self.identity, self.to_entry());
+        let saved = tokio::task::spawn_blocking(move || store.save(&identity, last, &entry)).await;
+        saved.unwrap_or_else(|_| Err(StoreError::Failed("the store panicked, which is a bug".to_owned())))
+    }
+
+    /// The version of what stands in the store, if it may be replaced although we have not heard of it: a save of ours that
+    /// was carried out although it failed, or what nobody can read. What a sibling wrote may not; a refusal of the refresh
+    /// token tells of that (TL-54).
+    async fn replaceable(&self) -> Option<Version> {
+        match self.read().await? {
+            Stored::Entry(found, entry) => (entry.writer == self.writer).then_some(found),
+            Stored::Unreadable(StoreError::Damaged(found)) => Some(found),
+            Stored::Nothing | Stored::Unreadable(_) => None,
+        }
+    }
+
+    /// What the store has now; `None`: the process is ending.
+    async fn read(&self) -> Option<Stored> {
+        let (store, identity) = (self.shared.store.clone(), self.identity);
+        tokio::task::spawn_blocking(move || Stored::read(&*store, &identity)).await.ok()
     }
 
     /// Until it is saved; by whom is all the same.
@@ -214,6 +228,7 @@ impl TokenCell {
         let revoked = inner.machine.error().filter(|error| error.kind == FetchErrorKind::NeedsReauthorization);
         Entry {
             credential: self.name.to_string(),
+            writer: self.writer,
             proof: inner.proof,
             asks_for: inner.source.asks_for(),
             token,

@@ -15,6 +15,8 @@ use crate::token::ProofVersion;
 pub struct Entry {
     /// The credential's name, for whoever looks into the store.
     pub credential: String,
+    /// Drawn by the cell that wrote it, so that it knows its own writes.
+    pub writer: u64,
     /// How the client proved itself when this was written (TL-03).
     pub proof: ProofVersion,
     /// What the token is for, where that is no part of the identity.
@@ -45,6 +47,8 @@ pub struct StoredToken {
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
     credential: Cow<'a, str>,
+    #[serde(default)]
+    writer: u64,
     proof: [u8; 32],
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asks_for: Option<[u8; 32]>,
@@ -84,6 +88,7 @@ impl Entry {
         });
         let written = Written {
             credential: self.credential.as_str().into(),
+            writer: self.writer,
             proof: self.proof.0,
             asks_for: self.asks_for.map(|digest| digest.0),
             token,
@@ -109,6 +114,7 @@ impl Entry {
         let written: Written<'_> = serde_json::from_slice(bytes).ok()?;
         Some(Entry {
             credential: written.credential.into_owned(),
+            writer: written.writer,
             proof: ProofVersion(written.proof),
             asks_for: written.asks_for.map(ProofVersion),
             token: written.token.map(|token| StoredToken {
@@ -151,6 +157,7 @@ mod tests {
     fn full() -> Entry {
         Entry {
             credential: "crm".to_owned(),
+            writer: 7,
             proof: ProofVersion([7; 32]),
             asks_for: Some(ProofVersion([8; 32])),
             token: Some(StoredToken {

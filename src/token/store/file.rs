@@ -117,13 +117,14 @@ impl TokenStore for FileStore {
             let Some(value) = database.begin_read()?.open_table(ENTRIES)?.get(identity.as_bytes())? else {
                 return Ok(None);
             };
-            let damaged = || Operation::Refused(StoreError::Failed("an entry of the store is damaged".to_owned()));
-            self.open_entry(identity, value.value()).map(Some).ok_or_else(damaged)
+            let damaged = || StoreError::Damaged(version_of(value.value()).unwrap_or_default());
+            self.open_entry(identity, value.value()).map(Some).ok_or_else(|| Operation::Refused(damaged()))
         })
     }
 
     fn save(&self, identity: &Identity, last: Version, entry: &Entry) -> Result<Version, StoreError> {
-        let next = Version(last.0 + 1);
+        // A damaged entry may say any version.
+        let next = Version(last.0.wrapping_add(1).max(1));
         let value = sealed_value(&self.sealer, identity.as_bytes(), next, &entry.to_bytes());
         self.with("writing to", |database| {
             let transaction = database.begin_write()?;
@@ -271,7 +272,7 @@ pub(super) fn fill<'a>(path: &Path, key: &StoreKey, entries: impl Iterator<Item 
 
 /// Puts two entries each in the place of the other, as who has no key could.
 #[cfg(test)]
-pub(super) fn exchange_values(path: &Path, one: &Identity, other: &Identity) {
+pub(in crate::token) fn exchange_values(path: &Path, one: &Identity, other: &Identity) {
     let database = open_database(path).unwrap();
     let transaction = database.begin_write().unwrap();
     {

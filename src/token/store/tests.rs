@@ -53,6 +53,7 @@ fn identity(store: &dyn TokenStore, name: &str) -> Identity {
 fn entry(refresh_token: &str) -> Entry {
     Entry {
         credential: "crm".to_owned(),
+        writer: 0,
         proof: ProofVersion([1; 32]),
         asks_for: None,
         token: None,

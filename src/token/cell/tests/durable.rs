@@ -10,6 +10,8 @@ use crate::token::store::{DigestKeyBytes, Entry, StoreError, Version};
 pub(super) struct Durable {
     memory: MemoryStore,
     broken: AtomicBool,
+    /// How many writes are carried out, and reported as failed.
+    unacknowledged: AtomicUsize,
     /// What was saved, in order.
     pub(super) saved: Mutex<Vec<Entry>>,
 }
@@ -17,6 +19,10 @@ pub(super) struct Durable {
 impl Durable {
     pub(super) fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    pub(super) fn lose_acknowledgements(&self, count: usize) {
+        self.unacknowledged.store(count, Ordering::SeqCst);
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -53,7 +59,11 @@ impl TokenStore for Durable {
         self.check()?;
         let version = self.memory.save(identity, last, entry)?;
         self.saved.lock().unwrap().push(entry.clone());
-        Ok(version)
+        let less = |count: usize| count.checked_sub(1);
+        match self.unacknowledged.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Ok(_) => Err(StoreError::Failed("scripted: nobody was told".to_owned())),
+            Err(_) => Ok(version),
+        }
     }
 }
 

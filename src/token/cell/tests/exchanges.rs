@@ -308,3 +308,34 @@ async fn a_refusal_of_what_was_asked_for_before_is_none() {
     rig.house.cell(&Endpoint::exchanging("r1", [Answer::Rotated("a2", "r2")]).asking_for(1));
     assert_eq!(taking.await.unwrap().value.expose(), "a2");
 }
+
+/// TL-51, TL-53: a save that was carried out although it failed is recognised as our own, so that the newest refresh token is
+/// saved behind it and survives a restart.
+#[tokio::test(start_paused = true)]
+async fn a_save_that_was_carried_out_although_it_failed_is_our_own() {
+    let rig = Rig::new([Answer::Rotated("a1", "r2")]);
+    // The intent is there, and nobody was told.
+    rig.store.lose_acknowledgements(1);
+    assert_eq!(rig.take().await.unwrap(), "a1");
+    assert_eq!(rig.store.saves().last(), Some(&("r2".to_owned(), false)));
+    assert!(!rig.cell.status().unsaved);
+    let rig = rig.restart([Answer::Rotated("a2", "r3")]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(rig.take().await.unwrap(), "a2");
+    assert_eq!(rig.endpoint.exchanged(), ["r2"]);
+}
+
+/// TL-54, TL-61: what a sibling has written is not overwritten, though it has the refresh token that we have.
+#[tokio::test(start_paused = true)]
+async fn a_siblings_write_is_not_taken_for_our_own() {
+    let store = Arc::new(Durable::default());
+    let one = Rig::on(store.clone(), [Answer::Token(Some(HOUR))]);
+    one.take().await.unwrap();
+    let sibling = Rig::on(store.clone(), [Answer::Token(Some(HOUR))]);
+    sibling.cell.save().await;
+    let (saves, siblings) = (store.saves(), store.last());
+    assert_eq!(saves.last(), Some(&("r1".to_owned(), false)));
+    one.cell.save().await;
+    assert!(one.cell.status().unsaved && !sibling.cell.status().unsaved);
+    assert_eq!((store.saves().len(), store.last()), (saves.len(), siblings));
+}

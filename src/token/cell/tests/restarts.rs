@@ -2,6 +2,7 @@
 
 use super::durable::{Durable, saved};
 use super::*;
+use crate::token::store::{FileStore, Version};
 
 /// When the wall clock of the first process begins.
 const WALL: u64 = 1_000_000;
@@ -122,4 +123,44 @@ async fn an_unreadable_entry_is_fetched_anew() {
     store.set_broken(true);
     let cell = house.holding(&Endpoint::new([Answer::Token(Some(HOUR))])).await;
     assert!(cell.ready().is_some());
+}
+
+/// SEC-37, TL-51: what is fetched in place of an entry that is damaged is saved in its place, and is there after the next restart.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_entry_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, key) = (folder.path().join("store"), crate::secret::StoreKey::from_bytes([7; 32]));
+    let open = || Arc::new(FileStore::open(&path, &key).unwrap());
+    let names = ["crm", "maps"];
+    let process = |store: &Arc<FileStore>| {
+        let (house, endpoint) = (House::with_store(store.clone()), Endpoint::new([Answer::Token(Some(HOUR))]));
+        let cells = names.map(|name| house.declare(name, "secret", &endpoint));
+        (house, endpoint, cells)
+    };
+    let take = async |cells: &[Arc<TokenCell>; 2], house: &House| {
+        for cell in cells {
+            assert!(cell.take(secs(10.0)).await.is_ok());
+        }
+        saved(house).await;
+    };
+    let store = open();
+    let (house, endpoint, cells) = process(&store);
+    take(&cells, &house).await;
+    assert_eq!((endpoint.calls(), store.load(&cells[0].identity()).unwrap().unwrap().0), (2, Version(1)));
+    let identities = [cells[0].identity(), cells[1].identity()];
+    // Without the store the file can be opened by somebody else.
+    drop((house, endpoint, cells, store));
+    settle().await;
+    crate::token::store::exchange_values(&path, &identities[0], &identities[1]);
+    let store = open();
+    let (house, endpoint, cells) = process(&store);
+    take(&cells, &house).await;
+    assert_eq!(endpoint.calls(), 2, "both were damaged");
+    assert!(cells.iter().all(|cell| !cell.status().unsaved));
+    let next = House::with_store(store.clone());
+    next.clock.wall_offset.store(10, Ordering::SeqCst);
+    let endpoint = Endpoint::new([Answer::Token(Some(HOUR))]);
+    let cells = names.map(|name| next.declare(name, "secret", &endpoint));
+    take(&cells, &next).await;
+    assert_eq!(endpoint.calls(), 0, "what was fetched is there");
 }

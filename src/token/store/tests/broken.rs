@@ -109,9 +109,13 @@ fn a_changed_entry_is_refused_alone() {
     file::exchange_values(&place.path(), &crm, &maps);
     let store = place.open();
     for identity in [&crm, &maps] {
-        assert!(matches!(store.load(identity), Err(StoreError::Failed(why)) if why.contains("damaged")));
+        assert_eq!(store.load(identity), Err(StoreError::Damaged(Version(1))));
     }
     assert_eq!(store.load(&mail), Ok(Some((Version(1), entry("r1")))));
+    // It can be replaced by who has seen it, and by nobody else.
+    assert_eq!(store.save(&crm, Version(0), &entry("r2")), Err(StoreError::Conflict));
+    assert_eq!(store.save(&crm, Version(1), &entry("r2")), Ok(Version(2)));
+    assert_eq!(store.load(&crm), Ok(Some((Version(2), entry("r2")))));
 }
 
 /// A disk that is full when it is told so.
