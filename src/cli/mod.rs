@@ -156,6 +156,14 @@ enum Key {
 
 #[derive(Debug, Subcommand)]
 enum Store {
+    /// Say what the store has
+    ///
+    /// A line for each credential whose tokens it keeps, also of those that proxy.toml no longer has. No attache may run on it
+    /// meanwhile. Shows no token.
+    List {
+        #[command(flatten)]
+        file: File,
+    },
     /// Seal the store with another key
     ///
     /// Reads proxy.toml for the store and its present key. No attache may run on it meanwhile. Whenever this is interrupted,
@@ -200,6 +208,10 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Key(Key::New { name }) => key::new(&name, &mut std::io::stdout()),
+        Command::Store(Store::List { file }) => {
+            app::harden();
+            store::list(&file.config)
+        }
         Command::Store(Store::Rekey { new_key_file, file }) => {
             app::harden();
             store::rekey(&file.config, &new_key_file)

@@ -7,6 +7,11 @@ use ring::hmac;
 pub struct Identity([u8; 32]);
 
 impl Identity {
+    /// As a store keeps it.
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Identity(bytes)
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -258,3 +258,35 @@ fn a_store_is_rekeyed() {
     let bad = home.output(&["store", "rekey", "--new-key-file", "bad-key"]);
     assert!(String::from_utf8_lossy(&bad.stderr).contains("holds no key"), "{bad:?}");
 }
+
+/// What is kept of credentials that are no longer configured is told, and is kept: a refresh token may be the only one.
+#[test]
+fn what_the_store_has_is_listed() {
+    let home = Home::new("refresh_token");
+    let none = home.output(&["store", "list"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("there is no store"), "{none:?}");
+    let process = home.run();
+    assert_eq!(home.get().status, 200);
+    let busy = home.output(&["store", "list"]);
+    assert_eq!(busy.status.code(), Some(1), "{busy:?}");
+    end(process, Signal::TERM);
+    let listed = |home: &Home| {
+        let output = home.output(&["store", "list"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = listed(&home);
+    assert!(
+        text.ends_with("tokens.db: 1 entry, all of this configuration\napi: a refresh token, used today\n"),
+        "{text}"
+    );
+    // Another seed is another authorization.
+    home.write("seed", "another-seed-of-some-length");
+    let process = home.run();
+    assert_eq!(home.get().status, 200);
+    end(process, Signal::TERM);
+    let text = listed(&home);
+    assert!(text.contains("tokens.db: 2 entries, 1 not of this configuration\n"), "{text}");
+    let left = "\napi: a refresh token, used today; of no credential of this configuration\n";
+    assert!(text.contains(left) && !text.contains("seed"), "{text}");
+}

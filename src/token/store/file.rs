@@ -96,6 +96,24 @@ impl FileStore {
         }
     }
 
+    /// All entries; `None` is one that is damaged.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn entries(&self) -> Result<Vec<(Identity, Option<Entry>)>, StoreError> {
+        self.with("reading from", |database| {
+            let table = database.begin_read()?.open_table(ENTRIES)?;
+            let mut entries = Vec::new();
+            for entry in table.iter()? {
+                let (identity, value) = entry?;
+                let identity = Identity::from_bytes(*identity.value());
+                let opened = self.open_entry(&identity, value.value()).map(|(_, entry)| entry);
+                entries.push((identity, opened));
+            }
+            Ok(entries)
+        })
+    }
+
     fn open_entry(&self, identity: &Identity, value: &[u8]) -> Option<(Version, Entry)> {
         let version = version_of(value)?;
         let bytes = self.sealer.open(&belongs_to(identity.as_bytes(), version), &value[VERSION_LEN..])?;
