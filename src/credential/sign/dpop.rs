@@ -37,3 +37,73 @@ pub(super) fn hear(token: &Token, request: &Unsigned<'_>, answer: &mut HeaderMap
 fn proven<'a>(token: &'a Token, origin: &'a str, request: &Unsigned<'a>) -> Proven<'a> {
     Proven { method: request.head.method.as_str(), origin, target: request.head.target, token: Some(&token.value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+    use crate::clock::Ticker;
+    use crate::config::{Attach, HttpUrl};
+    use crate::credential::claims::claims;
+    use crate::jws::{ProofKey, SigningKey};
+    use crate::secret::Secret;
+    use crate::token::Generation;
+    use crate::upstream::{OutgoingBody, OutgoingHead, ReplayBudget};
+
+    fn bound() -> Bound {
+        let (value, further) = (Secret::new("a-bound-token"), BTreeMap::new());
+        let attached = Attached::of_token(&Attach::authorization("DPoP"), &value, &further).unwrap();
+        let proof_key = Some(Arc::new(ProofKey::new(SigningKey::generate().unwrap())));
+        Bound { token: Arc::new(Token { generation: Generation(1), value, further, attached, proof_key }) }
+    }
+
+    /// Gives a request to an upstream of this URL to whoever looks at it.
+    fn with_request<T>(url: &str, method: &Method, target: &str, look: impl FnOnce(&Unsigned<'_>) -> T) -> T {
+        let url = HttpUrl::parse(url).unwrap();
+        let headers = HeaderMap::new();
+        let head = OutgoingHead { method, target, headers: &headers, over: [None; 3], wants_trailers: false };
+        let (_, frames) = tokio::sync::mpsc::channel(1);
+        let (budget, idle) = (ReplayBudget::new(0), Duration::from_secs(30));
+        let body = OutgoingBody::scripted(frames, Some(0), budget, &Ticker::default(), idle);
+        look(&Unsigned { https: url.https, authority: &url.authority(), head: &head, body: &body })
+    }
+
+    fn said(bound: &Bound, url: &str, method: &Method, target: &str) -> BTreeMap<&'static str, String> {
+        let signed = with_request(url, method, target, |request| bound.sign(request, UNIX_EPOCH)).unwrap();
+        let (name, proof) = &signed.attachment.rest().unwrap().headers[0];
+        assert!(*name == DPOP && proof.is_sensitive());
+        assert_eq!(signed.attachment.header().unwrap().1, "DPoP a-bound-token");
+        claims(proof.to_str().unwrap(), UNIX_EPOCH).unwrap().into_iter().collect()
+    }
+
+    /// RFC 9449 section 4.2, RFC 3986 section 6.2.3: the URL as it is sent, without query and without the scheme's own port.
+    #[test]
+    fn the_url_of_a_proof_is_the_one_that_is_sent() {
+        let bound = bound();
+        for (url, target, htu) in [
+            ("https://api.example:443/", "/a%2Fb/%c3%bc//c;d", "https://api.example/a%2Fb/%c3%bc//c;d"),
+            ("https://API.example:8443", "/?q=1", "https://api.example:8443/"),
+            ("http://[::1]:80", "/x?a=/b?c", "http://[::1]/x"),
+        ] {
+            assert_eq!(said(&bound, url, &Method::GET, target)["htu"], htu);
+        }
+        assert_eq!(said(&bound, "https://api.example", &Method::PATCH, "/")["htm"], "PATCH");
+    }
+
+    #[test]
+    fn a_nonce_is_taken_out_of_an_answer() {
+        let bound = bound();
+        let mut answer = HeaderMap::new();
+        answer.append("dpop-nonce", HeaderValue::from_static("n-1"));
+        answer.append("content-type", HeaderValue::from_static("text/plain"));
+        let (url, target) = ("https://api.example", "/");
+        assert!(with_request(url, &Method::GET, target, |request| bound.hear(request, &mut answer)));
+        assert_eq!(answer.keys().collect::<Vec<_>>(), ["content-type"]);
+        assert!(!with_request(url, &Method::GET, target, |request| bound.hear(request, &mut answer)));
+        assert_eq!(said(&bound, url, &Method::GET, target)["nonce"], "n-1");
+    }
+}
