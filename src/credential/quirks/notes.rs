@@ -32,7 +32,9 @@ pub(super) async fn the_refresh_token_is_kept(quirk: &Value) {
     assert!(requests.iter().all(|request| request.contains("refresh_token=the-stored-one")), "{requests:?}");
 }
 
-/// Who asks for JSON, as every token request does, gets no XML: https://developer.walmart.com/us-marketplace/docs/get-an-access-token
+/// No path into XML can be declared. The entry concludes that JSON is to be asked for, which every token request does: with the
+/// token, the lifetime and the header that the note names, in JSON, this is what becomes of it. The peer is scripted: that Walmart
+/// heeds `Accept` is taken from the entry.
 pub(super) async fn json_is_asked_for(quirk: &Value) {
     let json = r#"{"access_token":"T","token_type":"Bearer","expires_in":900}"#;
     let json = answer(200, "Content-Type: application/json\r\n", json);

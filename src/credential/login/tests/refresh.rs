@@ -54,7 +54,7 @@ fn asked(peer: &Peer) -> Vec<String> {
 /// was answered stays with the token.
 #[tokio::test]
 async fn a_login_is_renewed_by_its_refresh_token() {
-    let token = |body: &str| answer(200, "", &format!(r#"{{"auth":{{{body}}}}}"#));
+    let token = |body: &str| answer(200, "", format!(r#"{{"auth":{{{body}}}}}"#));
     let peer = peer(vec![
         token(r#""token":"T2","refresh_token":"R2""#),
         token(r#""token":"T3""#),
