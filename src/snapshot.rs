@@ -20,6 +20,9 @@ use crate::token::store::{MemoryStore, TokenStore};
 use crate::token::{Identity, TokenCache};
 use crate::upstream::{Bulkhead, Connector, Destination, ReplayBudget};
 
+/// The label, for the upstream, of routes that ask several.
+pub const AGGREGATE: &str = "(aggregate)";
+
 /// State that outlives every snapshot: made once in `app`, shared into each.
 #[derive(Clone, Debug)]
 pub struct Living {
@@ -67,11 +70,33 @@ pub struct Via {
 #[derive(Debug)]
 pub struct Route {
     pub config: Arc<config::Route>,
-    pub call: Call,
-    /// The headers of clients that go no further: those that the credential sets, and those in which clients say on whose
+    pub answers: Answers,
+    /// The headers of clients that go no further: those that credentials of its set, and those in which clients say on whose
     /// behalf they call, to whichever upstream (SEC-10).
     pub kept_back: Vec<HeaderName>,
+}
+
+/// What answers the requests of a route.
+#[derive(Debug)]
+pub enum Answers {
+    Upstream(Box<Forward>),
+    Aggregate(Box<Aggregate>),
+}
+
+/// One upstream at work for a route.
+#[derive(Debug)]
+pub struct Forward {
+    pub config: Arc<config::Forward>,
+    pub call: Call,
     pub paths: PathMap,
+}
+
+/// An aggregate at work.
+#[derive(Debug)]
+pub struct Aggregate {
+    pub config: Arc<config::Aggregate>,
+    /// Beside its parts.
+    pub calls: Vec<Call>,
 }
 
 /// All that sending a request to an upstream takes, beside the request.
@@ -155,12 +180,9 @@ impl Snapshot {
     /// has others. What else about them changed does not end a stream. `key`: none was asked for if `None`.
     pub fn still_serves(&self, before: &Route, key: Option<&KeyDigest>) -> bool {
         let client = key.and_then(|key| self.clients.client_with(key)).map(|client| &*client.name);
-        self.routes.iter().any(|route| {
-            route.config.name == before.config.name
-                && route.config.upstream.name == before.config.upstream.name
-                && route.call.credential_name() == before.call.credential_name()
-                && route.admits(client)
-        })
+        self.routes
+            .iter()
+            .any(|route| route.config.name == before.config.name && route.asks_the_same(before) && route.admits(client))
     }
 }
 
@@ -171,25 +193,32 @@ fn wire(
     upstreams: &[Arc<Destination>],
     credentials: &[Arc<Credential>],
 ) -> Route {
-    let upstream = position(&config.upstreams, |upstream| upstream.name == route.upstream.name);
-    let credential = route.upstream.credential.as_ref().map(|credential| {
-        credentials[position(&config.credentials, |candidate| candidate.name == credential.name)].clone()
-    });
-    let call = Call {
-        config: route.upstream.clone(),
-        destination: upstreams[upstream].clone(),
-        credential,
-        timeouts: route.timeouts,
-        redact_bodies: route.redact_bodies,
+    let call = |upstream: &Arc<config::Upstream>, timeouts, redact_bodies| Call {
+        config: upstream.clone(),
+        destination: upstreams[position(&config.upstreams, |candidate| candidate.name == upstream.name)].clone(),
+        credential: upstream.credential.as_ref().map(|credential| {
+            credentials[position(&config.credentials, |candidate| candidate.name == credential.name)].clone()
+        }),
+        timeouts,
+        redact_bodies,
     };
-    let set = call.credential.iter().flat_map(|credential| credential.header_names());
+    let answers = match &route.answers {
+        config::Answers::Upstream(forward) => Answers::Upstream(Box::new(Forward {
+            config: forward.clone(),
+            call: call(&forward.upstream, forward.timeouts, forward.redact_bodies),
+            paths: PathMap::new(&route.path, &forward.upstream_path, forward.upstream.url.path()),
+        })),
+        config::Answers::Aggregate(aggregate) => Answers::Aggregate(Box::new(Aggregate {
+            config: aggregate.clone(),
+            calls: aggregate.parts.iter().map(|part| call(&part.upstream, part.upstream.timeouts, true)).collect(),
+        })),
+    };
+    let mut route = Route { config: route.clone(), answers, kept_back: Vec::new() };
+    let set = route.calls().iter().filter_map(|call| call.credential.as_ref());
+    let set = set.flat_map(|credential| credential.header_names());
     let subjects = credentials.iter().filter_map(|credential| Some(credential.per_subject()?.header()));
-    Route {
-        config: route.clone(),
-        kept_back: set.chain(subjects).cloned().collect(),
-        call,
-        paths: PathMap::new(&route.path, &route.upstream_path, route.upstream.url.path()),
-    }
+    route.kept_back = set.chain(subjects).cloned().collect();
+    route
 }
 
 fn position<T>(all: &[Arc<T>], is_it: impl Fn(&T) -> bool) -> usize {
@@ -210,6 +239,28 @@ fn pattern(route: &config::Route) -> Pattern {
 }
 
 impl Route {
+    /// Its calls, in declared order.
+    pub fn calls(&self) -> &[Call] {
+        match &self.answers {
+            Answers::Upstream(forward) => std::slice::from_ref(&forward.call),
+            Answers::Aggregate(aggregate) => &aggregate.calls,
+        }
+    }
+
+    /// Whether it asks the same upstreams with the same credentials.
+    fn asks_the_same(&self, other: &Route) -> bool {
+        let asked = |call: &Call| (call.config.name.clone(), call.credential_name().cloned());
+        self.calls().iter().map(asked).eq(other.calls().iter().map(asked))
+    }
+
+    /// What stands for its upstream in the log and in metrics.
+    pub fn upstream_name(&self) -> &str {
+        match &self.answers {
+            Answers::Upstream(forward) => &forward.call.config.name,
+            Answers::Aggregate(_) => AGGREGATE,
+        }
+    }
+
     /// Whether it can be used without a key.
     pub fn is_open(&self) -> bool {
         matches!(self.config.access, config::Access::Anyone)

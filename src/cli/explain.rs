@@ -17,8 +17,8 @@ use super::Failure;
 use super::routes::clients;
 use crate::clock::SystemClock;
 use crate::config::{
-    Access, ApiKey, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, HttpUrl, Piece, Replay,
-    Route, TokenEndpoint, Upstream,
+    Access, ApiKey, ApiKeyPlace, Attach, AttachPart, Config, Credential, CredentialKind, DPOP, Forward, HttpUrl, Piece,
+    Replay, Route, TokenEndpoint, Upstream,
 };
 use crate::credential;
 use crate::proxy::failure::Failure as Refusal;
@@ -96,9 +96,12 @@ fn request(snapshot: &Snapshot, method: Method, asked: Asked) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = asked.target;
-    let removed = snapshot.routes.iter().flat_map(|route| &route.config.request_headers.remove);
+    let removed = snapshot.routes.iter().filter_map(|route| match &route.answers {
+        snapshot::Answers::Upstream(forward) => Some(&forward.config.request_headers.remove),
+        snapshot::Answers::Aggregate(_) => None,
+    });
     let kept_back = snapshot.routes.iter().flat_map(|route| &route.kept_back);
-    for name in EXAMPLES.iter().map(|(_, name)| name).chain(removed).chain(kept_back) {
+    for name in EXAMPLES.iter().map(|(_, name)| name).chain(removed.flatten()).chain(kept_back) {
         request.headers_mut().insert(name.clone(), CLIENTS_OWN.clone());
     }
     match HeaderValue::try_from(asked.authority) {
@@ -134,7 +137,7 @@ fn line(out: &mut String, about: &str, text: impl std::fmt::Display) {
 
 fn describe(plan: &Plan<'_>, method: &Method) -> String {
     let route = &*plan.route.config;
-    let upstream = &route.upstream;
+    let upstream = &plan.forward.config.upstream;
     let mut out = String::new();
     line(&mut out, "route", &route.name);
     line(&mut out, "matches", format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path.text));
@@ -151,7 +154,7 @@ fn describe(plan: &Plan<'_>, method: &Method) -> String {
     }
     line(&mut out, "credential", credential(upstream));
     line(&mut out, "keeps back", kept_back(plan));
-    line(&mut out, "answer", answer(route));
+    line(&mut out, "answer", answer(route, &plan.forward.config));
     if let Some(text) = rejection(upstream) {
         line(&mut out, "if rejected", text);
     }
@@ -160,19 +163,19 @@ fn describe(plan: &Plan<'_>, method: &Method) -> String {
 
 /// The URL that is asked for upstream.
 fn url(plan: &Plan<'_>) -> String {
-    let url = &plan.route.config.upstream.url;
-    let parameter = plan.route.call.credential.as_deref().and_then(|credential| parameter(plan.route, credential));
+    let url = &plan.forward.config.upstream.url;
+    let parameter = plan.forward.call.credential.as_deref().and_then(|credential| parameter(plan.forward, credential));
     format!("{}{}", url.origin(), plan.target(parameter.as_deref()))
 }
 
 /// The query parameters that the credential sets, with the credential's name for their values.
-fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Option<String> {
+fn parameter(forward: &snapshot::Forward, credential: &credential::Credential) -> Option<String> {
     if let Some(CredentialKind::Signature(config)) =
-        route.config.upstream.credential.as_ref().map(|config| &config.kind)
+        forward.config.upstream.credential.as_ref().map(|config| &config.kind)
     {
         return signature::query(config);
     }
-    let name = route.call.credential_name().map(|name| &**name).unwrap_or_default();
+    let name = forward.call.credential_name().map(|name| &**name).unwrap_or_default();
     let parameters = credential.query_names().iter().map(|parameter| {
         let parameter = utf8_percent_encode(parameter, NOT_UNRESERVED);
         format!("{parameter}=<{name}>")
@@ -182,8 +185,8 @@ fn parameter(route: &snapshot::Route, credential: &credential::Credential) -> Op
 
 /// The cookies that are sent if the credential sets some, with its name for their values.
 fn cookies(plan: &Plan<'_>) -> Option<String> {
-    let names = plan.route.call.credential.as_ref()?.cookie_names();
-    let credential = plan.route.call.credential_name().map(|name| &**name).unwrap_or_default();
+    let names = plan.forward.call.credential.as_ref()?.cookie_names();
+    let credential = plan.forward.call.credential_name().map(|name| &**name).unwrap_or_default();
     let pairs: Vec<String> = names.iter().map(|name| format!("{name}=<{credential}>")).collect();
     let pairs = HeaderValue::try_from(pairs.join("; ")).ok().filter(|_| !names.is_empty())?;
     Some(String::from_utf8_lossy(plan.cookies(names, &pairs).as_bytes()).into_owned())
@@ -203,8 +206,8 @@ fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
         };
         added.insert(name.to_owned(), value);
     }
-    let credential = plan.route.config.upstream.credential.as_deref();
-    for name in plan.route.call.credential.iter().flat_map(|credential| credential.header_names()) {
+    let credential = plan.forward.config.upstream.credential.as_deref();
+    for name in plan.forward.call.credential.iter().flat_map(|credential| credential.header_names()) {
         // It wins over the route's own edits.
         let value = credential.and_then(|credential| in_header(credential, name));
         added.extend(value.map(|value| (name.to_string(), value)));
@@ -282,27 +285,27 @@ fn kept_back(plan: &Plan<'_>) -> String {
     let is_kept_back = |name: &HeaderName| plan.headers.get(name) != Some(&CLIENTS_OWN);
     let examples = EXAMPLES.iter().filter(|(_, name)| is_kept_back(name)).map(|(called, _)| (*called).to_owned());
     let mut parts: Vec<String> = examples.collect();
-    let own = plan.route.config.request_headers.remove.iter();
+    let own = plan.forward.config.request_headers.remove.iter();
     let others = own.chain(&plan.route.kept_back).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
     parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
-    if let Some(credential) = &plan.route.call.credential {
+    if let Some(credential) = &plan.forward.call.credential {
         parts.extend(credential.query_names().iter().map(|name| format!("the query parameter {name}")));
-        let cookies = credential.cookie_names().iter().filter(|_| plan.route.config.cookies);
+        let cookies = credential.cookie_names().iter().filter(|_| plan.forward.config.cookies);
         parts.extend(cookies.map(|name| format!("the cookie {name}")));
     }
     parts.join(", ")
 }
 
-fn answer(route: &Route) -> String {
+fn answer(route: &Route, forward: &Forward) -> String {
     let mut parts = Vec::new();
-    parts.push(if route.cookies { "Set-Cookie passes" } else { "Set-Cookie is removed" }.to_owned());
+    parts.push(if forward.cookies { "Set-Cookie passes" } else { "Set-Cookie is removed" }.to_owned());
     let edits = &route.response_headers;
     parts.extend(edits.remove.iter().map(|name| format!("{name} is removed")));
     parts.extend(
         edits.set.iter().map(|(name, value)| format!("{name} is set to {}", String::from_utf8_lossy(value.as_bytes()))),
     );
-    if route.upstream.credential.is_some() {
-        let bodies = if route.redact_bodies { "in headers and textual bodies" } else { "in headers only" };
+    if forward.upstream.credential.is_some() {
+        let bodies = if forward.redact_bodies { "in headers and textual bodies" } else { "in headers only" };
         parts.push(format!("the credential is masked {bodies}"));
     }
     parts.join("; ")

@@ -3,6 +3,7 @@
 //!
 //! `Config` is data: it has no meaningless `Option`, no dangling name, and nothing that runs.
 
+mod aggregate;
 mod answer_shape;
 mod base_url;
 mod file;
@@ -18,6 +19,10 @@ mod signature;
 mod template;
 mod url;
 
+pub use aggregate::{
+    Absent, Aggregate, Collision, Condition, Edits, FailStatus, ForEach, JsonValue, Layout, NextPage, OnFailure, Pages,
+    Part, PartRequest, Place, Reference, Report, StatusRange, Target, TextPiece, ValueSource,
+};
 pub use answer_shape::{AnswerPlace, AnswerShape, Success};
 pub use base_url::{AllowedHost, BaseUrl, BaseUrlFlaw, UpstreamUrl};
 pub use file::json_schema;
@@ -544,17 +549,40 @@ pub struct Route {
     /// Empty: all.
     pub methods: Vec<Method>,
     pub path: PathPattern,
+    pub access: Access,
+    pub response_headers: HeaderEdits,
+    pub answers: Answers,
+}
+
+/// What answers the requests of a route.
+#[derive(Debug)]
+pub enum Answers {
+    Upstream(Arc<Forward>),
+    Aggregate(Arc<Aggregate>),
+}
+
+/// Requests go to one upstream, and its answers come back.
+#[derive(Debug)]
+pub struct Forward {
     pub upstream: Arc<Upstream>,
     pub upstream_path: UpstreamPath,
-    pub access: Access,
     pub request_headers: HeaderEdits,
-    pub response_headers: HeaderEdits,
     /// Cookies pass, in both directions.
     pub cookies: bool,
     /// Whether textual bodies are scanned for the secret (SEC-13). Default on.
     pub redact_bodies: bool,
     /// The upstream's, but for what the route says itself.
     pub timeouts: UpstreamTimeouts,
+}
+
+impl Route {
+    /// The upstreams that it may ask, in declared order; one may be there more than once.
+    pub fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        match &self.answers {
+            Answers::Upstream(forward) => vec![&forward.upstream],
+            Answers::Aggregate(aggregate) => aggregate.parts.iter().map(|part| &part.upstream).collect(),
+        }
+    }
 }
 
 #[derive(Debug)]

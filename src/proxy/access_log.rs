@@ -242,7 +242,7 @@ impl Record {
     }
 
     fn write_line(&self, seen: &Seen, outcome: &Outcome) {
-        let upstream = self.route.map(|route| &*self.installed.snapshot.routes[route].config.upstream.name);
+        let upstream = self.route.map(|route| self.installed.snapshot.routes[route].upstream_name());
         tracing::info!(
             target: "attache::access",
             request_id = %self.id,

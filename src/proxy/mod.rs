@@ -55,7 +55,7 @@ use target::{Authority, Target};
 
 use crate::credential::NoSubject;
 use crate::route::{Matched, NoRoute, check_path};
-use crate::snapshot::{Call, Route, Snapshot};
+use crate::snapshot::{Answers, Call, Forward, Route, Snapshot};
 use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, Upstream};
 
 /// What is known of a client's connection.
@@ -148,19 +148,23 @@ async fn serve(
     let route = &snapshot.routes[matched.route];
     record.matched(matched.route);
     authenticate(snapshot, route, headers, record)?;
-    let of_subject = of_subject(route, headers, record)?;
 
-    let wants_trailers = clean::clean(headers, present, route.config.cookies, &route.kept_back);
+    let forward = match &route.answers {
+        Answers::Upstream(forward) => &**forward,
+        Answers::Aggregate(_) => return Err(Failure::NoRoute),
+    };
+    let of_subject = of_subject(&forward.call, headers, record)?;
+    let wants_trailers = clean::clean(headers, present, forward.config.cookies, &route.kept_back);
     let mut own = Own::stamp(headers, present, &snapshot.via, *version)?;
-    prepare(headers, &mut own, route, client, &authority);
+    prepare(headers, &mut own, route, forward, client, &authority);
     let mut outbound = Outbound {
         worker,
-        call: of_subject.as_deref().unwrap_or(&route.call),
+        call: of_subject.as_deref().unwrap_or(&forward.call),
         begin: record.begin,
         label: Label { id: record.id, route: &route.config.name },
         effort: &mut record.effort,
         method,
-        target: upstream_target(worker.spare_target(), route, uri, &matched),
+        target: upstream_target(worker.spare_target(), forward, uri, &matched),
         headers: std::mem::take(headers),
         own,
         wants_trailers,
@@ -175,8 +179,8 @@ async fn serve(
         drop(body);
         let_hyper_drain_or_close().await;
     }
-    let place = || place(route, moved.as_deref(), client, &authority, &target);
-    let relayed = relay(worker, route, method, received, record, place);
+    let place = || place(forward, moved.as_deref(), client, &authority, &target);
+    let relayed = relay(worker, route, forward, method, received, record, place);
     worker.recycle_target(target);
     relayed
 }
@@ -228,35 +232,43 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
     }
 }
 
-/// The call with the credential of whoever the request is for, where the route's has a token for each subject. What the
+/// The call with the credential of whoever the request is for, where its credential has a token for each subject. What the
 /// client says of that goes no further.
 #[inline]
-fn of_subject(route: &Route, headers: &HeaderMap, record: &Record) -> Result<Option<Box<Call>>, Failure> {
-    let per_subject = route.call.credential.as_ref().and_then(|credential| credential.per_subject());
+fn of_subject(call: &Call, headers: &HeaderMap, record: &Record) -> Result<Option<Box<Call>>, Failure> {
+    let per_subject = call.credential.as_ref().and_then(|credential| credential.per_subject());
     let Some(per_subject) = per_subject else { return Ok(None) };
     let own = per_subject.of_request(record.client(), headers).map_err(|none| {
-        let credential = route.call.credential_name().cloned().unwrap_or_else(|| Arc::from(""));
+        let credential = call.credential_name().cloned().unwrap_or_else(|| Arc::from(""));
         match none {
             NoSubject::Flawed(flaw) => Failure::NoSubject { credential, header: per_subject.header().clone(), flaw },
             NoSubject::Unavailable(cause) => Failure::NoToken { credential, cause },
         }
     })?;
-    Ok(Some(Box::new(Call { credential: Some(Arc::new(own)), ..route.call.clone() })))
+    Ok(Some(Box::new(Call { credential: Some(Arc::new(own)), ..call.clone() })))
 }
 
 /// What we ourselves say to the upstream, before the credential.
-fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &Client, authority: &Authority) {
-    if route.call.redact_bodies && route.call.credential.as_ref().is_some_and(|credential| credential.concerns_bodies())
+fn prepare(
+    headers: &mut HeaderMap,
+    own: &mut Own<'_>,
+    route: &Route,
+    forward: &Forward,
+    client: &Client,
+    authority: &Authority,
+) {
+    if forward.call.redact_bodies
+        && forward.call.credential.as_ref().is_some_and(|credential| credential.concerns_bodies())
     {
         own.ask_for_identity();
     }
-    if route.call.config.forwarded {
+    if forward.call.config.forwarded {
         clean::add_forwarded(headers, client, authority);
     }
     if !route.config.methods.is_empty() {
         clean::remove_method_overrides(headers);
     }
-    let edits = &route.config.request_headers;
+    let edits = &forward.config.request_headers;
     if !edits.set.is_empty() || !edits.remove.is_empty() {
         own.settle(headers);
         clean::edit(headers, &edits.set, &edits.remove);
@@ -265,11 +277,11 @@ fn prepare(headers: &mut HeaderMap, own: &mut Own<'_>, route: &Route, client: &C
 
 /// Path and query for the upstream, without the parameters that the credential will set; written in `out`, in place of what
 /// is there.
-fn upstream_target(out: String, route: &Route, uri: &Uri, matched: &Matched) -> String {
-    let mut target = route.paths.upstream_path(out, uri.path(), matched);
+fn upstream_target(out: String, forward: &Forward, uri: &Uri, matched: &Matched) -> String {
+    let mut target = forward.paths.upstream_path(out, uri.path(), matched);
     let Some(query) = uri.query() else { return target };
     target.push('?');
-    match route.call.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
+    match forward.call.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
         [] => target.push_str(query),
         names => target.push_str(&query::without(query, names)),
     }
@@ -289,6 +301,7 @@ fn outgoing_body(worker: &Worker, snapshot: &Snapshot, route: &Route, incoming: 
 fn relay<'a>(
     worker: &Worker,
     route: &Route,
+    forward: &Forward,
     method: &Method,
     received: Received,
     record: &Record,
@@ -305,7 +318,7 @@ fn relay<'a>(
             connection_ends: false,
         })
     })?;
-    let judgement = match route.call.redact_bodies && masks.is_some() {
+    let judgement = match forward.call.redact_bodies && masks.is_some() {
         true => worker.body_judge.judge(status, &headers, present),
         false => Judgement::Pass,
     };
@@ -321,14 +334,14 @@ fn relay<'a>(
         Judgement::Partial if has_content && scanner.is_some() => return Err(Failure::PartialAnswer),
         _ => {}
     }
-    answer::clean(status, &mut headers, present, route.config.cookies);
+    answer::clean(status, &mut headers, present, forward.config.cookies);
     if scanner.is_some() && present.has(Present::DIGEST) {
         redact::remove_digests(&mut headers);
     }
     if present.has(Present::REFERENCE)
         && let Some(place) = place()
     {
-        location::rewrite(&mut headers, &place, |path| route.paths.route_path(path));
+        location::rewrite(&mut headers, &place, |path| forward.paths.route_path(path));
     }
     clean::edit(&mut headers, &route.config.response_headers.set, &route.config.response_headers.remove);
     if let Some(masks) = &masks {
@@ -352,13 +365,13 @@ fn relay<'a>(
 
 /// `moved`: where the request was sent, if the token says where that is.
 fn place<'a>(
-    route: &'a Route,
+    forward: &'a Forward,
     moved: Option<&'a Upstream>,
     client: &Client,
     authority: &'a Authority,
     target: &'a str,
 ) -> Option<Place<'a>> {
-    let url = moved.map(Upstream::url).or(route.call.config.url.fixed())?;
+    let url = moved.map(Upstream::url).or(forward.call.config.url.fixed())?;
     Some(Place {
         upstream_scheme: url.scheme(),
         upstream_host: &url.host,

@@ -13,12 +13,13 @@ use super::own::Own;
 use super::survey::Survey;
 use super::target::{self, Target};
 use super::{Client, check_limits, clean, match_route, prepare, upstream_target};
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Answers, Forward, Route, Snapshot};
 
 /// What would be sent, but for the credential.
 #[derive(Debug)]
 pub struct Plan<'s> {
     pub route: &'s Route,
+    pub forward: &'s Forward,
     target: String,
     /// What is left of the client's headers, and what is added to them. `Host` and framing are the codec's to write.
     pub headers: HeaderMap,
@@ -53,11 +54,12 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     };
     let matched = match_route(snapshot, &authority, method, uri.path())?;
     let route = &snapshot.routes[matched.route];
-    clean::clean(&mut headers, present, route.config.cookies, &route.kept_back);
+    let Answers::Upstream(forward) = &route.answers else { return Err(Failure::NoRoute) };
+    clean::clean(&mut headers, present, forward.config.cookies, &route.kept_back);
     let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
-    prepare(&mut headers, &mut own, route, client, &authority);
+    prepare(&mut headers, &mut own, route, forward, client, &authority);
     own.settle(&mut headers);
     // The client's own, which the codec leaves out.
     headers.remove(HOST);
-    Ok(Plan { route, target: upstream_target(String::new(), route, uri, &matched), headers })
+    Ok(Plan { route, forward, target: upstream_target(String::new(), forward, uri, &matched), headers })
 }

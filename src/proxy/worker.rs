@@ -126,7 +126,7 @@ impl Installed {
     fn new(worker: usize, living: &Living, snapshot: Arc<Snapshot>) -> Self {
         let cells = |route: &str, upstream: &str| living.metrics.route(worker, route, upstream);
         Installed {
-            cells: snapshot.routes.iter().map(|route| cells(&route.config.name, &route.config.upstream.name)).collect(),
+            cells: snapshot.routes.iter().map(|route| cells(&route.config.name, route.upstream_name())).collect(),
             unmatched: cells(UNMATCHED, UNMATCHED),
             snapshot,
             judges: RefCell::default(),

@@ -15,7 +15,7 @@ use super::{Reading, Why};
 use crate::config::pattern::PatternError;
 use crate::config::problem::{closest, did_you_mean};
 use crate::config::url::is_host_name;
-use crate::config::{Access, Client, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath};
+use crate::config::{Access, Answers, Client, Forward, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath};
 
 /// Names of routes go to logs and metrics.
 const ROUTE_NAME_BYTES_MAX: usize = 300;
@@ -105,15 +105,17 @@ fn route(
         name: name.into(),
         host,
         methods,
-        upstream: upstream?,
-        upstream_path: upstream_path?,
         path,
         access: access?,
-        request_headers,
         response_headers,
-        cookies: fields.boolean("cookies").unwrap_or(false),
-        redact_bodies: fields.boolean("redact_bodies").unwrap_or(true),
-        timeouts: route_timeouts,
+        answers: Answers::Upstream(Arc::new(Forward {
+            upstream: upstream?,
+            upstream_path: upstream_path?,
+            request_headers,
+            cookies: fields.boolean("cookies").unwrap_or(false),
+            redact_bodies: fields.boolean("redact_bodies").unwrap_or(true),
+            timeouts: route_timeouts,
+        })),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::config::{
     ServerTimeouts, Store, Success, Template, TemplatePiece, TokenEndpoint, TokenEndpointAuthMethod, TokenLife,
     TokenTimeouts, UpstreamTimeouts, UpstreamUrl, Warm,
 };
+use crate::config::{Answers, Forward, Route};
 use crate::config::{HmacAlgorithm, KeyEncoding, SignatureEncoding, TimestampFormat};
 use crate::jws::Algorithm;
 use crate::secret::{Secret, StoreKey};
@@ -464,27 +465,36 @@ fn upstreams_and_routes_refer_to_what_they_name() {
     assert_eq!(config.upstreams[2].reject_on, [reject(401, None)]);
 
     let route = &config.routes[0];
-    assert!(Arc::ptr_eq(&route.upstream, crm));
+    let sent = forward(route);
+    assert!(Arc::ptr_eq(&sent.upstream, crm));
     assert_eq!((&*route.name, route.host.as_deref()), ("customers", Some("proxy.internal")));
     assert_eq!(route.methods, [http::Method::GET, http::Method::POST]);
     let pieces = [TemplatePiece::Literal("/customers/".into()), TemplatePiece::Parameter(1), TemplatePiece::Rest];
-    assert_eq!(route.upstream_path.pieces, pieces);
+    assert_eq!(sent.upstream_path.pieces, pieces);
     assert!(matches!(&route.access, Access::Clients(clients) if Arc::ptr_eq(&clients[0], &config.clients[0])));
-    assert_eq!(format!("{:?}", route.request_headers.set), r#"[("x-team", "billing")]"#);
-    assert_eq!(route.request_headers.remove, ["x-debug"]);
+    assert_eq!(format!("{:?}", sent.request_headers.set), r#"[("x-team", "billing")]"#);
+    assert_eq!(sent.request_headers.remove, ["x-debug"]);
     assert_eq!(format!("{:?}", route.response_headers.set), r#"[("x-served-by", "attache-client")]"#);
     assert_eq!(route.response_headers.remove, ["server"]);
-    assert!(route.cookies && !route.redact_bodies);
+    assert!(sent.cookies && !sent.redact_bodies);
     let timeouts = UpstreamTimeouts { connect: seconds(7), first_byte: seconds(8), idle: seconds(9) };
-    assert_eq!(route.timeouts, timeouts);
-    let legacy = &config.routes[2];
+    assert_eq!(sent.timeouts, timeouts);
+    let legacy = forward(&config.routes[2]);
     assert_eq!(legacy.timeouts, UpstreamTimeouts { idle: seconds(9), ..legacy.upstream.timeouts });
 
     let maps = &config.routes[1];
     assert_eq!(&*maps.name, "GET /maps");
-    assert_eq!(maps.upstream_path.pieces, [TemplatePiece::MatchedPath]);
+    assert_eq!(forward(maps).upstream_path.pieces, [TemplatePiece::MatchedPath]);
     assert!(matches!(maps.access, Access::Anyone));
-    assert!(!maps.cookies && maps.redact_bodies);
+    assert!(!forward(maps).cookies && forward(maps).redact_bodies);
+}
+
+/// What a route sends on.
+fn forward(route: &Route) -> &Forward {
+    match &route.answers {
+        Answers::Upstream(forward) => forward,
+        Answers::Aggregate(_) => panic!("{} is an aggregate", route.name),
+    }
 }
 
 #[test]
@@ -528,7 +538,7 @@ fn what_is_left_out_has_its_default() {
     let upstream = &config.upstreams[0];
     assert_eq!((upstream.http, upstream.replay, upstream.forwarded), (HttpVersion::Auto, Replay::Safe, false));
     let timeouts = UpstreamTimeouts { connect: seconds(5), first_byte: seconds(120), idle: seconds(120) };
-    assert_eq!((upstream.timeouts, config.routes[0].timeouts), (timeouts, timeouts));
+    assert_eq!((upstream.timeouts, forward(&config.routes[0]).timeouts), (timeouts, timeouts));
     assert_eq!(&*config.routes[0].name, "/api/{*rest}");
     let with_admin = resolve(&format!("{text}\n[admin]"), &[]).unwrap().config;
     assert_eq!(with_admin.admin, Some("127.0.0.1:9901".parse().unwrap()));
