@@ -1,6 +1,7 @@
 //! From configuration to running parts: the one place where things are wired. Swapped whole on reload.
 
 mod paths;
+pub mod plan;
 
 pub use paths::PathMap;
 

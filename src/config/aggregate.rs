@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::Upstream;
+use super::{JsonPath, Upstream};
 
 /// What of one request several upstreams are asked, and how their answers become one.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub struct Aggregate {
     pub deadline: Duration,
     pub report: Report,
     /// Parts are sent as they are complete, in declared order; a failure after the first byte aborts the answer.
+    ///
+    /// Only with [`Layout::Places`], without `collision`, without [`Place::Merged`], and with the report in the body or
+    /// nowhere; and what goes into one object must stand together: once a part lies outside of an object of `into`, none may
+    /// follow that lies within, because a streamed object cannot be opened again.
     pub stream: bool,
     /// Whether a placeholder reads the request's JSON.
     pub reads_request: bool,
@@ -111,6 +115,8 @@ pub enum TextPiece {
 /// A value of the request or of an earlier part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
+    /// As it is written, without its braces: for reports.
+    pub text: String,
     pub source: ValueSource,
     /// Names of members, or indices of lists, from there on.
     pub path: Vec<String>,
@@ -224,17 +230,19 @@ pub enum FailStatus {
 pub enum Target {
     /// Names of members, or indices of lists.
     Path(Vec<String>),
-    /// RFC 9535; checked.
-    JsonPath(String),
+    /// The node, if it can be but one; else the list of all that are found, which may be empty.
+    JsonPath(JsonPath),
 }
 
-/// What is changed in a part before it is shown. Paths enter lists by themselves.
+/// What is changed in a part before it is shown. Paths enter lists by themselves, also lists in lists; what they name is
+/// called as it was before anything is renamed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Empty: all.
     pub pick: Vec<Vec<String>>,
     pub drop: Vec<Vec<String>>,
-    /// A member's path, and its new name.
+    /// A member's path, and its new name. A member that has this name already gives way; of two that are given one name, the
+    /// one that is declared last stands.
     pub rename: Vec<(Vec<String>, String)>,
 }
 
@@ -243,7 +251,7 @@ pub struct Edits {
 pub enum Place {
     /// The names of the objects that lead there. Never empty.
     At(Vec<String>),
-    /// Its members stand there. Empty: at the top.
+    /// Its members stand there: it is an object, or null, which has none. Empty: at the top.
     Merged(Vec<String>),
     /// It is there for other parts only, or in place of one that failed.
     Hidden,
