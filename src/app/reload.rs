@@ -163,6 +163,10 @@ fn refuse_unreloadable(old: &Config, new: &Config) -> Result<(), String> {
             "[server] limits.replay_memory_bytes_max",
             old.server.limits.replay_memory_bytes_max == new.server.limits.replay_memory_bytes_max,
         ),
+        (
+            "[server] limits.aggregate_memory_bytes_max",
+            old.server.limits.aggregate_memory_bytes_max == new.server.limits.aggregate_memory_bytes_max,
+        ),
     ];
     let changed: Vec<_> = keys.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect();
     if changed.is_empty() {

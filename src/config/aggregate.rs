@@ -1,5 +1,7 @@
 //! A route that calls several upstreams and composes one JSON document of their answers.
 
+mod references;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -103,6 +103,8 @@ pub struct Limits {
     /// 64 MiB, over all workers.
     pub replay_memory_bytes_max: usize,
     /// 256 MiB, over all workers.
+    pub aggregate_memory_bytes_max: usize,
+    /// 256 MiB, over all workers.
     pub h2_receive_memory_bytes_max: usize,
 }
 
@@ -577,10 +579,10 @@ pub struct Forward {
     pub timeouts: UpstreamTimeouts,
 }
 
-impl Route {
-    /// The upstreams that it may ask, in declared order; one may be there more than once.
+impl Answers {
+    /// The upstreams that may be asked, in declared order; one may be there more than once.
     pub fn upstreams(&self) -> Vec<&Arc<Upstream>> {
-        match &self.answers {
+        match self {
             Answers::Upstream(forward) => vec![&forward.upstream],
             Answers::Aggregate(aggregate) => aggregate.parts.iter().map(|part| &part.upstream).collect(),
         }

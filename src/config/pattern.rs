@@ -158,7 +158,7 @@ fn placeholder_of_others(text: &str) -> Option<String> {
 }
 
 /// A literal part of a path: bytes that can stand in a request line, and no dot segment in any reading (SEC-02).
-fn check_literal(text: &str) -> Result<(), PatternError> {
+pub(super) fn check_literal(text: &str) -> Result<(), PatternError> {
     if text.contains(['?', '#']) {
         return Err(PatternError::new("a path has no query and no fragment", "the query passes by itself"));
     }

@@ -14,7 +14,7 @@ pub mod testing {
     use http::Method;
 
     use super::*;
-    use crate::config::{HttpUrl, HttpVersion, Replay, Upstream, UpstreamTimeouts};
+    use crate::config::{HttpUrl, HttpVersion, Replay, Upstream, UpstreamTimeouts, UpstreamUrl};
 
     /// One that shows each of its parts at its place.
     pub fn aggregate(parts: Vec<Part>) -> Aggregate {
@@ -34,7 +34,7 @@ pub mod testing {
         let timeout = Duration::from_secs(10);
         let upstream = Upstream {
             name: "upstream".into(),
-            url: HttpUrl::parse("http://127.0.0.1:1").expect("a URL"),
+            url: UpstreamUrl::Fixed(HttpUrl::parse("http://127.0.0.1:1").expect("a URL")),
             credential: None,
             ca: Vec::new(),
             client_certificate: None,

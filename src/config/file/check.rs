@@ -29,7 +29,10 @@ pub(in crate::config) struct Checked {
 /// Checks the whole file.
 pub(in crate::config) fn check(text: &str, file: &DeTable<'_>) -> Checked {
     let root = Place { table: Some(&ROOT), title: String::new(), span: None, parent: None };
-    let mut checker = Checker { text, checked: Checked::default(), misplaced: HashSet::new() };
+    let mut headers = Vec::new();
+    find_headers(text, file, &mut headers);
+    headers.sort_by_key(|header| header.start);
+    let mut checker = Checker { text, checked: Checked::default(), misplaced: HashSet::new(), headers };
     checker.table(&root, &ROOT, file);
     checker.checked
 }
@@ -111,6 +114,19 @@ struct Checker<'a> {
     checked: Checked,
     /// Keys that were found below the table that they belong to: where that begins, and their name.
     misplaced: HashSet<(Option<usize>, &'static str)>,
+    /// Every `[header]`, in the order of the file.
+    headers: Vec<Range<usize>>,
+}
+
+fn find_headers(text: &str, entries: &DeTable<'_>, found: &mut Vec<Range<usize>>) {
+    for value in entries.values() {
+        let items = value.get_ref().as_array().map(|items| items.iter().collect()).unwrap_or_else(|| vec![value]);
+        for item in items {
+            let Some(below) = item.get_ref().as_table() else { continue };
+            found.extend(Some(item.span()).filter(|span| is_header(text, span)));
+            find_headers(text, below, found);
+        }
+    }
 }
 
 impl Checker<'_> {
@@ -290,9 +306,25 @@ impl Checker<'_> {
         let owner = place.outwards().skip(1).find_map(|outer| Some((outer, outer.table?.key(name)?)));
         let Some((owner, key)) = owner else { return false };
         let (inner, outer) = (place.header(self.text), owner.header(self.text));
-        let line = line_of(self.text, header.start);
         let message = format!("`{name}` is a key of {outer}, but stands in {inner}");
-        let hint = format!("a key belongs to the header above it: move this line up, above {inner} in line {line}");
+        let told = |header: &Range<usize>| {
+            format!("above `{}` in line {}", &self.text[header.clone()], line_of(self.text, header.start))
+        };
+        let owners = owner.span.clone().unwrap_or(0..0);
+        let hint = match self.headers.iter().find(|header| header.contains(&owners.start)) {
+            Some(below) if below.start < owners.start => {
+                let there = told(below);
+                format!(
+                    "a key belongs to the header above it: write `[{}]` {there}, and this line below it",
+                    owner.title
+                )
+            }
+            // Below the owner's own header, before the next one, whose table it would belong to otherwise.
+            _ => {
+                let next = self.headers.iter().find(|next| next.start >= owners.end).unwrap_or(&header);
+                format!("a key belongs to the header above it: move this line up, {}", told(next))
+            }
+        };
         self.misplaced.insert((owner.span.as_ref().map(|span| span.start), key.name));
         self.report(Problem::new(message, span.clone()).hint(hint));
         true
@@ -326,9 +358,9 @@ fn has_env(entries: &DeTable<'_>) -> bool {
 /// Whether a value's type is one that the shape is written in.
 fn takes(shape: &Shape, found: &DeValue<'_>) -> bool {
     match (shape, found) {
-        (Shape::Text(_), DeValue::Table(entries)) => has_env(entries),
+        (Shape::Text(_) | Shape::Choice(_), DeValue::Table(entries)) => has_env(entries),
         (Shape::Table(_) | Shape::Secret | Shape::SecretOr(_), DeValue::Table(entries)) => !has_env(entries),
-        (Shape::Text(_), DeValue::String(_))
+        (Shape::Text(_) | Shape::Choice(_), DeValue::String(_))
         | (Shape::Integer { .. }, DeValue::Integer(_))
         | (Shape::Boolean, DeValue::Boolean(_))
         | (Shape::List(_) | Shape::Later(_), DeValue::Array(_)) => true,

@@ -23,6 +23,7 @@ const fn joined<const COUNT: usize>(groups: &[&[Key]]) -> [Key; COUNT] {
     keys
 }
 
+mod aggregate;
 mod answer;
 mod life;
 mod login;
@@ -31,6 +32,7 @@ mod oauth2;
 mod signatures;
 
 use super::{Format, Key, Shape, Table};
+use aggregate::AGGREGATE;
 use login::LOGIN;
 use metadata::METADATA;
 use oauth2::{CLIENT_CREDENTIALS, CUSTOM_GRANT, GITHUB_APP, JWT_BEARER, PASSWORD, REFRESH_TOKEN, TOKEN_EXCHANGE};
@@ -174,6 +176,11 @@ static LIMITS: Table = table(
             "replay_memory_bytes_max",
             count(0, TIB),
             "Copies of bodies kept for a replay, in bytes over the whole process. Default 67108864. Cannot be reloaded.",
+        ),
+        optional(
+            "aggregate_memory_bytes_max",
+            count(64 * KIB, TIB),
+            "Answers of parts that aggregates hold, in bytes over the whole process. Default 268435456. Cannot be reloaded.",
         ),
         optional(
             "h2_receive_memory_bytes_max",
@@ -372,7 +379,7 @@ static ROUTE: Table = table(
         optional("host", TEXT, "Only requests for this host, without port."),
         optional("methods", Shape::List(&TEXT), "Only requests with these methods. Default: all."),
         required("path", TEXT, "Such as \"/crm/{id}/{*rest}\"; {*rest} also matches nothing."),
-        required("upstream", TEXT, "The name of the upstream that answers."),
+        optional("upstream", TEXT, "The name of the upstream that answers. Either this or `aggregate`."),
         optional(
             "upstream_path",
             TEXT,
@@ -390,7 +397,11 @@ static ROUTE: Table = table(
         optional("cookies", Shape::Boolean, "Cookies pass, in both directions. Default false."),
         optional("redact_bodies", Shape::Boolean, "Textual answers are scanned for the secret. Default true."),
         optional("timeouts", Shape::Table(&UPSTREAM_TIMEOUTS), "Where they differ from the upstream's."),
-        later("aggregate", "answers composed of several upstreams"),
+        optional(
+            "aggregate",
+            Shape::Table(&AGGREGATE),
+            "Several upstreams are called, and one JSON document is composed of their answers.",
+        ),
     ],
 );
 

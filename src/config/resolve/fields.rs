@@ -173,7 +173,8 @@ impl<'t> Fields<'t> {
     }
 }
 
-fn in_order<'t>(entries: &'t DeTable<'t>) -> Vec<(Text, &'t Value<'t>)> {
+/// The entries of a table in the order of the file.
+pub(super) fn in_order<'t>(entries: &'t DeTable<'t>) -> Vec<(Text, &'t Value<'t>)> {
     let text = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| Text {
         value: key.get_ref().to_string(),
         span: key.span(),

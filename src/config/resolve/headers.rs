@@ -75,7 +75,8 @@ pub(super) fn edits(
     edits
 }
 
-fn editable(reading: &mut Reading<'_>, name: &Text, credential: &[&HeaderName]) -> Option<HeaderName> {
+/// A header that a route may set, or remove.
+pub(super) fn editable(reading: &mut Reading<'_>, name: &Text, credential: &[&HeaderName]) -> Option<HeaderName> {
     let header = header_name(reading, name)?;
     if credential.contains(&&header) {
         let why = format!("`{header}` is set by the upstream's credential");

@@ -1,5 +1,6 @@
 //! From the file to [`Config`]: defaults, references, secrets. Collects every problem.
 
+mod aggregate;
 mod answer;
 mod api_key;
 mod attach;

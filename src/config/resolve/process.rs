@@ -59,6 +59,7 @@ pub(super) fn server(reading: &mut Reading<'_>, root: &Fields<'_>, has_admin: bo
             header_bytes_max: limits.size("header_bytes_max", 64 * 1024),
             headers_max: limits.size("headers_max", 100),
             replay_memory_bytes_max: limits.size("replay_memory_bytes_max", 64 * 1024 * 1024),
+            aggregate_memory_bytes_max: limits.size("aggregate_memory_bytes_max", 256 * 1024 * 1024),
             h2_receive_memory_bytes_max: limits.size("h2_receive_memory_bytes_max", 256 * 1024 * 1024),
         },
         timeouts: ServerTimeouts {

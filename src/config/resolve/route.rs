@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::aggregate::aggregate;
 use super::fields::{Fields, Text};
 use super::headers::edits;
 use super::named::Named;
@@ -15,7 +16,9 @@ use super::{Reading, Why};
 use crate::config::pattern::PatternError;
 use crate::config::problem::{closest, did_you_mean};
 use crate::config::url::is_host_name;
-use crate::config::{Access, Answers, Client, Forward, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath};
+use crate::config::{
+    Access, Aggregate, Answers, Client, Forward, Listener, PathPattern, Problem, Route, Upstream, UpstreamPath,
+};
 
 /// Names of routes go to logs and metrics.
 const ROUTE_NAME_BYTES_MAX: usize = 300;
@@ -82,40 +85,96 @@ fn route(
     let methods = methods(reading, fields);
     let path_text = fields.text(reading, "path");
     let path = path_text.and_then(|text| pattern(reading, &text, "path", PathPattern::parse(&text.value)));
-    let upstream = fields.text(reading, "upstream").and_then(|name| upstreams.find(reading, &name));
-    let upstream_path = upstream_path(reading, fields, path.as_ref());
     let access = access(reading, fields, clients, exposed);
-    let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref());
-    if let (Some(access), Some(value)) = (&access, fields.value("clients")) {
-        check_route(reading, credential, access, value.span());
+    let answers = answers(reading, fields, path.as_ref(), access.as_ref(), upstreams);
+    if let (Some(answers), Some(access), Some(value)) = (&answers, &access, fields.value("clients")) {
+        for upstream in answers.upstreams() {
+            check_route(reading, upstream.credential.as_ref(), access, value.span());
+        }
     }
-    let credential = credential.map(|credential| credential.headers()).unwrap_or_default();
-    let request_headers = edits(reading, fields, "request_headers", &credential);
     let response_headers = edits(reading, fields, "response_headers", &[]);
     let name = fields.text(reading, "name");
-    let defaults = upstream.as_ref().map(|upstream| upstream.timeouts);
-    // Read also where the upstream is unknown, for the problems that they have.
-    let route_timeouts = timeouts(reading, fields, defaults.unwrap_or(DEFAULT_TIMEOUTS));
-    let (host, path, methods) = (host?, path?, methods?);
+    let (host, path, methods, answers) = (host?, path?, methods?, answers?);
+    warn_of_bodies(reading, fields, &methods, &answers);
+    let methods = match &answers {
+        Answers::Aggregate(aggregate) if methods.is_empty() => vec![default_method(aggregate)],
+        _ => methods,
+    };
     let name = match name {
         Some(text) => own_name(reading, text)?,
         None => default_name(&methods, host.as_deref(), &path),
     };
-    Some(Route {
-        name: name.into(),
-        host,
-        methods,
-        path,
-        access: access?,
-        response_headers,
-        answers: Answers::Upstream(Arc::new(Forward {
-            upstream: upstream?,
-            upstream_path: upstream_path?,
-            request_headers,
-            cookies: fields.boolean("cookies").unwrap_or(false),
-            redact_bodies: fields.boolean("redact_bodies").unwrap_or(true),
-            timeouts: route_timeouts,
-        })),
+    Some(Route { name: name.into(), host, methods, path, access: access?, response_headers, answers })
+}
+
+/// A request's JSON is read where requests have none.
+fn warn_of_bodies(reading: &mut Reading<'_>, fields: &Fields<'_>, methods: &[Method], answers: &Answers) {
+    let reads = matches!(answers, Answers::Aggregate(aggregate) if aggregate.reads_request);
+    let bodiless = |method: &Method| matches!(*method, Method::GET | Method::HEAD);
+    if let Some(value) = fields.value("methods").filter(|_| reads && methods.iter().any(bodiless)) {
+        let problem = Problem::new("a part reads `{request}`, and GET and HEAD have no body as a rule", value.span());
+        reading.warning(problem.hint("write `methods = [\"POST\"]`, or leave `methods` out for that"));
+    }
+}
+
+/// What is composed of answers is read, unless a body says what of.
+fn default_method(aggregate: &Aggregate) -> Method {
+    if aggregate.reads_request { Method::POST } else { Method::GET }
+}
+
+/// One upstream, or an aggregate of several.
+fn answers(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    path: Option<&PathPattern>,
+    access: Option<&Access>,
+    upstreams: &Named<Upstream>,
+) -> Option<Answers> {
+    match (fields.value("upstream"), fields.value("aggregate")) {
+        (Some(_), None) => forward(reading, fields, path, upstreams).map(Arc::new).map(Answers::Upstream),
+        (given, Some(_)) => {
+            if let Some(upstream) = given {
+                let problem = Problem::new("`upstream` and `aggregate` exclude each other", upstream.span());
+                reading.problem(problem.hint("remove it: each part of an aggregate names its own upstream"));
+            }
+            let anyone = matches!(access, Some(Access::Anyone));
+            let aggregate = aggregate(reading, fields, path, anyone, upstreams)?;
+            Some(Answers::Aggregate(Arc::new(aggregate)))
+        }
+        (None, None) => {
+            // For the problems that the other keys have.
+            forward(reading, fields, path, upstreams);
+            if !["upstream", "aggregate"].iter().any(|key| fields.is_misspelt(key) || fields.is_misplaced(key)) {
+                let hint = "write the name of the upstream that answers, or `[routes.aggregate.parts.NAME]` for each of several";
+                let problem = Problem::new("`upstream` is missing in `[[routes]]`", fields.span.clone());
+                reading.problem(problem.hint(hint));
+            }
+            None
+        }
+    }
+}
+
+fn forward(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    path: Option<&PathPattern>,
+    upstreams: &Named<Upstream>,
+) -> Option<Forward> {
+    let upstream = fields.text(reading, "upstream").and_then(|name| upstreams.find(reading, &name));
+    let upstream_path = upstream_path(reading, fields, path);
+    let credential = upstream.as_ref().and_then(|upstream| upstream.credential.as_ref());
+    let credential = credential.map(|credential| credential.headers()).unwrap_or_default();
+    let request_headers = edits(reading, fields, "request_headers", &credential);
+    let defaults = upstream.as_ref().map(|upstream| upstream.timeouts);
+    // Read also where the upstream is unknown, for the problems that they have.
+    let route_timeouts = timeouts(reading, fields, defaults.unwrap_or(DEFAULT_TIMEOUTS));
+    Some(Forward {
+        upstream: upstream?,
+        upstream_path: upstream_path?,
+        request_headers,
+        cookies: fields.boolean("cookies").unwrap_or(false),
+        redact_bodies: fields.boolean("redact_bodies").unwrap_or(true),
+        timeouts: route_timeouts,
     })
 }
 
@@ -172,7 +231,7 @@ fn methods(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Vec<Method>
     (methods.len() == listed || !methods.is_empty()).then_some(methods)
 }
 
-fn method(text: &str) -> Result<Method, Why> {
+pub(super) fn method(text: &str) -> Result<Method, Why> {
     if matches!(text, "TRACE" | "CONNECT") {
         return Err((format!("{text} is never forwarded"), "remove it".to_owned()));
     }

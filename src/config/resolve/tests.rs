@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 
+mod aggregates;
 mod golden;
 mod good;
 mod secrets;

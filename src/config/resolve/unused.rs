@@ -31,7 +31,7 @@ pub(super) fn warn_of_unused(
         }
     }
     for (name, upstream) in upstreams.iter() {
-        if !routes.iter().any(|route| route.upstreams().iter().any(|used| Arc::ptr_eq(used, upstream))) {
+        if !routes.iter().any(|route| route.answers.upstreams().iter().any(|used| Arc::ptr_eq(used, upstream))) {
             warn(reading, name, "no route goes to the upstream", "remove it, or write a route to it");
         }
     }

@@ -65,6 +65,7 @@ fn settings() -> Settings {
             header_bytes_max: 64 << 10,
             headers_max: 100,
             replay_memory_bytes_max: 64 << 20,
+            aggregate_memory_bytes_max: 256 * 1024 * 1024,
             h2_receive_memory_bytes_max: 256 << 20,
         },
         timeouts: config::ServerTimeouts {

@@ -55,7 +55,7 @@ pub(super) fn write(folder: &Path, name: &str, text: &str, mode: u32) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn full(how: Load) -> (tempfile::TempDir, Loaded) {
+pub(super) fn full(how: Load) -> (tempfile::TempDir, Loaded) {
     let folder = folder();
     let loaded = resolve_in(folder.path(), FULL, VARIABLES, how).unwrap_or_else(|problems| panic!("{problems}"));
     (folder, loaded)
@@ -77,6 +77,7 @@ fn the_process_is_configured_as_the_file_says() {
         header_bytes_max: 0x4000,
         headers_max: 14,
         replay_memory_bytes_max: 15,
+        aggregate_memory_bytes_max: 70_000,
         h2_receive_memory_bytes_max: 100_000,
     };
     assert_eq!(config.server.limits, limits);
@@ -530,6 +531,7 @@ fn what_is_left_out_has_its_default() {
         header_bytes_max: 65_536,
         headers_max: 100,
         replay_memory_bytes_max: 67_108_864,
+        aggregate_memory_bytes_max: 268_435_456,
         h2_receive_memory_bytes_max: 268_435_456,
     };
     assert_eq!(config.server.limits, limits);

@@ -1,0 +1,177 @@
+//! What of a part's answer counts, what is changed in it, how its pages are followed, and where it goes.
+
+use http::Method;
+
+use super::super::Reading;
+use super::super::fields::{Fields, Text, text};
+use super::written::dotted;
+use crate::config::file::Format;
+use crate::config::{Edits, JsonPath, JsonValue, NextPage, Pages, Place, Problem, Target};
+
+const PAGES_MAX: usize = 10;
+
+/// The path of a key.
+fn path(reading: &mut Reading<'_>, key: &str, text: &Text) -> Option<Vec<String>> {
+    match dotted(&text.value) {
+        Ok(path) => Some(path),
+        Err((message, hint)) => reading.refuse((format!("`{key}`: {message}"), hint), &text.span),
+    }
+}
+
+/// `None` within: the whole answer.
+pub(super) fn target(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Option<Target>> {
+    if fields.value("target").is_none() {
+        return Some(None);
+    }
+    let text = fields.text(reading, "target")?;
+    if !text.value.starts_with('$') {
+        return path(reading, "target", &text).map(|path| Some(Target::Path(path)));
+    }
+    match JsonPath::parse(&text.value) {
+        Ok(path) => Some(Some(Target::JsonPath(path))),
+        Err(error) => {
+            let why = format!("`target` is no JSONPath, from character {} on", error.position() + 1);
+            let hint = "it is written as RFC 9535 says, such as \"$.orders[?@.open].id\"".to_owned();
+            reading.refuse((why, hint), &text.span)
+        }
+    }
+}
+
+pub(super) fn edits(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Edits> {
+    let pick = paths(reading, fields, "pick");
+    let drop = paths(reading, fields, "drop");
+    let rename: Vec<_> = fields
+        .entries("rename")
+        .into_iter()
+        .map(|(from, to)| {
+            let from = path(reading, "rename", &from);
+            let to = text(reading, to, Format::Plain)?;
+            if to.value.is_empty() || from.as_ref().and_then(|from| from.last()) == Some(&to.value) {
+                let why = "`rename`: this is no new name".to_owned();
+                return reading.refuse((why, "write the name that the member gets".to_owned()), &to.span);
+            }
+            Some((from?, to.value))
+        })
+        .collect();
+    if let Some(value) = fields.value("pick").filter(|_| fields.list("pick").is_empty()) {
+        let problem = Problem::new("`pick` would keep nothing", value.span());
+        reading.problem(problem.hint("leave it out to keep all; `hidden = true` shows nothing of a part"));
+    }
+    let (pick, drop) = (pick?, drop?);
+    for (path, span) in &drop {
+        if pick.iter().any(|(picked, _)| picked == path) {
+            let problem = Problem::new(format!("`{}` is picked and dropped", path.join(".")), span.clone());
+            reading.problem(problem.hint("remove it from one of them"));
+        }
+    }
+    let rename = rename.into_iter().collect::<Option<_>>()?;
+    let paths = |paths: Vec<(Vec<String>, _)>| paths.into_iter().map(|(path, _)| path).collect();
+    Some(Edits { pick: paths(pick), drop: paths(drop), rename })
+}
+
+type Spanned = (Vec<String>, std::ops::Range<usize>);
+
+fn paths(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<Spanned>> {
+    let texts = fields.texts(reading, key);
+    let paths: Vec<_> =
+        texts.iter().map(|text| path(reading, key, text).map(|path| (path, text.span.clone()))).collect();
+    paths.into_iter().collect()
+}
+
+/// Where a part stands.
+pub(super) fn place(reading: &mut Reading<'_>, fields: &Fields<'_>, name: &str, has_template: bool) -> Option<Place> {
+    let hidden = fields.boolean("hidden").unwrap_or(false);
+    let merge = fields.boolean("merge").unwrap_or(false);
+    for key in ["into", "merge", "hidden"] {
+        let Some(value) = fields.value(key) else { continue };
+        let (why, hint) = match key {
+            _ if has_template => ("the template `answer` says where every part stands", "remove it"),
+            "into" | "merge" if hidden => ("a hidden part stands nowhere in the answer", "remove it, or `hidden`"),
+            _ => continue,
+        };
+        reading.problem(Problem::new(format!("`{key}`: {why}"), value.span()).hint(hint));
+    }
+    let into = match fields.value("into") {
+        None => None,
+        Some(_) => Some(fields.text(reading, "into").and_then(|text| path(reading, "into", &text))?),
+    };
+    Some(match (hidden, merge) {
+        (true, _) => Place::Hidden,
+        (false, true) => Place::Merged(into.unwrap_or_default()),
+        (false, false) => Place::At(into.unwrap_or_else(|| vec![name.to_owned()])),
+    })
+}
+
+/// `None` within: there are no pages.
+pub(super) fn pages(
+    reading: &mut Reading<'_>,
+    part: &Fields<'_>,
+    method: Option<&Method>,
+    query: &[(String, JsonValue)],
+) -> Option<Option<Pages>> {
+    let Some(fields) = part.table("pages") else {
+        return part.value("pages").is_none().then_some(None);
+    };
+    let ways: Vec<&str> =
+        ["link", "next", "cursor", "number"].into_iter().filter(|key| fields.value(key).is_some()).collect();
+    let [way] = ways[..] else {
+        let why = "`pages` are followed in one way".to_owned();
+        let hint =
+            "write `link = true`, `next = \"PATH\"`, `cursor = \"PATH\"` with `parameter`, or `number = \"PARAMETER\"`";
+        return reading.refuse((why, hint.to_owned()), &fields.span);
+    };
+    for (key, of) in [("parameter", "cursor"), ("first", "number")] {
+        if let Some(value) = fields.value(key).filter(|_| way != of) {
+            let problem = Problem::new(format!("`{key}` says nothing without `{of}`"), value.span());
+            reading.problem(problem.hint(format!("remove it, or follow the pages by `{of}`")));
+        }
+    }
+    if method.is_some_and(|method| *method != Method::GET) {
+        let problem = Problem::new("pages are asked for by GET", fields.span.clone());
+        reading.problem(problem.hint("remove `pages`, or `method` and `body`"));
+    }
+    if matches!(way, "next" | "cursor") && part.value("target").is_none() {
+        let problem =
+            Problem::new(format!("`{way}` is a path in the answer, which is no list then"), fields.span.clone());
+        reading.problem(problem.hint("say where the list of a page is, such as `target = \"items\"`"));
+    }
+    let next = match way {
+        "link" if fields.boolean("link") == Some(false) => {
+            let why = "`link = false` follows no pages".to_owned();
+            return reading.refuse((why, "remove `pages`".to_owned()), &fields.span);
+        }
+        "link" => NextPage::Link,
+        "next" => NextPage::Url(fields.text(reading, "next").and_then(|text| path(reading, "next", &text))?),
+        "cursor" => {
+            let cursor = fields.text(reading, "cursor").and_then(|text| path(reading, "cursor", &text));
+            if fields.value("parameter").is_none() {
+                let why = "`cursor` without `parameter` goes nowhere".to_owned();
+                let hint = "name the query parameter that takes it: `parameter = \"cursor\"`".to_owned();
+                return reading.refuse((why, hint), &fields.span);
+            }
+            NextPage::Cursor { path: cursor?, parameter: parameter(reading, &fields, "parameter", query)? }
+        }
+        _ => NextPage::Number {
+            parameter: parameter(reading, &fields, "number", query)?,
+            first: fields.integer("first").unwrap_or(1),
+        },
+    };
+    Some(Some(Pages { next, pages_max: fields.size("pages_max", PAGES_MAX) }))
+}
+
+fn parameter(
+    reading: &mut Reading<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    query: &[(String, JsonValue)],
+) -> Option<String> {
+    let text = fields.text(reading, key)?;
+    if text.value.is_empty() {
+        return reading.refuse((format!("`{key}` is empty"), "name a query parameter".to_owned()), &text.span);
+    }
+    if key == "number" && query.iter().any(|(name, _)| *name == text.value) {
+        let why = format!("`pages` counts `{}`, and the query sets it, too", text.value);
+        return reading.refuse((why, "remove it from the query; `first` says where to begin".to_owned()), &text.span);
+    }
+    Some(text.value)
+}

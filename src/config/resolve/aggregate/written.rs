@@ -1,0 +1,164 @@
+//! Texts with placeholders, and dotted paths, as they are written: `{profile.orders.0.id}`, `{query.page?}`, `{x|text}`.
+
+use super::super::Why;
+use crate::config::Absent;
+
+/// What a text is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    Text(String),
+    Placeholder(Placeholder),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placeholder {
+    /// With its braces.
+    pub written: String,
+    /// At least one.
+    pub names: Vec<String>,
+    pub absent: Absent,
+}
+
+/// Reads a text in which `{{` and `}}` stand for braces.
+pub(super) fn pieces(text: &str) -> Result<Vec<Written>, Why> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut left = text;
+    while let Some(at) = left.find(['{', '}']) {
+        literal.push_str(&left[..at]);
+        left = &left[at..];
+        if let Some(rest) = left.strip_prefix("{{").or_else(|| left.strip_prefix("}}")) {
+            literal.push_str(&left[..1]);
+            left = rest;
+            continue;
+        }
+        let end = end_of_placeholder(left).ok_or_else(|| {
+            let hint = "`{name}` stands for a value; a brace itself is written twice: `{{` or `}}`";
+            ("it has a brace without its other one".to_owned(), hint.to_owned())
+        })?;
+        pieces.extend((!literal.is_empty()).then(|| Written::Text(std::mem::take(&mut literal))));
+        pieces.push(Written::Placeholder(placeholder(&left[..=end])?));
+        left = &left[end + 1..];
+    }
+    literal.push_str(left);
+    pieces.extend((!literal.is_empty()).then_some(Written::Text(literal)));
+    Ok(pieces)
+}
+
+/// The names of a dotted path. `\` takes what follows it as it is, such as a dot.
+pub(super) fn dotted(text: &str) -> Result<Vec<String>, Why> {
+    let (names, _) = names(text, &[]);
+    if names.iter().any(String::is_empty) {
+        let hint = r"names stand between dots, such as `data.items`; a dot within a name is written `\.`, or `\\.` in double quotes";
+        return Err((format!("`{text}` has an empty name"), hint.to_owned()));
+    }
+    Ok(names)
+}
+
+/// Where the brace is that ends the placeholder with which a text begins.
+fn end_of_placeholder(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '}' => return text.starts_with('{').then_some(at),
+            '{' => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn placeholder(written: &str) -> Result<Placeholder, Why> {
+    let inside = &written[1..written.len() - 1];
+    let (names, rest) = names(inside, &['?', '|']);
+    let absent = match rest {
+        "" => Absent::Fails,
+        "?" => Absent::LeavesOut,
+        rest => match rest.strip_prefix('|') {
+            Some(text) => Absent::Default(unescaped(text)),
+            None => {
+                let hint = "`{name?}` leaves out what it stands in, `{name|text}` has a default".to_owned();
+                return Err((format!("`{written}` has something behind its `?`"), hint));
+            }
+        },
+    };
+    if names.iter().any(String::is_empty) {
+        let hint = "write such as `{profile.number}`".to_owned();
+        return Err((format!("`{written}` has an empty name"), hint));
+    }
+    Ok(Placeholder { written: written.to_owned(), names, absent })
+}
+
+/// The names up to one of these characters, and what is left from there on.
+fn names<'t>(text: &'t str, ends: &[char]) -> (Vec<String>, &'t str) {
+    let mut names = vec![String::new()];
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        let last = names.last_mut().expect("there is always one");
+        match c {
+            c if escaped => {
+                last.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '.' => names.push(String::new()),
+            c if ends.contains(&c) => return (names, &text[at..]),
+            c => last.push(c),
+        }
+    }
+    (names, "")
+}
+
+fn unescaped(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut unescaped = String::with_capacity(text.len());
+    while let Some(c) = characters.next() {
+        unescaped.extend(if c == '\\' { characters.next() } else { Some(c) });
+    }
+    unescaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<String> {
+        let shown = |piece: Written| match piece {
+            Written::Text(text) => text,
+            Written::Placeholder(Placeholder { names, absent, .. }) => format!("<{}>{absent:?}", names.join("/")),
+        };
+        pieces(text).unwrap().into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn texts_are_made_of_text_and_placeholders() {
+        assert_eq!(read("/orders"), ["/orders"]);
+        assert_eq!(read("/c/{id}/x"), ["/c/", "<id>Fails", "/x"]);
+        assert_eq!(read("{a.b.0}{c?}"), ["<a/b/0>Fails", "<c>LeavesOut"]);
+        assert_eq!(read("{query.page|1}"), ["<query/page>Default(\"1\")"]);
+        assert_eq!(read(r"{a|x?y|\}\\}"), [r#"<a>Default("x?y|}\\")"#]);
+        assert_eq!(read(r"{a.b\.c\?}"), ["<a/b.c?>Fails"]);
+        assert_eq!(read("{{{a}}}é"), ["{", "<a>Fails", "}é"]);
+        assert_eq!(read("{{a}}"), ["{a}"]);
+        assert!(read("").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_placeholder_is_refused() {
+        for text in ["{", "}", "{a", "a}", "{a{b}}", "{}", "{a.}", "{.a}", "{a?b}", "{a??}", r"{a\}"] {
+            let (message, hint) = pieces(text).unwrap_err();
+            assert!(!message.is_empty() && !hint.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dotted_paths_are_names() {
+        assert_eq!(dotted("data.items").unwrap(), ["data", "items"]);
+        assert_eq!(dotted(r"a\.b.c?|{}").unwrap(), ["a.b", "c?|{}"]);
+        for text in ["", ".", "a.", ".a", "a..b"] {
+            assert!(dotted(text).is_err(), "{text}");
+        }
+    }
+}
