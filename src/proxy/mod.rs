@@ -1,6 +1,7 @@
 //! The request path. `handle` reads top to bottom as one request's life.
 
 mod access_log;
+pub mod aggregate;
 mod announcement;
 mod answer;
 mod body;

@@ -28,7 +28,7 @@ pub(super) fn without<'a>(query: &'a str, names: &[String]) -> Cow<'a, str> {
 }
 
 /// Whether a parameter's name, with `+` as a space and decoded once, is `name`.
-fn decoded_name_is(parameter: &str, name: &str) -> bool {
+pub(super) fn decoded_name_is(parameter: &str, name: &str) -> bool {
     let raw = parameter.split('=').next().unwrap_or_default();
     if !raw.bytes().any(|byte| byte == b'%' || byte == b'+') {
         return raw == name;

@@ -1,0 +1,146 @@
+//! The answer while it is sent: parts in declared order, as they are complete. It is the same, byte for byte, as one that was
+//! composed as a whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{REPORT, edit};
+use crate::proxy::aggregate::json::Json;
+use crate::proxy::aggregate::shape::write_string;
+use crate::proxy::aggregate::value::Content;
+use crate::snapshot::plan::{Aggregate, Place};
+
+/// Writes an aggregate's answer piece by piece. What it can be used for, [`Aggregate::stream`] says.
+#[derive(Debug)]
+pub struct Stream {
+    aggregate: Arc<Aggregate>,
+    begun: bool,
+    /// The part that was written last, in whose object we are.
+    last: Option<usize>,
+    /// Nothing stands behind the bracket that was opened last.
+    empty: bool,
+    /// The part of whose list the items are being written.
+    list: Option<usize>,
+}
+
+impl Stream {
+    pub fn new(aggregate: Arc<Aggregate>) -> Stream {
+        Stream { aggregate, begun: false, last: None, empty: true, list: None }
+    }
+
+    /// The next part that is complete. Nothing comes of one that is hidden or absent.
+    pub fn part(&mut self, index: usize, content: &Content) -> Bytes {
+        let Content::Json(json) = content else { return Bytes::new() };
+        if self.aggregate.parts[index].place == Place::Hidden {
+            return Bytes::new();
+        }
+        let aggregate = self.aggregate.clone();
+        let json = edit(json, &aggregate.parts[index].edits);
+        let mut out = Vec::with_capacity(json.as_bytes().len() + 64);
+        self.lead_to(index, &mut out);
+        out.extend_from_slice(json.as_bytes());
+        Bytes::from(out)
+    }
+
+    /// The next item of a part that is called for each of a list, as soon as it is complete.
+    pub fn item(&mut self, index: usize, item: &Json) -> Bytes {
+        let aggregate = self.aggregate.clone();
+        let item = edit(item, &aggregate.parts[index].edits);
+        let mut out = Vec::with_capacity(item.as_bytes().len() + 64);
+        self.open_list(index, &mut out);
+        self.separate(&mut out);
+        out.extend_from_slice(item.as_bytes());
+        Bytes::from(out)
+    }
+
+    /// After the last item of a part, or if there was none.
+    pub fn end_of_items(&mut self, index: usize) -> Bytes {
+        let mut out = Vec::new();
+        self.open_list(index, &mut out);
+        self.close(b']', &mut out);
+        self.list = None;
+        Bytes::from(out)
+    }
+
+    /// What comes after the last part.
+    pub fn finish(mut self, report: Option<&Json>) -> Bytes {
+        let mut out = Vec::new();
+        self.begin(&mut out);
+        self.leave(self.depth(), &mut out);
+        if let Some(report) = report {
+            self.name(REPORT, &mut out);
+            out.extend_from_slice(report.as_bytes());
+        }
+        out.push(b'}');
+        Bytes::from(out)
+    }
+
+    /// All that stands before a part's value.
+    fn lead_to(&mut self, index: usize, out: &mut Vec<u8>) {
+        self.begin(out);
+        let aggregate = self.aggregate.clone();
+        let (objects, name) = place(&aggregate, index);
+        let open = self.last.map_or(&[][..], |last| place(&aggregate, last).0);
+        let common = open.iter().zip(objects).take_while(|(open, wanted)| open == wanted).count();
+        self.leave(open.len() - common, out);
+        for object in &objects[common..] {
+            self.name(object, out);
+            out.push(b'{');
+            self.empty = true;
+        }
+        self.name(name, out);
+        self.last = Some(index);
+    }
+
+    fn open_list(&mut self, index: usize, out: &mut Vec<u8>) {
+        if self.list != Some(index) {
+            self.lead_to(index, out);
+            out.push(b'[');
+            self.list = Some(index);
+            self.empty = true;
+        }
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !self.begun {
+            out.push(b'{');
+            self.begun = true;
+        }
+    }
+
+    fn name(&mut self, name: &str, out: &mut Vec<u8>) {
+        self.separate(out);
+        write_string(out, name);
+        out.push(b':');
+    }
+
+    fn separate(&mut self, out: &mut Vec<u8>) {
+        if !self.empty {
+            out.push(b',');
+        }
+        self.empty = false;
+    }
+
+    fn leave(&mut self, objects: usize, out: &mut Vec<u8>) {
+        (0..objects).for_each(|_| self.close(b'}', out));
+    }
+
+    fn close(&mut self, bracket: u8, out: &mut Vec<u8>) {
+        out.push(bracket);
+        self.empty = false;
+    }
+
+    /// How many objects lie around the part that was written last.
+    fn depth(&self) -> usize {
+        self.last.map_or(0, |last| place(&self.aggregate, last).0.len())
+    }
+}
+
+/// The objects that lead to a part, and its name there.
+fn place(aggregate: &Aggregate, index: usize) -> (&[String], &str) {
+    match &aggregate.parts[index].place {
+        Place::At(path) => path.split_last().map_or((&[], ""), |(name, objects)| (objects, name)),
+        Place::Merged(_) | Place::Hidden => unreachable!("resolve lets none of these stream"),
+    }
+}

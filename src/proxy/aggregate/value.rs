@@ -1,0 +1,269 @@
+//! Placeholders become values: typed, spelled as they came, and escaped for where they stand.
+
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub use place::{header, json, path, query};
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::HeaderMap;
+use percent_encoding::percent_decode;
+use serde_json::Value;
+
+use super::json::{Json, Kind};
+use crate::proxy::query::decoded_name_is;
+use crate::route::Matched;
+use crate::snapshot::plan::{Absent, Condition, Reference, ValueSource};
+
+/// All that placeholders can read.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub matched: &'a Matched,
+    /// The request's path as received, which was matched.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+    /// The request's body, if it is read.
+    pub request: Option<&'a Json>,
+    /// The client's name.
+    pub client: Option<&'a str>,
+    /// By index; `None`: not there yet.
+    pub parts: &'a [Option<Content>],
+    /// Of `for_each`, with its number from 0.
+    pub item: Option<(&'a Json, usize)>,
+}
+
+/// What stands for a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Absent,
+    Json(Json),
+}
+
+/// A placeholder without a value that can stand in its place. It never shows the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfilled {
+    /// As it is written, without its braces.
+    pub placeholder: String,
+    pub why: Why,
+}
+
+/// Why a placeholder's value cannot stand in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Absent,
+    /// There is no text for null.
+    Null,
+    /// An object or a list stands in a text.
+    NotText,
+    /// A string with half a surrogate pair, or a part of the request that is no UTF-8.
+    NotUnicode,
+    /// An empty text stands in a path.
+    Empty,
+    /// It would make a dot segment, a control character or a backslash of a path (SEC-02).
+    UnsafePath,
+    /// With it, a header's value is not legal.
+    NotHeader,
+    /// There is nothing to go over.
+    NotList,
+}
+
+/// The value of a placeholder alone, with its type. `None`: it is left out.
+pub fn value(known: &Known<'_>, reference: &Reference) -> Result<Option<Json>, Unfilled> {
+    Ok(present(known, reference, Nulls::Count)?.map(Found::into_json))
+}
+
+/// The items that a part is called for; none if the list is absent or null and may be (`?`).
+pub fn items(known: &Known<'_>, reference: &Reference) -> Result<Vec<Json>, Unfilled> {
+    match present(known, reference, Nulls::AreAbsent)? {
+        None => Ok(Vec::new()),
+        Some(Found::Json(list)) => list.items().ok_or_else(|| unfilled(reference, Why::NotList)),
+        Some(Found::Text(_) | Found::Number(_)) => Err(unfilled(reference, Why::NotList)),
+    }
+}
+
+/// Whether a part is called. What is absent does not hold, is equal to nothing, and differs from everything.
+pub fn holds(known: &Known<'_>, condition: &Condition) -> Result<bool, Unfilled> {
+    let (Condition::Holds(reference) | Condition::OneOf(reference, _) | Condition::NoneOf(reference, _)) = condition;
+    let found = match (find(known, reference)?, &reference.absent) {
+        (None, Absent::Default(text)) => Some(Found::Text(Cow::Borrowed(text))),
+        (found, _) => found,
+    };
+    Ok(match condition {
+        Condition::Holds(_) => match found {
+            None => false,
+            Some(Found::Json(json)) => !matches!(json.as_bytes(), b"null" | b"false"),
+            Some(Found::Text(_) | Found::Number(_)) => true,
+        },
+        Condition::OneOf(_, values) => found.is_some_and(|found| values.iter().any(|value| found.is(value))),
+        Condition::NoneOf(_, values) => !found.is_some_and(|found| values.iter().any(|value| found.is(value))),
+    })
+}
+
+/// What a placeholder found.
+enum Found<'a> {
+    Text(Cow<'a, str>),
+    Number(usize),
+    Json(Json),
+}
+
+/// Whether null is a value, as it is in JSON, or none, as in a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Count,
+    AreAbsent,
+}
+
+/// The value, or what stands for it. `None`: what it stands in alone is left out.
+fn present<'a>(known: &Known<'a>, reference: &'a Reference, nulls: Nulls) -> Result<Option<Found<'a>>, Unfilled> {
+    let why = match find(known, reference)? {
+        Some(Found::Json(json)) if nulls == Nulls::AreAbsent && json.is_null() => Why::Null,
+        Some(found) => return Ok(Some(found)),
+        None => Why::Absent,
+    };
+    match &reference.absent {
+        Absent::Fails => Err(unfilled(reference, why)),
+        Absent::LeavesOut => Ok(None),
+        Absent::Default(text) => Ok(Some(Found::Text(Cow::Borrowed(text)))),
+    }
+}
+
+fn find<'a>(known: &Known<'a>, reference: &Reference) -> Result<Option<Found<'a>>, Unfilled> {
+    let text = |text: Option<Cow<'a, [u8]>>| match text {
+        None => Ok(None),
+        Some(Cow::Borrowed(bytes)) => std::str::from_utf8(bytes).map(Cow::Borrowed).map(Some).map_err(drop),
+        Some(Cow::Owned(bytes)) => String::from_utf8(bytes).map(Cow::Owned).map(Some).map_err(drop),
+    };
+    let within = |json: Option<&Json>| Ok(json.and_then(|json| json.at(&reference.path)).map(Found::Json));
+    let found = match &reference.source {
+        // A path has a segment for each of its pattern's.
+        ValueSource::Segment(index) => text(known.path.split('/').nth(index + 1).map(decoded)),
+        ValueSource::Rest => text(rest(known).map(decoded)),
+        ValueSource::Query(name) => text(parameter(known.query.unwrap_or_default(), name)),
+        ValueSource::Header(name) => text(known.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes()))),
+        ValueSource::Client => Ok(known.client.map(Cow::Borrowed)),
+        ValueSource::Index => return Ok(known.item.map(|(_, index)| Found::Number(index))),
+        ValueSource::Item => return within(known.item.map(|(item, _)| item)),
+        ValueSource::Request => return within(known.request),
+        ValueSource::Part(index) => match &known.parts[*index] {
+            Some(Content::Json(json)) => return within(Some(json)),
+            Some(Content::Absent) | None => return Ok(None),
+        },
+    };
+    match found {
+        Ok(text) => Ok(text.map(Found::Text)),
+        Err(()) => Err(unfilled(reference, Why::NotUnicode)),
+    }
+}
+
+/// What the rest of the route matched, as received, without its leading slash. Nothing is absent.
+fn rest<'a>(known: &Known<'a>) -> Option<&'a str> {
+    let rest = &known.path[known.matched.rest.clone()?];
+    Some(rest.strip_prefix('/').unwrap_or(rest)).filter(|rest| !rest.is_empty())
+}
+
+/// The first parameter of this name.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
+    let piece = query.split('&').find(|piece| !piece.is_empty() && decoded_name_is(piece, name))?;
+    let raw = piece.split_once('=').map_or("", |(_, value)| value);
+    match raw.contains('+') {
+        false => Some(decoded(raw)),
+        true => Some(Cow::Owned(percent_decode(raw.replace('+', " ").as_bytes()).collect())),
+    }
+}
+
+fn decoded(raw: &str) -> Cow<'_, [u8]> {
+    percent_decode(raw.as_bytes()).into()
+}
+
+impl<'a> Found<'a> {
+    fn into_json(self) -> Json {
+        match self {
+            Found::Text(text) => Json::string(&text),
+            Found::Number(number) => Json::from(&Value::from(number)),
+            Found::Json(json) => json,
+        }
+    }
+
+    /// How it stands in a text.
+    fn text(&self) -> Result<Cow<'_, str>, Why> {
+        match self {
+            Found::Text(text) => Ok(Cow::Borrowed(text)),
+            Found::Number(number) => Ok(Cow::Owned(number.to_string())),
+            Found::Json(json) => json_text(json),
+        }
+    }
+
+    /// Whether it equals a value of the configuration: type and value; `1.0` is `1`.
+    fn is(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Found::Text(text), Value::String(value)) => text == value,
+            (Found::Number(number), Value::Number(_)) => equal(&Value::from(*number), value),
+            // A string is not read into a tree, which half a surrogate pair in it would refuse.
+            (Found::Json(json), Value::String(value)) => json.text().is_some_and(|text| text == *value),
+            (Found::Json(json), value) => {
+                serde_json::from_str(json.as_str()).is_ok_and(|json: Value| equal(&json, value))
+            }
+            (Found::Text(_) | Found::Number(_), _) => false,
+        }
+    }
+}
+
+/// How a JSON value stands in a text: a string as it is, a number or a boolean as JSON writes it.
+fn json_text(json: &Json) -> Result<Cow<'_, str>, Why> {
+    match json.kind() {
+        Kind::String => json.text().ok_or(Why::NotUnicode),
+        Kind::Number | Kind::Boolean => Ok(Cow::Borrowed(json.as_str())),
+        Kind::Null => Err(Why::Null),
+        Kind::List | Kind::Object => Err(Why::NotText),
+    }
+}
+
+fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || is_same_number(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| equal(value, other)))
+        }
+        _ => one == other,
+    }
+}
+
+/// Whether numbers of which one is no integer are the same.
+fn is_same_number(one: &serde_json::Number, other: &serde_json::Number) -> bool {
+    (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
+}
+
+fn unfilled(reference: &Reference, why: Why) -> Unfilled {
+    Unfilled { placeholder: reference.text.clone(), why }
+}
+
+/// Shows nothing of the request.
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Unfilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            Why::Absent => "is absent",
+            Why::Null => "is null, which no text can say",
+            Why::NotText => "is an object or a list, which cannot stand in a text",
+            Why::NotUnicode => "is not Unicode text",
+            Why::Empty => "is empty, which a path cannot hold",
+            Why::UnsafePath => "would make a dot segment or a control character of the path",
+            Why::NotHeader => "makes no legal header value",
+            Why::NotList => "is no list",
+        };
+        write!(f, "{{{}}} {why}", self.placeholder)
+    }
+}
