@@ -57,7 +57,7 @@ fn aggregate(edits: &Edits) -> Aggregate {
     let timeout = Duration::from_secs(10);
     let upstream = Arc::new(Upstream {
         name: "upstream".into(),
-        url: HttpUrl::parse("http://127.0.0.1:1").expect("a URL"),
+        url: UpstreamUrl::Fixed(HttpUrl::parse("http://127.0.0.1:1").expect("a URL")),
         credential: None,
         ca: Vec::new(),
         client_certificate: None,

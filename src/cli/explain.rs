@@ -1,5 +1,6 @@
 //! `attache explain METHOD URL`: what would happen to a request.
 
+mod aggregate;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use crate::config::{
 };
 use crate::credential;
 use crate::proxy::failure::Failure as Refusal;
-use crate::proxy::{self, Plan};
+use crate::proxy::{self, ForwardPlan, Plan};
 use crate::snapshot::{self, Living, Snapshot};
 use crate::token::NOT_UNRESERVED;
 
@@ -86,7 +87,8 @@ pub(super) fn explain(config: &Config, method: Method, asked: Asked) -> Result<S
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let client = proxy::Client { address: nowhere, tls: false, local: nowhere };
     match proxy::plan(&snapshot, &client, &request) {
-        Ok(plan) => Ok(describe(&plan, request.method())),
+        Ok(Plan::Forward(plan)) => Ok(describe(&plan, request.method())),
+        Ok(Plan::Aggregate(plan)) => Ok(aggregate::describe(&plan, request.uri())),
         Err(refusal) => Err(Failure::Failed(refused(&refusal, &request))),
     }
 }
@@ -135,17 +137,10 @@ fn line(out: &mut String, about: &str, text: impl std::fmt::Display) {
     writeln!(out, "{about:<13}{text}").expect("a text takes all that is written");
 }
 
-fn describe(plan: &Plan<'_>, method: &Method) -> String {
+fn describe(plan: &ForwardPlan<'_>, method: &Method) -> String {
     let route = &*plan.route.config;
     let upstream = &plan.forward.config.upstream;
-    let mut out = String::new();
-    line(&mut out, "route", &route.name);
-    line(&mut out, "matches", format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path.text));
-    let presented = match route.access {
-        Access::Anyone => "",
-        Access::Clients(_) => ", with a key as `Authorization: Bearer`, `X-Api-Key` or Basic password",
-    };
-    line(&mut out, "may call", format!("{}{presented}", clients(&route.access)));
+    let mut out = asked_by(route);
     line(&mut out, "upstream", &upstream.name);
     line(&mut out, "sends", format!("{method} {}", url(plan)));
     line(&mut out, "", format!("host: {}", upstream.url.authority()));
@@ -161,8 +156,21 @@ fn describe(plan: &Plan<'_>, method: &Method) -> String {
     out
 }
 
+/// What a route is for, and who may call it.
+fn asked_by(route: &Route) -> String {
+    let mut out = String::new();
+    line(&mut out, "route", &route.name);
+    line(&mut out, "matches", format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path.text));
+    let presented = match route.access {
+        Access::Anyone => "",
+        Access::Clients(_) => ", with a key as `Authorization: Bearer`, `X-Api-Key` or Basic password",
+    };
+    line(&mut out, "may call", format!("{}{presented}", clients(&route.access)));
+    out
+}
+
 /// The URL that is asked for upstream.
-fn url(plan: &Plan<'_>) -> String {
+fn url(plan: &ForwardPlan<'_>) -> String {
     let url = &plan.forward.config.upstream.url;
     let parameter = plan.forward.call.credential.as_deref().and_then(|credential| parameter(plan.forward, credential));
     format!("{}{}", url.origin(), plan.target(parameter.as_deref()))
@@ -184,7 +192,7 @@ fn parameter(forward: &snapshot::Forward, credential: &credential::Credential) -
 }
 
 /// The cookies that are sent if the credential sets some, with its name for their values.
-fn cookies(plan: &Plan<'_>) -> Option<String> {
+fn cookies(plan: &ForwardPlan<'_>) -> Option<String> {
     let names = plan.forward.call.credential.as_ref()?.cookie_names();
     let credential = plan.forward.call.credential_name().map(|name| &**name).unwrap_or_default();
     let pairs: Vec<String> = names.iter().map(|name| format!("{name}=<{credential}>")).collect();
@@ -193,7 +201,7 @@ fn cookies(plan: &Plan<'_>) -> Option<String> {
 }
 
 /// The headers that the client did not send.
-fn added(plan: &Plan<'_>) -> BTreeMap<String, String> {
+fn added(plan: &ForwardPlan<'_>) -> BTreeMap<String, String> {
     let mut added = BTreeMap::new();
     for (name, value) in plan.headers.iter().filter(|(_, value)| *value != CLIENTS_OWN) {
         let about_the_client = *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
@@ -281,7 +289,7 @@ fn credential(upstream: &Upstream) -> String {
 }
 
 /// What of the client's the upstream does not get.
-fn kept_back(plan: &Plan<'_>) -> String {
+fn kept_back(plan: &ForwardPlan<'_>) -> String {
     let is_kept_back = |name: &HeaderName| plan.headers.get(name) != Some(&CLIENTS_OWN);
     let examples = EXAMPLES.iter().filter(|(_, name)| is_kept_back(name)).map(|(called, _)| (*called).to_owned());
     let mut parts: Vec<String> = examples.collect();
@@ -299,16 +307,21 @@ fn kept_back(plan: &Plan<'_>) -> String {
 fn answer(route: &Route, forward: &Forward) -> String {
     let mut parts = Vec::new();
     parts.push(if forward.cookies { "Set-Cookie passes" } else { "Set-Cookie is removed" }.to_owned());
-    let edits = &route.response_headers;
-    parts.extend(edits.remove.iter().map(|name| format!("{name} is removed")));
-    parts.extend(
-        edits.set.iter().map(|(name, value)| format!("{name} is set to {}", String::from_utf8_lossy(value.as_bytes()))),
-    );
+    parts.extend(edited(route));
     if forward.upstream.credential.is_some() {
         let bodies = if forward.redact_bodies { "in headers and textual bodies" } else { "in headers only" };
         parts.push(format!("the credential is masked {bodies}"));
     }
     parts.join("; ")
+}
+
+/// The headers of the answer that a route edits.
+fn edited(route: &Route) -> Vec<String> {
+    let edits = &route.response_headers;
+    let removed = edits.remove.iter().map(|name| format!("{name} is removed"));
+    let set =
+        edits.set.iter().map(|(name, value)| format!("{name} is set to {}", String::from_utf8_lossy(value.as_bytes())));
+    removed.chain(set).collect()
 }
 
 fn rejection(upstream: &Upstream) -> Option<String> {

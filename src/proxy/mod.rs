@@ -25,7 +25,7 @@ mod worker;
 
 pub use body::{Aborted, ClientBody};
 pub use clean::clean_request_headers;
-pub use plan::{Plan, plan};
+pub use plan::{AggregatePlan, ForwardPlan, Plan, plan};
 pub use worker::{UNMATCHED, Worker};
 
 use std::borrow::Cow;

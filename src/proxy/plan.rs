@@ -13,11 +13,28 @@ use super::own::Own;
 use super::survey::Survey;
 use super::target::{self, Target};
 use super::{Client, check_limits, clean, match_route, prepare, upstream_target};
-use crate::snapshot::{Answers, Forward, Route, Snapshot};
+use crate::route::Matched;
+use crate::snapshot::{Aggregate, Answers, Forward, Route, Snapshot};
+
+/// What would become of a request.
+#[derive(Debug)]
+pub enum Plan<'s> {
+    Forward(ForwardPlan<'s>),
+    Aggregate(AggregatePlan<'s>),
+}
+
+/// An aggregate, and what the request says that its parts are asked.
+#[derive(Debug)]
+pub struct AggregatePlan<'s> {
+    pub route: &'s Route,
+    pub aggregate: &'s Aggregate,
+    /// Ranges of the request's path.
+    pub matched: Matched,
+}
 
 /// What would be sent, but for the credential.
 #[derive(Debug)]
-pub struct Plan<'s> {
+pub struct ForwardPlan<'s> {
     pub route: &'s Route,
     pub forward: &'s Forward,
     target: String,
@@ -25,7 +42,7 @@ pub struct Plan<'s> {
     pub headers: HeaderMap,
 }
 
-impl Plan<'_> {
+impl ForwardPlan<'_> {
     /// Path and query, with the parameters that the credential sets (`name=value`, with `&` between several).
     pub fn target(&self, parameter: Option<&str>) -> Cow<'_, str> {
         with_parameter(&self.target, parameter)
@@ -54,12 +71,18 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     };
     let matched = match_route(snapshot, &authority, method, uri.path())?;
     let route = &snapshot.routes[matched.route];
-    let Answers::Upstream(forward) = &route.answers else { return Err(Failure::NoRoute) };
+    let forward = match &route.answers {
+        Answers::Upstream(forward) => forward,
+        Answers::Aggregate(aggregate) => {
+            return Ok(Plan::Aggregate(AggregatePlan { route, aggregate, matched }));
+        }
+    };
     clean::clean(&mut headers, present, forward.config.cookies, &route.kept_back);
     let mut own = Own::stamp(&mut headers, present, &snapshot.via, version)?;
     prepare(&mut headers, &mut own, route, forward, client, &authority);
     own.settle(&mut headers);
     // The client's own, which the codec leaves out.
     headers.remove(HOST);
-    Ok(Plan { route, forward, target: upstream_target(String::new(), forward, uri, &matched), headers })
+    let target = upstream_target(String::new(), forward, uri, &matched);
+    Ok(Plan::Forward(ForwardPlan { route, forward, target, headers }))
 }
