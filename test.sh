@@ -77,6 +77,14 @@ if ! cmp -s tests/peers/aws/requirements.txt "$stamp" || [ ! -x "$target/tmp/aws
     cp tests/peers/aws/requirements.txt "$stamp"
 fi
 
+stamp=$target/tmp/openapi.stamp
+if ! cmp -s tests/peers/openapi/requirements.txt "$stamp" || [ ! -x "$target/tmp/openapi/bin/python" ]; then
+    step "installing openapi-spec-validator into a virtual environment, $target/tmp/openapi, by pip"
+    python3 -m venv --clear "$target/tmp/openapi"
+    "$target/tmp/openapi/bin/pip" install -q --disable-pip-version-check -r tests/peers/openapi/requirements.txt
+    cp tests/peers/openapi/requirements.txt "$stamp"
+fi
+
 # --- The tests --------------------------------------------------------------------------------------------------------
 
 step "format and lints"

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use attache::config::{
     Aggregate, Edits, FailStatus, HttpUrl, HttpVersion, Layout, OnFailure, Part, PartRequest, Place, Replay, Report,
-    Upstream, UpstreamTimeouts,
+    Upstream, UpstreamTimeouts, UpstreamUrl,
 };
 use attache::proxy::aggregate::compose::composed;
 use attache::proxy::aggregate::json::Json;
@@ -58,6 +58,7 @@ fn aggregate(edits: &Edits) -> Aggregate {
     let upstream = Arc::new(Upstream {
         name: "upstream".into(),
         url: UpstreamUrl::Fixed(HttpUrl::parse("http://127.0.0.1:1").expect("a URL")),
+        openapi: None,
         credential: None,
         ca: Vec::new(),
         client_certificate: None,

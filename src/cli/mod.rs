@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod key;
 mod live;
+mod openapi;
 mod providers;
 mod routes;
 mod running;
@@ -125,6 +126,14 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Print the OpenAPI document of the aggregates
+    ///
+    /// What applications ask for and are answered: paths, parameters, bodies, and the schemas of parts, as far as upstreams have
+    /// an `openapi` document.
+    Openapi {
+        #[command(flatten)]
+        file: File,
+    },
     /// List the providers that there are presets for
     ///
     /// A credential that says `provider = "NAME"` needs only what is its own: an id, a secret. With NAME, says what to
@@ -223,6 +232,7 @@ pub fn main() -> ExitCode {
             }
             file.load_without_secrets().and_then(|loaded| explain::explain(&loaded.config, method, url))
         }
+        Command::Openapi { file } => file.load_without_secrets().map(|loaded| openapi::document(&loaded.config)),
         Command::Providers { name: None } => Ok(providers::list()),
         Command::Providers { name: Some(name) } => providers::show(&name),
         Command::Schema => Ok(config::json_schema()),
@@ -313,7 +323,7 @@ mod tests {
         assert!(command.render_long_help().to_string().contains("3  the configuration is invalid"));
         command.build();
         let names: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
-        let all = "run check token key store routes explain providers schema demo help";
+        let all = "run check token key store routes explain openapi providers schema demo help";
         assert_eq!(names.join(" "), all);
         assert!(command.get_subcommands().all(|command| command.get_about().is_some()));
     }

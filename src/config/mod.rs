@@ -11,6 +11,7 @@ mod grant;
 mod json_path;
 mod lifetime_format;
 mod login;
+mod open_api;
 mod pattern;
 mod preset;
 mod problem;
@@ -31,6 +32,7 @@ pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer
 pub use json_path::JsonPath;
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
+pub use open_api::{NoOperation, OpenApi};
 pub use pattern::{PathPattern, PatternError, Segment, TemplatePiece, UpstreamPath};
 pub use preset::{Preset, presets};
 pub use problem::{Problem, Problems, Severity};
@@ -508,6 +510,8 @@ pub struct Upstream {
     pub replay: Replay,
     /// Send our own forwarding headers.
     pub forwarded: bool,
+    /// What it says of itself.
+    pub openapi: Option<Arc<OpenApi>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

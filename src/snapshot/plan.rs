@@ -44,6 +44,7 @@ pub mod testing {
             reject_on: Vec::new(),
             replay: Replay::Safe,
             forwarded: false,
+            openapi: None,
         };
         Part {
             name: name.into(),

@@ -87,6 +87,8 @@ fn commands_end_as_the_help_says() {
         (&bad, none, &["routes"], 3, "`apo`"),
         (&empty, none, &["routes"], 3, "proxy.toml"),
         (&bad, SECRET, &["run"], 3, "`apo`"),
+        (&good, none, &["openapi"], 0, "\"openapi\": \"3.1.0\""),
+        (&bad, none, &["openapi"], 3, "`apo`"),
         (&good, none, &["schema"], 0, "\"$schema\""),
         (&good, none, &["key", "new", "anyone"], 2, "`anyone` is everybody"),
         (&good, none, &["serve"], 2, "serve"),

@@ -106,6 +106,7 @@ fn every_example_in_the_documentation_loads() {
     }
     assert!(count.contains_key("README.md") && count.contains_key("configuration.md"), "{count:?}");
     assert_eq!(count.get("login.md"), Some(&3), "{count:?}");
+    assert_eq!(count.get("aggregates.md"), Some(&5), "{count:?}");
 }
 
 #[test]

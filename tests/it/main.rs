@@ -26,6 +26,7 @@ mod login;
 mod metadata;
 mod metrics;
 mod oidc;
+mod openapi;
 mod packaging;
 mod panics;
 mod promises;

@@ -352,6 +352,7 @@ static UPSTREAM: Table = table(
             "Which rejected requests are sent again: after 401 any, after other statuses idempotent ones (safe) or any. Default safe.",
         ),
         optional("forwarded", Shape::Boolean, "Send our own X-Forwarded-* and Forwarded headers. Default false."),
+        optional("openapi", FILE, "JSON file of its OpenAPI document, which the parts of aggregates are held to."),
     ],
 );
 

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Reading;
 use super::base_url::{is_of_token, of_token};
 use super::certificates::{certificate_and_key, roots};
 use super::credential::refuse_cleartext;
 use super::fields::{Fields, Text, integer};
 use super::named::Named;
+use super::{Reading, disk};
 use crate::config::{
-    Credential, CredentialKind, HttpUrl, HttpVersion, PathPattern, Problem, RejectOn, Replay, Upstream,
+    Credential, CredentialKind, HttpUrl, HttpVersion, OpenApi, PathPattern, Problem, RejectOn, Replay, Upstream,
     UpstreamTimeouts, UpstreamUrl,
 };
+
+const OPENAPI_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 pub(super) const DEFAULT_TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
     connect: Duration::from_secs(5),
@@ -69,6 +71,7 @@ fn upstream(
         _ => false,
     });
     let reject_on = reject_on(reading, fields, signs_with_fetched_keys);
+    let openapi = openapi(reading, fields);
     Some(Upstream {
         name: name.value.as_str().into(),
         url: url?,
@@ -81,6 +84,7 @@ fn upstream(
         reject_on,
         replay,
         forwarded: fields.boolean("forwarded").unwrap_or(false),
+        openapi: openapi?,
     })
 }
 
@@ -117,6 +121,22 @@ pub(super) fn prefix(reading: &mut Reading<'_>, text: &Text) -> Option<HttpUrl> 
         reading.problem(problem.hint("write the path as it is sent"));
     }
     Some(url)
+}
+
+/// `None` within: there is none.
+fn openapi(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Option<Arc<OpenApi>>> {
+    let Some(text) = fields.text(reading, "openapi") else {
+        return fields.value("openapi").is_none().then_some(None);
+    };
+    let file = reading.path(&text.value);
+    reading.watched.insert(file.clone());
+    let parsed = disk::read(&file, OPENAPI_FILE_BYTES_MAX).and_then(|(bytes, _)| {
+        OpenApi::parse(&bytes).map_err(|(message, hint)| (format!("{}: {message}", file.display()), hint))
+    });
+    match parsed {
+        Ok(openapi) => Some(Some(Arc::new(openapi))),
+        Err(why) => reading.refuse(why, &text.span),
+    }
 }
 
 /// The timeouts of an upstream, or those of a route over them.

@@ -116,6 +116,7 @@ pub(in crate::upstream) fn upstream_config(url: HttpUrl) -> config::Upstream {
         reject_on: Vec::new(),
         replay: Replay::Safe,
         forwarded: false,
+        openapi: None,
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn success(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
         if let Some(class @ 2..=5) = class {
             return Some(StatusRange { first: class * 100, last: class * 100 + 99 });
         }
-        if let Some(status @ 200..=599) = text.value.parse().ok() {
+        if let Ok(status @ 200..=599) = text.value.parse() {
             return Some(StatusRange { first: status, last: status });
         }
         let why = format!("`{}` is no status", text.value.escape_debug());

@@ -102,7 +102,7 @@ fn refuse_names(reading: &mut Reading<'_>, scope: &Scope<'_>, aggregate: &Fields
         let problem = Problem::new(format!("an aggregate has at most {PARTS_MAX} parts"), name.span.clone());
         reading.problem(problem.hint("let several routes share them, or use `for_each`"));
     }
-    for Text { value: name, span, .. } in scope.parts.iter().copied() {
+    for Text { value: name, span, .. } in &scope.parts {
         let (why, hint) = match name.as_str() {
             name if !is_part_name(name) => (
                 "the name of a part begins with a letter, and is made of letters, digits, `_` and `-`".to_owned(),

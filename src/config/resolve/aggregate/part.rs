@@ -8,7 +8,7 @@ use super::super::{Reading, upstream};
 use super::scope::{Here, Scope, fixed};
 use super::{failure, request, shape};
 use crate::config::file::Value;
-use crate::config::{Condition, ForEach, Part, Problem, Upstream};
+use crate::config::{Condition, ForEach, NoOperation, Part, PartRequest, Problem, Upstream};
 
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONCURRENCY: usize = 8;
@@ -29,6 +29,9 @@ pub(super) fn part(reading: &mut Reading<'_>, common: Common<'_>, name: &Text, f
     let all = Here { scope: common.scope, each: false };
     let here = Here { scope: common.scope, each: fields.value("for_each").is_some() };
     let request = request::request(reading, here, fields, upstream.as_deref());
+    if let (Some(request), Some(upstream)) = (&request, &upstream) {
+        hold_to_openapi(reading, fields, request, upstream);
+    }
     let when = when(reading, all, fields);
     let for_each = for_each(reading, all, fields);
     let query = request.as_ref().map(|request| &request.query[..]).unwrap_or_default();
@@ -64,6 +67,15 @@ pub(super) fn part(reading: &mut Reading<'_>, common: Common<'_>, name: &Text, f
         edits: edits?,
         place: place?,
     })
+}
+
+/// What an upstream does not have cannot be called, if it says what it has.
+fn hold_to_openapi(reading: &mut Reading<'_>, fields: &Fields<'_>, request: &PartRequest, upstream: &Upstream) {
+    let Some(openapi) = &upstream.openapi else { return };
+    if let Err(NoOperation { message, hint }) = openapi.operation(&request.method, upstream.url.path(), &request.path) {
+        let span = fields.value("path").map(|path| path.span());
+        reading.problem(Problem::new(format!("{message} (`openapi` of `{}`)", upstream.name), span).hint(hint));
+    }
 }
 
 /// Never longer than all may take.

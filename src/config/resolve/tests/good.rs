@@ -38,6 +38,7 @@ pub(super) fn folder() -> tempfile::TempDir {
     write(folder.path(), "certs/proxy.crt", &pair.cert.pem(), 0o644);
     write(folder.path(), "certs/proxy.key", &pair.signing_key.serialize_pem(), 0o600);
     write(folder.path(), "certs/ca.pem", &pair.cert.pem(), 0o644);
+    write(folder.path(), "legacy.openapi.json", r#"{"openapi":"3.1.0","paths":{}}"#, 0o644);
     write(folder.path(), "secret", "a-secret-in-a-file\r\n", 0o600);
     let rsa = include_str!("../../../jws/keys/rsa.pem");
     write(folder.path(), "rsa.pem", rsa, 0o600);
@@ -506,7 +507,15 @@ fn files_are_watched_and_nothing_is_warned_of() {
         loaded.watched.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
     assert_eq!(
         watched,
-        ["certs/ca.pem", "certs/proxy.crt", "certs/proxy.key", "rsa.pem", "secret", "service-account.json"]
+        [
+            "certs/ca.pem",
+            "certs/proxy.crt",
+            "certs/proxy.key",
+            "legacy.openapi.json",
+            "rsa.pem",
+            "secret",
+            "service-account.json"
+        ]
     );
 }
 
