@@ -5,8 +5,8 @@ use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
 use super::{asked_by, credential, edited, line};
 use crate::config::{
-    Aggregate, Collision, Condition, Edits, FailStatus, JsonValue, Layout, NextPage, OnFailure, Part, Place, Reference,
-    Report, Route, Segment, Target, TextPiece, ValueSource,
+    Absent, Aggregate, Collision, Condition, Edits, FailStatus, JsonValue, Layout, NextPage, OnFailure, Part, Place,
+    Reference, Report, Route, Segment, Target, TextPiece, ValueSource,
 };
 use crate::proxy::AggregatePlan;
 use crate::token::NOT_UNRESERVED;
@@ -55,9 +55,17 @@ impl Request<'_> {
             };
             format!("{}={value}", utf8_percent_encode(name, NOT_UNRESERVED))
         };
-        let query: Vec<String> = part.request.query.iter().map(parameter).collect();
+        let query: Vec<String> =
+            part.request.query.iter().filter(|(_, value)| !self.is_left_out(value)).map(parameter).collect();
         let mark = if query.is_empty() { "" } else { "?" };
         format!("{}{path}{mark}{}", part.upstream.url, query.join("&"))
+    }
+
+    /// Whether a parameter is not sent, because the URL has no value for it.
+    fn is_left_out(&self, value: &JsonValue) -> bool {
+        let JsonValue::Value(reference) = value else { return false };
+        let of_url = matches!(reference.source, ValueSource::Query(_));
+        of_url && reference.absent == Absent::LeavesOut && self.known(&reference.source).is_none()
     }
 
     fn piece(&self, piece: &TextPiece, is_value_encoded: bool) -> String {
