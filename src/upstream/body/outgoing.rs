@@ -50,6 +50,14 @@ impl OutgoingBody {
         OutgoingBody { holder: Holder::Own(Box::new(reader)) }
     }
 
+    /// A body that is known whole: it can be sent, and sent again, whatever its length.
+    pub fn whole(data: Bytes, ticker: &Ticker) -> Self {
+        if data.is_empty() {
+            return OutgoingBody::empty();
+        }
+        OutgoingBody { holder: Holder::Own(Box::new(Reader::whole(data, ticker))) }
+    }
+
     /// No body.
     pub fn empty() -> Self {
         OutgoingBody { holder: Holder::Nobody }

@@ -102,12 +102,24 @@ impl Reader {
         }
     }
 
+    /// Nobody is waited for: all there is has been read, and is kept.
+    pub(super) fn whole(data: Bytes, ticker: &Ticker) -> Self {
+        let length = Some(data.len() as u64);
+        // Its own budget: whoever made it has seen to the memory.
+        let budget = ReplayBudget::new(data.len());
+        let mut reader = Reader::new(Source::Ended, length, budget, ticker, Duration::MAX);
+        reader.copy.allow(data.len());
+        reader.copy.push(&data);
+        reader
+    }
+
     pub(super) fn is_read(&self) -> bool {
         matches!(self.source, Source::Ended)
     }
 
     pub(super) fn fits_copy(&self) -> bool {
-        self.length.is_none_or(|length| length <= COPY_BYTES_MAX as u64)
+        let held = self.is_read() && !self.copy.is_lost();
+        held || self.length.is_none_or(|length| length <= COPY_BYTES_MAX as u64)
     }
 
     pub(super) fn rewind(&mut self) {
