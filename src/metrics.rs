@@ -3,7 +3,10 @@
 mod cells;
 mod scrape;
 
+mod part;
+
 pub use cells::{BUCKETS, Histogram, RouteCells};
+pub use part::{PartCells, PartEnd};
 pub use scrape::{counter, counters, gauge, gauges};
 
 use std::collections::BTreeMap;
@@ -59,9 +62,11 @@ pub struct Metrics {
     process: ProcessMetrics,
     /// By route and upstream, one cell for each worker. Locked when a snapshot is installed and by a scrape.
     routes: Mutex<BTreeMap<RouteKey, Vec<Arc<RouteCells>>>>,
+    /// By route and part, likewise.
+    parts: Mutex<BTreeMap<RouteKey, Vec<Arc<PartCells>>>>,
 }
 
-/// A route's and its upstream's name: labels, and bounded by the configuration.
+/// A route's and its upstream's name, or its part's: labels, and bounded by the configuration.
 type RouteKey = (String, String);
 
 /// What one worker counts apart from routes.
@@ -144,7 +149,12 @@ pub struct Outcome {
 impl Metrics {
     pub fn new(workers: usize) -> Arc<Self> {
         let workers = std::iter::repeat_with(Arc::default).take(workers).collect();
-        Arc::new(Metrics { workers, process: ProcessMetrics::default(), routes: Mutex::default() })
+        Arc::new(Metrics {
+            workers,
+            process: ProcessMetrics::default(),
+            routes: Mutex::default(),
+            parts: Mutex::default(),
+        })
     }
 
     /// The cells of a worker; `index` is below the number that this was made with.
@@ -164,8 +174,17 @@ impl Metrics {
         cells[worker].clone()
     }
 
-    /// Forgets routes whose cells no worker holds any more, after a reload.
+    /// The cells of a part of an aggregate in a worker, likewise.
+    pub fn part(&self, worker: usize, route: &str, part: &str) -> Arc<PartCells> {
+        let mut parts = self.parts();
+        let cells = parts.entry((route.to_owned(), part.to_owned()));
+        let cells = cells.or_insert_with(|| self.workers.iter().map(|_| Arc::default()).collect());
+        cells[worker].clone()
+    }
+
+    /// Forgets routes and parts whose cells no worker holds any more, after a reload.
     pub fn forget_unused(&self) {
+        self.parts().retain(|_, cells| cells.iter().any(|cells| Arc::strong_count(cells) > 1));
         self.routes().retain(|_, cells| cells.iter().any(|cells| Arc::strong_count(cells) > 1));
     }
 
@@ -182,6 +201,10 @@ impl Metrics {
     /// Requests answered so far, over all routes.
     pub fn requests(&self) -> u64 {
         self.routes().values().flatten().map(|cells| cells.requests()).sum()
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<RouteKey, Vec<Arc<PartCells>>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn routes(&self) -> MutexGuard<'_, BTreeMap<RouteKey, Vec<Arc<RouteCells>>>> {

@@ -1,8 +1,10 @@
 //! From configuration to running parts: the one place where things are wired. Swapped whole on reload.
 
+mod memory;
 mod paths;
 pub mod plan;
 
+pub use memory::{Held, MemoryBudget};
 pub use paths::PathMap;
 
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub struct Living {
     pub proof_keys: Arc<ProofKeys>,
     pub metrics: Arc<Metrics>,
     pub replay_budget: Arc<ReplayBudget>,
+    /// What aggregates hold of answers.
+    pub aggregate_memory: Arc<MemoryBudget>,
     /// Bounds the connections to upstreams, once `app` has said how many there may be.
     pub upstream_connections: Arc<Bulkhead>,
     pub via: Arc<Via>,
@@ -127,6 +131,7 @@ impl Living {
             proof_keys: Arc::default(),
             metrics: Metrics::new(config.server.workers.get()),
             replay_budget: ReplayBudget::new(config.server.limits.replay_memory_bytes_max),
+            aggregate_memory: MemoryBudget::new(config.server.limits.aggregate_memory_bytes_max),
             upstream_connections: Bulkhead::new(usize::MAX),
             via: Arc::new(Via::new(fastrand::u64(..))),
             clock,
@@ -211,7 +216,7 @@ fn wire(
         })),
         config::Answers::Aggregate(aggregate) => Answers::Aggregate(Box::new(Aggregate {
             config: aggregate.clone(),
-            calls: aggregate.parts.iter().map(|part| call(&part.upstream, part.upstream.timeouts, true)).collect(),
+            calls: aggregate.parts.iter().map(|part| call(&part.upstream, part_timeouts(part), true)).collect(),
         })),
     };
     let mut route = Route { config: route.clone(), answers, kept_back: Vec::new() };
@@ -220,6 +225,11 @@ fn wire(
     let subjects = credentials.iter().filter_map(|credential| Some(credential.per_subject()?.header()));
     route.kept_back = set.chain(subjects).cloned().collect();
     route
+}
+
+/// Of one call the part says how long it may take, which may be longer than its upstream is given elsewhere.
+fn part_timeouts(part: &config::Part) -> config::UpstreamTimeouts {
+    config::UpstreamTimeouts { first_byte: part.timeout, ..part.upstream.timeouts }
 }
 
 fn position<T>(all: &[Arc<T>], is_it: impl Fn(&T) -> bool) -> usize {

@@ -49,7 +49,7 @@ pub struct RouteCells {
 pub(super) struct Cell(AtomicU64);
 
 impl Cell {
-    fn add(&self, n: u64) {
+    pub(super) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
@@ -73,7 +73,7 @@ pub(super) struct Sum {
 }
 
 impl Histogram {
-    fn record(&self, duration: Duration) {
+    pub(super) fn record(&self, duration: Duration) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // From the front: what is common is short.
         let bucket = BUCKETS_NANOSECONDS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BUCKETS.len());

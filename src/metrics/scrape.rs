@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::cells::{Cell, Histogram, Sum};
-use super::{BUCKETS, Counter, Fault, Metrics, RouteCells, RouteKey, WorkerMetrics};
+use super::{BUCKETS, Counter, Fault, Metrics, PartCells, PartEnd, RouteCells, RouteKey, WorkerMetrics};
 
 /// Encodes a family of counters; the name is written without `_total`. Nothing is written for a family without rows.
 pub fn counters<L: EncodeLabelSet>(
@@ -70,7 +70,8 @@ impl Collector for Metrics {
         gauges(encoder, "attache_build_info", "The version that runs", [(version, 1.0)])?;
         self.encode_process(encoder)?;
         self.encode_workers(encoder)?;
-        self.encode_routes(encoder)
+        self.encode_routes(encoder)?;
+        self.encode_parts(encoder)
     }
 }
 
@@ -156,7 +157,22 @@ impl Metrics {
             ("attache_token_wait_seconds", "What requests waited for a token", |cells| &cells.token_wait),
             ("attache_first_byte_seconds", "From a request's head to its answer's", |cells| &cells.first_byte),
         ];
-        families.into_iter().try_for_each(|(name, help, of)| histograms(encoder, name, help, &routes, of))
+        families.into_iter().try_for_each(|(name, help, of)| histograms(encoder, name, help, &routes, "upstream", of))
+    }
+
+    fn encode_parts(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let parts: Vec<(RouteKey, Vec<Arc<PartCells>>)> =
+            self.parts().iter().map(|(key, cells)| (key.clone(), cells.clone())).collect();
+        let ends = parts.iter().flat_map(|(key, cells)| {
+            PartEnd::ALL.into_iter().map(move |end| {
+                let count = cells.iter().map(|cells| cells.ended(end)).sum();
+                ([("route", &*key.0), ("part", &*key.1), ("outcome", end.name())], count)
+            })
+        });
+        counters(encoder, "attache_parts", "Parts of aggregates, by how they ended", ends)?;
+        let (name, help) =
+            ("attache_part_duration_seconds", "What the calls of a part took, its pages and items included");
+        histograms(encoder, name, help, &parts, "part", |cells| &cells.duration)
     }
 }
 
@@ -186,23 +202,24 @@ fn statuses<'a>(key: &'a RouteKey, cells: &[Arc<RouteCells>]) -> Vec<(&'a RouteK
     rows
 }
 
-fn histograms(
+fn histograms<C>(
     encoder: &mut Encoder<'_>,
     name: &str,
     help: &str,
-    routes: &[(RouteKey, Vec<Arc<RouteCells>>)],
-    of: Of<Histogram>,
+    all: &[(RouteKey, Vec<Arc<C>>)],
+    second_label: &'static str,
+    of: fn(&C) -> &Histogram,
 ) -> fmt::Result {
-    if routes.is_empty() {
+    if all.is_empty() {
         return Ok(());
     }
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-    for (key, cells) in routes {
+    for (key, cells) in all {
         let mut sum = Sum::default();
         cells.iter().for_each(|cells| sum.add(of(cells)));
         let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(sum.buckets).collect();
-        let labels = labels(key);
+        let labels = [("route", &*key.0), (second_label, &*key.1)];
         let mut row = metric.encode_family(&labels)?;
         row.encode_histogram::<[(&str, &str); 0]>(sum.seconds, sum.count(), &buckets, None)?;
     }
