@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 
-use super::failure::{Failure, X_REQUEST_ID, fault_word};
+use super::aggregate::PartNotes;
+use super::failure::{Failure, PartCause, X_REQUEST_ID, fault_word};
 use super::worker::{Installed, Worker};
 use crate::client_auth::KeyDigest;
 use crate::clock::Boot;
@@ -37,6 +38,8 @@ pub(super) struct Record {
     /// Where its waker is kept while its answer waits.
     waker: Option<usize>,
     pub(super) effort: Effort,
+    /// If an aggregate answers.
+    parts: Option<Rc<PartNotes>>,
 }
 
 /// What it took to have an upstream's answer.
@@ -48,6 +51,8 @@ pub(super) struct Effort {
     pub(super) connect: Duration,
     pub(super) retries: u32,
     pub(super) replayed: bool,
+    /// It waits for a token at the moment.
+    pub(super) awaits_token: bool,
 }
 
 /// How a request is called where it is on its way.
@@ -67,7 +72,7 @@ struct Seen {
 }
 
 /// A request's id, and its route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RequestName {
     id: RequestId,
     installed: Rc<Installed>,
@@ -108,6 +113,7 @@ impl Record {
             bytes_out: 0,
             aborted: false,
             effort: Effort::default(),
+            parts: None,
         })
     }
 
@@ -129,9 +135,14 @@ impl Record {
         self.key = Some(key);
     }
 
-    /// Who calls, if that was asked for.
-    pub(super) fn client(&self) -> Option<&str> {
-        self.client.as_deref()
+    /// Several upstreams are asked: what is noted of them belongs to this request.
+    pub(super) fn has_parts(&mut self, notes: &Rc<PartNotes>) {
+        self.parts = Some(notes.clone());
+    }
+
+    /// The client, if it was recognised.
+    pub(super) fn client(&self) -> Option<&Arc<str>> {
+        self.client.as_ref()
     }
 
     /// Names the request in what is logged where the record cannot be reached.
@@ -158,12 +169,12 @@ impl Record {
         let meaning = failure.meaning();
         self.fault = Some(meaning.fault);
         self.log(|seen| seen.problem = Some(meaning.name));
-        let (id, route, line) = (&self.id, self.route_name(), failure.line());
+        let (id, route, part, line) = (&self.id, self.route_name(), failure.part(), failure.line());
         let (problem, fault, credential) = (meaning.name, fault_word(meaning.fault), failure.credential());
         // The level of an event is fixed where it stands.
         macro_rules! event {
             ($level:ident) => {
-                tracing::$level!(target: "attache::proxy", request_id = %id, route, problem, fault, credential, "{line}")
+                tracing::$level!(target: "attache::proxy", request_id = %id, route, part, problem, fault, credential, "{line}")
             };
         }
         match meaning.level {
@@ -200,6 +211,12 @@ impl Record {
         );
     }
 
+    /// A part of an aggregate failed after the answer's head was sent.
+    pub(super) fn cut_by(&mut self, failure: &Failure) {
+        self.failed(failure);
+        self.aborted = true;
+    }
+
     /// A panic while the answer streamed (SEC-42).
     pub(super) fn panicked(&mut self) {
         self.worker.metrics.panics.add(1);
@@ -227,7 +244,10 @@ impl Record {
         self.installed.route_name(self.route)
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&mut self) -> Outcome {
+        if let Some(parts) = &self.parts {
+            parts.add_to(&mut self.effort);
+        }
         Outcome {
             status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
             total: self.elapsed(),
@@ -264,6 +284,7 @@ impl Record {
             aborted = self.aborted,
             fault = outcome.fault.map(fault_word),
             problem = seen.problem,
+            parts = self.parts.as_ref().map(tracing::field::display),
             upstream_request_id = seen.upstream_request_id,
             "request"
         );
@@ -294,6 +315,20 @@ impl fmt::Debug for Record {
 }
 
 impl RequestName {
+    /// A part of an aggregate failed, and the answer does without it.
+    pub(super) fn part_failed(&self, part: &str, cause: &PartCause) {
+        let meaning = cause.meaning();
+        let (id, route) = (&self.id, self.installed.route_name(self.route));
+        let (problem, fault, title) = (meaning.name, fault_word(meaning.fault), meaning.title);
+        let cause = cause.cause();
+        // As above; what a client does wrong, or a token endpoint, would flood the log.
+        if meaning.level == tracing::Level::DEBUG {
+            tracing::debug!(target: "attache::proxy", request_id = %id, route, part, problem, fault, cause, "{title}");
+        } else {
+            tracing::warn!(target: "attache::proxy", request_id = %id, route, part, problem, fault, cause, "{title}");
+        }
+    }
+
     /// The credential came back in the answer's body, so many times.
     pub(super) fn masked(&self, times: usize) {
         tracing::info!(
@@ -323,7 +358,7 @@ impl fmt::Display for RequestId {
 }
 
 /// With microseconds behind the point.
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 

@@ -12,6 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access_log::Record;
+use super::aggregate::{Cut, Streaming};
 use super::redact::{self, Redactor, Unscannable};
 use super::source::Source;
 use crate::listener::AnswerBody;
@@ -39,6 +40,8 @@ pub(super) enum Content {
     Ready(Bytes),
     /// Boxed, because answers are moved, and most are not streamed.
     Streamed(Box<Streamed>),
+    /// Of several upstreams' answers, while some are still under way.
+    Composed(Box<Streaming>),
 }
 
 /// An upstream's body on its way.
@@ -64,6 +67,7 @@ impl ClientBody {
     fn is_complete(&self) -> bool {
         match &self.content {
             Content::Streamed(streamed) => streamed.is_end_stream() || streamed.left == Some(0),
+            Content::Composed(streaming) => streaming.is_ended(),
             Content::Ready(bytes) => bytes.is_empty(),
             Content::Empty => true,
         }
@@ -104,7 +108,7 @@ impl Body for ClientBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Ok(Poll::Ready(Some(Err(error)))) => this.abort(|record| record.abort(&error.to_string(), Fault::Upstream)),
+            Ok(Poll::Ready(Some(Err(error)))) => this.abort(|record| error.tell(record)),
             Ok(Poll::Ready(None)) => Poll::Ready(None),
         }
     }
@@ -114,6 +118,7 @@ impl Body for ClientBody {
             Content::Empty => true,
             Content::Ready(bytes) => bytes.is_empty(),
             Content::Streamed(streamed) => streamed.is_end_stream(),
+            Content::Composed(streaming) => streaming.is_ended(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Body for ClientBody {
             Content::Empty => SizeHint::with_exact(0),
             Content::Ready(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Streamed(streamed) => streamed.size_hint(),
+            Content::Composed(_) => SizeHint::default(),
         }
     }
 }
@@ -167,6 +173,9 @@ impl Content {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Content::Streamed(streamed) => streamed.poll_frame(cx),
+            Content::Composed(streaming) => {
+                streaming.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data).map_err(Broken::Composed)))
+            }
             Content::Ready(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Empty | Content::Ready(_) => Poll::Ready(None),
         }
@@ -255,18 +264,21 @@ impl Streamed {
     }
 }
 
-/// Why an upstream's body does not come to its end.
+/// Why an answer's body does not come to its end.
 #[derive(Debug)]
 enum Broken {
     Upstream(AnswerBodyError),
     Unscannable(Unscannable),
+    Composed(Cut),
 }
 
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Broken {
+    fn tell(&self, record: &mut Record) {
         match self {
-            Broken::Upstream(error) => error.fmt(f),
-            Broken::Unscannable(error) => error.fmt(f),
+            Broken::Upstream(error) => record.abort(&error.to_string(), Fault::Upstream),
+            Broken::Unscannable(error) => record.abort(&error.to_string(), Fault::Upstream),
+            Broken::Composed(Cut::Failed(failure)) => record.cut_by(failure),
+            Broken::Composed(Cut::Panicked) => record.panicked(),
         }
     }
 }

@@ -3,6 +3,10 @@
 //! The answer is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209). It says whose fault it is and names the
 //! credential, and never the upstream's URL or address, nor what a token endpoint answered.
 
+mod part;
+
+pub use part::{PartCause, PartFailure, Unfilled};
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,9 @@ use crate::upstream::{ExchangeError, ExchangeErrorKind};
 
 /// The field in which every answer names its request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The most that is read of the JSON of a request that an aggregate answers.
+pub(super) const REQUEST_JSON_BYTES_MAX: usize = 1 << 20;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -68,6 +75,18 @@ pub enum Failure {
     EncodedAnswer,
     /// The upstream sends a part of the body even when asked for the whole (SEC-13).
     PartialAnswer,
+    /// The aggregate's JSON request is larger than is read.
+    RequestTooLarge,
+    /// The aggregate reads the request's JSON, and it has another type or an encoding.
+    RequestType,
+    /// It is no JSON; says why.
+    RequestNotJson(String),
+    /// All that aggregates hold is as much as may be.
+    NoAggregateMemory,
+    /// A placeholder of the aggregate's template has no value.
+    Unfilled(Unfilled),
+    /// A part of an aggregate without which there is no answer. Boxed, because it is large and rare.
+    Part(Box<PartFailure>),
     /// A bug of ours, caught (SEC-42).
     Panicked,
 }
@@ -142,6 +161,13 @@ impl Failure {
             Failure::Exchange(error) => exchange_meaning(error.kind),
             Failure::EncodedAnswer => meaning(S::BAD_GATEWAY, "encoded_answer", "The upstream's answer is encoded and cannot be scanned", "http_response_content_coding", W, Fault::Upstream),
             Failure::PartialAnswer => meaning(S::BAD_GATEWAY, "partial_answer", "The upstream's answer is partial and cannot be scanned", "http_protocol_error", W, Fault::Upstream),
+            Failure::RequestTooLarge => meaning(S::PAYLOAD_TOO_LARGE, "request_too_large", "The request's JSON is too large", DENIED, D, Client),
+            Failure::RequestType => meaning(S::UNSUPPORTED_MEDIA_TYPE, "request_not_json_type", "The request's body is not declared as JSON", REQUEST, D, Client),
+            Failure::RequestNotJson(_) => meaning(S::BAD_REQUEST, "request_not_json", "The request's body is not JSON", REQUEST, D, Client),
+            Failure::NoAggregateMemory => meaning(S::SERVICE_UNAVAILABLE, "no_memory", "This proxy has no room for another answer", "connection_limit_reached", W, Proxy),
+            Failure::Unfilled(Unfilled { by_client: true, .. }) => meaning(S::BAD_REQUEST, "request_incomplete", "The request does not have what the answer needs", REQUEST, D, Client),
+            Failure::Unfilled(Unfilled { by_client: false, .. }) => meaning(S::BAD_GATEWAY, "unfilled", "The upstreams' answers do not have what the answer needs", "http_protocol_error", W, Fault::Upstream),
+            Failure::Part(part) => part.meaning(),
             Failure::Panicked => meaning(S::INTERNAL_SERVER_ERROR, "internal_error", "This proxy failed", "proxy_internal_error", E, Proxy),
         }
     }
@@ -197,6 +223,16 @@ impl Failure {
                  unscanned."
                     .to_owned()
             }
+            Failure::RequestTooLarge => format!("At most {REQUEST_JSON_BYTES_MAX} bytes are read."),
+            Failure::RequestType => {
+                "Send Content-Type: application/json (or a type that ends in +json), and no Content-Encoding.".to_owned()
+            }
+            Failure::RequestNotJson(why) => format!("Of the body, {why}."),
+            Failure::NoAggregateMemory => {
+                "server.limits.aggregate_memory_bytes_max is the limit of what all aggregates hold.".to_owned()
+            }
+            Failure::Unfilled(unfilled) => format!("{}.", unfilled.text),
+            Failure::Part(part) => part.detail(),
             Failure::Panicked => "It has been logged with the request id.".to_owned(),
         }
     }
@@ -212,6 +248,7 @@ impl Failure {
             fault: fault_word(meaning.fault),
             request_id,
             credential: self.credential(),
+            part: self.part(),
         };
         let document = Bytes::from(serde_json::to_vec(&problem).expect("strings and a number serialise"));
         let mut response = Response::new(if head { Content::Empty } else { Content::Ready(document) });
@@ -226,6 +263,13 @@ impl Failure {
 
     /// Fields that belong to one kind of failure.
     fn own_fields(&self, headers: &mut http::HeaderMap) {
+        if let Failure::Part(part) = self {
+            return match &*part.cause {
+                PartCause::Call(failure) => failure.own_fields(headers),
+                PartCause::NoMemory => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+                _ => {}
+            };
+        }
         if let Failure::Unrecognised(Unrecognised::Missing | Unrecognised::Unknown) = self {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));
         }
@@ -236,7 +280,7 @@ impl Failure {
             // What was idle has made way, and what is in use may end any time.
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Failure::Unsignable(Unsignable::NoMemory) = self {
+        if let Failure::Unsignable(Unsignable::NoMemory) | Failure::NoAggregateMemory = self {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         let allowed = match self {
@@ -252,6 +296,18 @@ impl Failure {
     pub fn credential(&self) -> Option<&str> {
         match self {
             Failure::NoToken { credential, .. } | Failure::NoSubject { credential, .. } => Some(credential),
+            Failure::Part(part) => match &*part.cause {
+                PartCause::Call(failure) => failure.credential(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The part of an aggregate that it is about.
+    pub fn part(&self) -> Option<&str> {
+        match self {
+            Failure::Part(part) => Some(&part.part),
             _ => None,
         }
     }
@@ -265,6 +321,9 @@ impl Failure {
             }
             Failure::NoToken { cause: TokenUnavailable::Refused { error }, .. } => Some(&error.text),
             Failure::BadTarget(what) | Failure::BadHost(what) | Failure::BadPath(what) => Some(what),
+            Failure::RequestNotJson(why) => Some(why),
+            Failure::Unfilled(unfilled) => Some(&unfilled.text),
+            Failure::Part(part) => part.cause.cause(),
             _ => None,
         }
     }
@@ -401,6 +460,8 @@ struct Problem<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'a str>,
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ impl<'a> Outbound<'a> {
 
     async fn wait_for_attachment(&mut self, credential: &Credential) -> Result<Attachment, Failure> {
         let begin = self.worker.living.clock.now();
+        self.effort.awaits_token = true;
         let taken = credential.take(self.call.timeouts.first_byte).await;
+        self.effort.awaits_token = false;
         self.effort.token_wait += self.worker.living.clock.now().since(begin);
         match (taken, self.call.credential_name()) {
             (Ok(attachment), _) => Ok(attachment),

@@ -44,6 +44,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use access_log::{Label, Record};
+use aggregate::Arrived;
 use body::Content;
 use failure::{Failure, X_REQUEST_ID};
 use forward::{Outbound, Received};
@@ -152,7 +153,21 @@ async fn serve(
 
     let forward = match &route.answers {
         Answers::Upstream(forward) => &**forward,
-        Answers::Aggregate(_) => return Err(Failure::NoRoute),
+        Answers::Aggregate(_) => {
+            let arrived = Arrived {
+                worker,
+                client,
+                record,
+                method,
+                uri,
+                version: *version,
+                headers,
+                matched,
+                authority,
+                incoming,
+            };
+            return Box::pin(aggregate::answer(arrived)).await;
+        }
     };
     let of_subject = of_subject(&forward.call, headers, record)?;
     let wants_trailers = clean::clean(headers, present, forward.config.cookies, &route.kept_back);
@@ -239,7 +254,7 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
 fn of_subject(call: &Call, headers: &HeaderMap, record: &Record) -> Result<Option<Box<Call>>, Failure> {
     let per_subject = call.credential.as_ref().and_then(|credential| credential.per_subject());
     let Some(per_subject) = per_subject else { return Ok(None) };
-    let own = per_subject.of_request(record.client(), headers).map_err(|none| {
+    let own = per_subject.of_request(record.client().map(|name| &**name), headers).map_err(|none| {
         let credential = call.credential_name().cloned().unwrap_or_else(|| Arc::from(""));
         match none {
             NoSubject::Flawed(flaw) => Failure::NoSubject { credential, header: per_subject.header().clone(), flaw },
@@ -309,16 +324,7 @@ fn relay<'a>(
     place: impl FnOnce() -> Option<Place<'a>>,
 ) -> Result<Response<Content>, Failure> {
     let Received { status, mut headers, present, body, masks } = received;
-    answer::check_status(status).map_err(|text| {
-        let kind = ExchangeErrorKind::BadAnswer;
-        Failure::Exchange(ExchangeError {
-            kind,
-            text,
-            nothing_sent: false,
-            reused_closed: false,
-            connection_ends: false,
-        })
-    })?;
+    check_status(status)?;
     let judgement = match forward.call.redact_bodies && masks.is_some() {
         true => worker.body_judge.judge(status, &headers, present),
         false => Judgement::Pass,
@@ -362,6 +368,19 @@ fn relay<'a>(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+fn check_status(status: StatusCode) -> Result<(), Failure> {
+    answer::check_status(status).map_err(|text| {
+        let kind = ExchangeErrorKind::BadAnswer;
+        Failure::Exchange(ExchangeError {
+            kind,
+            text,
+            nothing_sent: false,
+            reused_closed: false,
+            connection_ends: false,
+        })
+    })
 }
 
 /// `moved`: where the request was sent, if the token says where that is.

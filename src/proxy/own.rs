@@ -8,6 +8,7 @@ use super::present::Present;
 use crate::snapshot::Via;
 
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+static GZIP: HeaderValue = HeaderValue::from_static("gzip");
 
 /// Fields that most requests get, and in place of which nothing of the client's is left. They are written to the upstream
 /// beside the request's map, since putting them into it costs more than writing them.
@@ -41,6 +42,11 @@ impl<'a> Own<'a> {
     /// Asks for an answer that can be scanned.
     pub(super) fn ask_for_identity(&mut self) {
         self.accept_encoding = Some(&IDENTITY);
+    }
+
+    /// Asks for an answer that is short on its way, and can be read here.
+    pub(super) fn ask_for_gzip(&mut self) {
+        self.accept_encoding = Some(&GZIP);
     }
 
     /// Puts them into the map after all, for what is to be seen or edited there. Nothing is left to be written beside it.

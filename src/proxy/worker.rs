@@ -10,8 +10,9 @@ use slab::Slab;
 use super::redact::Judge;
 use crate::client_auth::KeyDigest;
 use crate::clock::Ticker;
-use crate::metrics::{RouteCells, WorkerMetrics};
-use crate::snapshot::{Living, Snapshot};
+use crate::metrics::{PartCells, RouteCells, WorkerMetrics};
+use crate::snapshot::plan::Part;
+use crate::snapshot::{Answers, Living, Route, Snapshot};
 use crate::upstream::Pool;
 
 /// The label, for route and upstream, of requests that no route matched. Their metrics belong to every snapshot.
@@ -45,6 +46,8 @@ pub(super) struct Installed {
     pub(super) snapshot: Arc<Snapshot>,
     /// Beside `snapshot.routes`.
     cells: Vec<Arc<RouteCells>>,
+    /// Beside the calls of each; none where one upstream answers.
+    parts: Vec<Vec<Arc<PartCells>>>,
     unmatched: Arc<RouteCells>,
     /// Streams that none of these serves have had their time. Empty: all may go on.
     judges: RefCell<Vec<Arc<Snapshot>>>,
@@ -127,6 +130,7 @@ impl Installed {
         let cells = |route: &str, upstream: &str| living.metrics.route(worker, route, upstream);
         Installed {
             cells: snapshot.routes.iter().map(|route| cells(&route.config.name, route.upstream_name())).collect(),
+            parts: snapshot.routes.iter().map(|route| part_cells(worker, living, route)).collect(),
             unmatched: cells(UNMATCHED, UNMATCHED),
             snapshot,
             judges: RefCell::default(),
@@ -137,6 +141,11 @@ impl Installed {
     /// The cells of a route, or those of requests without one.
     pub(super) fn cells(&self, route: Option<usize>) -> &RouteCells {
         route.map_or(&self.unmatched, |route| &self.cells[route])
+    }
+
+    /// The cells of a part of an aggregate.
+    pub(super) fn part_cells(&self, route: usize, part: usize) -> &PartCells {
+        &self.parts[route][part]
     }
 
     /// Wakes every stream, so that each learns whether it may go on.
@@ -171,5 +180,15 @@ impl Installed {
     /// Forgets the waker of a stream that has ended.
     pub(super) fn stop_waiting(&self, place: usize) {
         self.waiting.borrow_mut().remove(place);
+    }
+}
+
+fn part_cells(worker: usize, living: &Living, route: &Route) -> Vec<Arc<PartCells>> {
+    match &route.answers {
+        Answers::Upstream(_) => Vec::new(),
+        Answers::Aggregate(aggregate) => {
+            let cells = |part: &Part| living.metrics.part(worker, &route.config.name, &part.name);
+            aggregate.config.parts.iter().map(cells).collect()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, the real proxy, scripted peers and real ones.
 
 mod access_log;
+mod aggregates;
 mod api_keys;
 mod attacks;
 mod aws;

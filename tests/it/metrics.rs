@@ -15,7 +15,9 @@ const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[server]";
 fn setup(server: &str) -> (TokenEndpoint, Upstream, Proxy) {
     let endpoint = TokenEndpoint::start();
     let upstream = Upstream::guarded(endpoint.grants());
-    let toml = one_route(&endpoint, &upstream, "").replace("[server]", &format!("{ADMIN}\n{server}"));
+    let aggregate = "\n[[routes]]\npath = \"/overview\"\nclients = \"anyone\"\n\
+                     aggregate.parts.a = { upstream = \"api\", path = \"/a\" }\n";
+    let toml = one_route(&endpoint, &upstream, aggregate).replace("[server]", &format!("{ADMIN}\n{server}"));
     (endpoint, upstream, Proxy::start(&toml))
 }
 

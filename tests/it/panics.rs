@@ -158,3 +158,32 @@ fn a_panic_over_http_2_ends_its_own_request_only() {
         stage.assert_one_panic();
     });
 }
+
+/// SEC-42: and a panic in a part of an aggregate is that of its request, also where the answer is streamed.
+#[test]
+fn a_panic_in_a_part_ends_its_own_request_only() {
+    with_a_log_that_panics("panics::a_panic_in_a_part_ends_its_own_request_only", || {
+        let endpoint = TokenEndpoint::start();
+        endpoint.set_lifetime(Some(Duration::from_secs(10)));
+        let upstream = Upstream::guarded(endpoint.grants());
+        let aggregate = |path, stream| {
+            format!(
+                "[[routes]]\npath = \"{path}\"\nclients = \"anyone\"\naggregate.stream = {stream}\n\
+                 aggregate.parts.a = {{ upstream = \"api\", path = \"/a\" }}\n"
+            )
+        };
+        let more = ["\n[admin]\naddress = \"127.0.0.1:0\"\n", &aggregate("/whole", false), &aggregate("/stream", true)];
+        let proxy = Proxy::start(&one_route(&endpoint, &upstream, &more.concat()));
+        assert_eq!(proxy.get("/api/x").status, 200);
+        for (panics, path) in [(1, "/whole"), (2, "/stream")] {
+            endpoint.grants().wait_until_older_than(Duration::from_millis(1_100));
+            endpoint.grants().revoke_all();
+            let problem = assert_problem(&proxy.get(path), 500);
+            assert_eq!(problem["type"], "urn:attache:problem:internal_error");
+            upstream.script([Reply::answer(200, &[], b"7")]);
+            assert_eq!(proxy.get(path).text().replace(",\"_parts\":{}", ""), "{\"a\":7}");
+            let metrics = proxy.admin("/metrics").text();
+            assert!(metrics.contains(&format!("attache_panics_total {panics}\n")), "{metrics}");
+        }
+    });
+}

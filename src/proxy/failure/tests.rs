@@ -1,4 +1,5 @@
 use super::*;
+use crate::snapshot::plan::FailStatus;
 use crate::token::FetchError;
 
 fn fetch_error(kind: FetchErrorKind) -> FetchError {
@@ -21,6 +22,18 @@ fn no_subject(flaw: SubjectFlaw) -> Failure {
 fn exchange(kind: ExchangeErrorKind) -> Failure {
     let text = "connecting to 10.1.2.3:443 (api.crm.example): refused".to_owned();
     Failure::Exchange(ExchangeError { kind, text, nothing_sent: true, reused_closed: false, connection_ends: false })
+}
+
+fn unfilled(by_client: bool) -> Unfilled {
+    Unfilled { text: "the placeholder {x} has no value".to_owned(), by_client }
+}
+
+fn part(cause: PartCause) -> Failure {
+    Failure::Part(Box::new(PartFailure {
+        part: Arc::from("orders"),
+        cause: Arc::new(cause),
+        status: FailStatus::Default,
+    }))
 }
 
 /// Every failure with the status, problem name, error type and fault that it must have.
@@ -81,6 +94,28 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (exchange(K::TooManyInformational), 502, "upstream_informational", "http_protocol_error", "upstream"),
         (Failure::EncodedAnswer, 502, "encoded_answer", "http_response_content_coding", "upstream"),
         (Failure::PartialAnswer, 502, "partial_answer", "http_protocol_error", "upstream"),
+        (Failure::RequestTooLarge, 413, "request_too_large", denied, "client"),
+        (Failure::RequestType, 415, "request_not_json_type", request, "client"),
+        (Failure::RequestNotJson("is none".to_owned()), 400, "request_not_json", request, "client"),
+        (Failure::NoAggregateMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
+        (Failure::Unfilled(unfilled(true)), 400, "request_incomplete", request, "client"),
+        (Failure::Unfilled(unfilled(false)), 502, "unfilled", "http_protocol_error", "upstream"),
+        (part(PartCause::Status(StatusCode::NOT_FOUND)), 502, "upstream_status", "destination_unavailable", "upstream"),
+        (part(PartCause::Timeout), 504, "timeout", "http_response_timeout", "upstream"),
+        (part(PartCause::Deadline), 504, "deadline", "http_response_timeout", "upstream"),
+        (part(PartCause::Call(Box::new(exchange(K::Tls)))), 502, "upstream_tls", "tls_protocol_error", "upstream"),
+        (part(PartCause::Broken("10.1.2.3".to_owned())), 502, "answer_broken", "http_response_incomplete", "upstream"),
+        (part(PartCause::Encoding), 502, "answer_encoding", "http_response_content_coding", "upstream"),
+        (part(PartCause::TooLarge(7)), 502, "answer_too_large", "http_response_body_size", "upstream"),
+        (part(PartCause::NotJson("is none".to_owned())), 502, "not_json", "http_protocol_error", "upstream"),
+        (part(PartCause::NoTarget("it is not there".to_owned())), 502, "no_target", "http_protocol_error", "upstream"),
+        (part(PartCause::Unfilled(unfilled(true))), 400, "request_incomplete", request, "client"),
+        (part(PartCause::Unfilled(unfilled(false))), 502, "unfilled", "http_protocol_error", "upstream"),
+        (part(PartCause::NoList("a page")), 502, "no_list", "http_protocol_error", "upstream"),
+        (part(PartCause::NoObject), 502, "no_object", "http_protocol_error", "upstream"),
+        (part(PartCause::TooManyItems(7)), 502, "too_many_items", "http_protocol_error", "upstream"),
+        (part(PartCause::NextPage("it leads elsewhere")), 502, "next_page", "http_protocol_error", "upstream"),
+        (part(PartCause::NoMemory), 503, "no_memory", "connection_limit_reached", "proxy"),
         (Failure::Panicked, 500, "internal_error", "proxy_internal_error", "proxy"),
     ]
 }
@@ -94,7 +129,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 49);
+    assert_eq!(table.len(), 70);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");
@@ -107,6 +142,7 @@ fn every_failure_has_its_answer() {
         assert_eq!(document["request_id"], "0123456789abcdef");
         let of_credential = fault == "token_endpoint" || name.starts_with("subject_");
         assert_eq!(document.get("credential").is_some(), of_credential, "{failure:?}");
+        assert_eq!(document.get("part").is_some(), matches!(failure, Failure::Part(_)), "{failure:?}");
         for member in ["title", "detail"] {
             assert!(!document[member].as_str().unwrap().is_empty(), "{failure:?} has a {member}");
         }
@@ -199,5 +235,28 @@ fn what_was_said_already_is_not_logged_for_each_request() {
         if failure.credential().is_some() || problem == "no_descriptor" {
             assert_eq!(failure.meaning().level, Level::DEBUG, "{failure:?}");
         }
+    }
+}
+
+/// A required part chooses the status that the whole fails with: its own, if its upstream's answer had one that says that
+/// something failed, or a fixed one.
+#[test]
+fn a_required_part_chooses_the_status() {
+    let status = |status| PartCause::Status(StatusCode::from_u16(status).unwrap());
+    for (cause, mapping, expected) in [
+        (status(404), FailStatus::Default, 502),
+        (status(404), FailStatus::Own, 404),
+        (status(503), FailStatus::Own, 503),
+        (status(302), FailStatus::Own, 502),
+        (PartCause::Timeout, FailStatus::Own, 504),
+        (PartCause::Timeout, FailStatus::Fixed(404), 404),
+        (status(500), FailStatus::Fixed(424), 424),
+    ] {
+        let text = format!("{cause:?} {mapping:?}");
+        let failure = PartFailure { part: Arc::from("orders"), cause: Arc::new(cause), status: mapping };
+        let mut response = Failure::Part(Box::new(failure)).answer("0", false);
+        assert_eq!(response.status().as_u16(), expected, "{text}");
+        let document = document(&mut response);
+        assert_eq!((&document["status"], &document["part"]), (&expected.into(), &"orders".into()));
     }
 }

@@ -1,0 +1,161 @@
+//! What one part comes to: whether it is called, its one call or one for each item, its pages, what of the answer counts.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::asked::Asked;
+use super::call::{CallRequest, Caller};
+use super::json::Json;
+use super::together::Together;
+use super::value::{self, Content};
+use super::{pages, shape};
+use crate::proxy::failure::PartCause;
+use crate::snapshot::plan::{ForEach, OnFailure, Part};
+
+/// So many times `bytes_max` may all pages and items of a part have together.
+const ANSWERS_OF_A_PART: usize = 8;
+
+/// What a part came to, if it did not fail.
+pub(super) enum Fetched {
+    /// Its condition does not hold.
+    Skipped,
+    Answered {
+        content: Json,
+        /// There were more pages than are followed.
+        truncated: bool,
+        /// The first item in order that failed, and how many did.
+        items: Option<(Arc<PartCause>, usize)>,
+    },
+}
+
+/// What is left of what a part's answers may have together.
+pub(super) struct Room<'a> {
+    asked: &'a Asked,
+    bytes_max: usize,
+    left: Cell<usize>,
+}
+
+impl Room<'_> {
+    /// Takes a further answer.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), PartCause> {
+        let left = self.left.get().checked_sub(bytes).ok_or(PartCause::TooLarge(self.bytes_max))?;
+        self.left.set(left);
+        Ok(())
+    }
+
+    /// Counts what was made of answers, for as long as the request lasts.
+    pub(super) fn keep(&self, bytes: usize) -> Result<(), PartCause> {
+        if self.asked.keep(bytes) { Ok(()) } else { Err(PartCause::NoMemory) }
+    }
+}
+
+/// Fetches a part. `parts`: what it waited for, by index.
+pub(super) async fn fetch(caller: Caller<'_>, parts: Vec<Option<Content>>) -> Result<Fetched, PartCause> {
+    let part = caller.part();
+    let known = caller.asked.known(&parts, None);
+    if let Some(condition) = &part.when
+        && !value::holds(&known, condition).map_err(|why| caller.unfilled(why))?
+    {
+        return Ok(Fetched::Skipped);
+    }
+    let bytes_max = part.bytes_max.saturating_mul(ANSWERS_OF_A_PART);
+    let room = Room { asked: caller.asked, bytes_max, left: Cell::new(bytes_max) };
+    match &part.for_each {
+        None => {
+            let (content, truncated) = one(caller, caller.request(&known)?, &room).await?;
+            Ok(Fetched::Answered { content, truncated, items: None })
+        }
+        Some(for_each) => each(caller, for_each, &parts, &room).await,
+    }
+}
+
+/// One call, or one for each page.
+async fn one(caller: Caller<'_>, request: CallRequest, room: &Room<'_>) -> Result<(Json, bool), PartCause> {
+    if let Some(pages) = &caller.part().pages {
+        let followed = pages::follow(caller, pages, request, room).await?;
+        return Ok((followed.list, followed.truncated));
+    }
+    let answer = caller.answer(&request).await?;
+    room.take(answer.bytes)?;
+    Ok((target(caller.part(), &answer.json)?, false))
+}
+
+/// What of an answer counts.
+pub(super) fn target(part: &Part, answer: &Json) -> Result<Json, PartCause> {
+    match &part.target {
+        None => Ok(answer.clone()),
+        Some(target) => shape::target(answer, target).map_err(|none| PartCause::NoTarget(none.to_string())),
+    }
+}
+
+/// A call for each item, some at once; the list of what they came to is in the order of the items.
+async fn each(
+    caller: Caller<'_>,
+    for_each: &ForEach,
+    parts: &[Option<Content>],
+    room: &Room<'_>,
+) -> Result<Fetched, PartCause> {
+    let known = caller.asked.known(parts, None);
+    let items = value::items(&known, &for_each.items).map_err(|why| caller.unfilled(why))?;
+    if items.len() > for_each.items_max {
+        return Err(PartCause::TooManyItems(for_each.items_max));
+    }
+    let call = |index: usize| {
+        let item = items[index].clone();
+        async move {
+            let request = caller.request(&caller.asked.known(parts, Some((&item, index))))?;
+            one(caller, request, room).await
+        }
+    };
+    let mut results: Vec<Option<Result<(Json, bool), PartCause>>> = items.iter().map(|_| None).collect();
+    let (mut together, mut started, mut end) = (Together::new(), 0, items.len());
+    loop {
+        while started < end && together.len() < for_each.concurrency {
+            together.add(started, call(started));
+            started += 1;
+        }
+        let Some((index, result)) = together.next().await else { break };
+        match (&result, &caller.part().on_failure) {
+            (Err(_), OnFailure::Fail(_)) => return result.map(|_| unreachable!("it failed")),
+            (Err(_), OnFailure::Part(_)) => {
+                // The part fails with the first item in order that does: what comes after it is not needed.
+                end = index;
+                together.keep(|number| number < index);
+                results.truncate(index + 1);
+                results[index] = Some(result);
+            }
+            _ => results[index] = Some(result),
+        }
+    }
+    listed(caller.part(), results, room)
+}
+
+/// The list of what items came to. What stands in the place of one that failed, `on_failure` says.
+fn listed(
+    part: &Part,
+    results: Vec<Option<Result<(Json, bool), PartCause>>>,
+    room: &Room<'_>,
+) -> Result<Fetched, PartCause> {
+    let (mut list, mut truncated, mut first, mut failed) = (Vec::with_capacity(results.len()), false, None, 0);
+    for result in results.into_iter().flatten() {
+        match (result, &part.on_failure) {
+            (Ok((content, cut)), _) => {
+                truncated |= cut;
+                list.push(content);
+            }
+            (Err(cause), OnFailure::Fail(_) | OnFailure::Part(_)) => return Err(cause),
+            (Err(cause), instead) => {
+                failed += 1;
+                first.get_or_insert(Arc::new(cause));
+                match instead {
+                    OnFailure::Null => list.push(Json::null()),
+                    OnFailure::Value(value) => list.push(Json::from(value)),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let content = Json::list(&list);
+    room.keep(content.as_bytes().len())?;
+    Ok(Fetched::Answered { content, truncated, items: first.map(|cause| (cause, failed)) })
+}

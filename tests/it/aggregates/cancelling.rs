@@ -1,0 +1,93 @@
+//! What is no longer needed is cancelled: its upstream sees the connection close.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::{Overview, json};
+use crate::support::{Proxy, Reply, Upstream, Watched, assert_problem};
+
+/// An answer that never comes, and how often its connection was closed instead.
+fn never(closed: &Arc<Watched<usize>>, begun: &Arc<Watched<usize>>) -> Reply {
+    let (closed, begun) = (closed.clone(), begun.clone());
+    Reply::custom(move |_, connection| {
+        begun.update(|begun| *begun += 1);
+        let mut more = [0];
+        let end = connection.reader.read(&mut more);
+        assert!(matches!(end, Ok(0) | Err(_)), "nothing else is asked on this connection");
+        closed.update(|closed| *closed += 1);
+        Ok(())
+    })
+}
+
+fn counters() -> [Arc<Watched<usize>>; 2] {
+    [Arc::default(), Arc::default()]
+}
+
+fn wait_for(count: usize, watched: &Watched<usize>, what: &str) {
+    watched.wait(what, |value| (*value >= count).then_some(()));
+}
+
+/// The first failure of a required part ends the whole, and drops the rest.
+#[test]
+fn a_required_part_that_fails_cancels_the_others() {
+    let [closed, begun] = counters();
+    let (a, b, c) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let proxy = Overview {
+        head: "[admin]\naddress = \"127.0.0.1:0\"",
+        ..Overview::of(&[("a", &a, ""), ("b", &b, "on_failure = \"null\""), ("c", &c, "")])
+    }
+    .start();
+    a.script([never(&closed, &begun)]);
+    b.script([never(&closed, &begun)]);
+    let wait = begun.clone();
+    c.script([Reply::custom(move |_, connection| {
+        wait_for(2, &wait, "both calls");
+        std::io::Write::write_all(connection.stream(), b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+    })]);
+    let problem = assert_problem(&proxy.get("/overview/1"), 502);
+    assert_eq!(problem["part"], "c");
+    wait_for(2, &closed, "both connections' ends");
+    let metrics = proxy.admin("/metrics").text();
+    for part in ["a", "b"] {
+        assert!(metrics.contains(&format!("part=\"{part}\",outcome=\"cancelled\"}} 1")), "{metrics}");
+    }
+}
+
+/// A client that hangs up cancels all, also where the answer is streamed.
+#[test]
+fn a_client_that_leaves_cancels_all() {
+    for more in ["", "stream = true"] {
+        let [closed, begun] = counters();
+        let (a, b) = (Upstream::open(), Upstream::open());
+        let proxy = Overview::of(&[("a", &a, ""), ("b", &b, "")]).with(more).start();
+        a.script([never(&closed, &begun)]);
+        b.script([never(&closed, &begun)]);
+        let mut client = proxy.connect();
+        client.write_request("GET", "/overview/1", &[], b"");
+        wait_for(2, &begun, "both calls");
+        drop(client);
+        wait_for(2, &closed, "both connections' ends");
+    }
+}
+
+/// At the deadline what is not there has failed: a required part fails the whole, the answer does without others.
+#[test]
+fn the_deadline_ends_what_is_under_way() {
+    let [closed, begun] = counters();
+    let (a, b, c) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let start = |b_keys: &str| -> Proxy {
+        Overview::of(&[("a", &a, ""), ("b", &b, b_keys), ("c", &c, "path = \"/{b.x}\"\non_failure = \"omit\"")])
+            .with("deadline = \"200ms\"")
+            .start()
+    };
+    let required = start("");
+    a.script([json("1"), json("2")]);
+    b.script([never(&closed, &begun), never(&closed, &begun)]);
+    let problem = assert_problem(&required.get("/overview/1"), 504);
+    assert_eq!((&problem["type"], &problem["part"]), (&"urn:attache:problem:deadline".into(), &"b".into()));
+    let optional = start("on_failure = { value = { x = 1 } }");
+    let answer = optional.get("/overview/1");
+    assert_eq!(answer.text(), "{\"a\":2,\"b\":{\"x\":1}}");
+    assert_eq!(answer.headers.get("attache-parts"), Some("b;error=\"deadline\", c;error=\"deadline\""));
+    wait_for(2, &closed, "both connections' ends");
+}
