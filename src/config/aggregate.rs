@@ -35,7 +35,7 @@ pub struct Aggregate {
 pub enum Layout {
     /// Each part at its own place.
     Places,
-    /// A template for the whole.
+    /// A template for the whole. It reads the parts as they are shown, and is an object if the report is in the body.
     Template(JsonValue),
 }
 
@@ -88,7 +88,8 @@ pub struct Part {
 #[derive(Debug)]
 pub struct PartRequest {
     pub method: Method,
-    /// Without query, joined to the upstream's own path. Values are encoded as path segments.
+    /// Without query, joined to the upstream's own path. Values are encoded as path segments; what the rest of the
+    /// route's path matched stands as it came.
     pub path: Vec<TextPiece>,
     pub query: Vec<(String, JsonValue)>,
     pub headers: Vec<(HeaderName, Vec<TextPiece>)>,

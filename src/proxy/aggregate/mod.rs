@@ -4,6 +4,8 @@ mod asked;
 mod call;
 pub mod compose;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod json;
 mod notes;
 mod pages;

@@ -19,7 +19,12 @@ pub enum NoTarget {
     Absent,
     /// A JSONPath compares values, so that all of them must fit: a number fits a double, a string is Unicode.
     Unreadable,
+    /// What is found lies in what is found, again and again: `$..*` of a deep answer.
+    TooMuch,
 }
+
+/// How many times the size of its answer a JSONPath may find.
+const FOUND_TIMES_MAX: usize = 4;
 
 /// What of an answer counts.
 pub fn target(answer: &Json, target: &Target) -> Result<Json, NoTarget> {
@@ -40,11 +45,15 @@ fn found(answer: &Json, path: &JsonPath) -> Result<Json, NoTarget> {
             *found = Some(answer.within(text));
         }
     });
-    let mut found = nodes.iter().filter_map(|node| texts[&std::ptr::from_ref(*node)].clone());
-    match path.singular {
-        true => found.next().ok_or(NoTarget::Absent),
-        false => Ok(Json::list(&found.collect::<Vec<_>>())),
+    let found: Vec<_> = nodes.iter().filter_map(|node| texts[&std::ptr::from_ref(*node)].clone()).collect();
+    if path.singular {
+        return found.into_iter().next().ok_or(NoTarget::Absent);
     }
+    let bytes: usize = found.iter().map(|json| json.as_bytes().len()).sum();
+    if bytes > FOUND_TIMES_MAX * answer.as_bytes().len() {
+        return Err(NoTarget::TooMuch);
+    }
+    Ok(Json::list(&found))
 }
 
 /// Calls with each node of a tree and the text that it was made of. Of a name that occurs twice the last text made the node:
@@ -236,6 +245,7 @@ impl fmt::Display for NoTarget {
         f.write_str(match self {
             NoTarget::Absent => "the answer has nothing at its target",
             NoTarget::Unreadable => "the answer holds a number or a string that a JSONPath cannot be asked about",
+            NoTarget::TooMuch => "its target finds more than four times the answer",
         })
     }
 }

@@ -174,6 +174,15 @@ fn a_json_path_sees_the_last_of_two_names() {
     }
 }
 
+/// What overlaps is found again and again, so that a small answer could become a large one.
+#[test]
+fn a_json_path_finds_no_more_than_memory_takes() {
+    let nested = |depth: usize| format!("{}\"{}\"{}", r#"{"a":"#.repeat(depth), "x".repeat(1000), "}".repeat(depth));
+    let found = |depth| target(&json(&nested(depth)), &Target::JsonPath(JsonPath::parse("$..a").unwrap()));
+    assert_eq!(found(3).unwrap().items().unwrap().len(), 3);
+    assert_eq!(found(100), Err(NoTarget::TooMuch));
+}
+
 /// The same without any cunning: over a tree, path by path.
 fn literally(value: &Value, path: &mut Vec<String>, edits: &Edits) -> Value {
     let whole = edits.pick.is_empty() || edits.pick.iter().any(|pick| path.starts_with(pick));
@@ -253,6 +262,7 @@ proptest! {
                 prop_assert_eq!(vec![serde_json::from_str::<Value>(found.as_str()).unwrap()], expected);
             }
             Ok(found) => prop_assert_eq!(serde_json::from_str::<Value>(found.as_str()).unwrap(), Value::Array(expected)),
+            Err(NoTarget::TooMuch) => prop_assert!(!path.singular && !expected.is_empty()),
             Err(_) => prop_assert!(path.singular && expected.is_empty()),
         }
     }
