@@ -11,6 +11,7 @@ const PROXY: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:9901";
 const AUTHORIZATION_SERVER: &str = "127.0.0.1:9101";
 const API: &str = "127.0.0.1:9102";
+const DIRECTORY: &str = "127.0.0.1:9103";
 
 /// What attache replaces by a free port.
 const ANY: &str = "127.0.0.1:0";
@@ -20,6 +21,7 @@ const ANY: &str = "127.0.0.1:0";
 pub(super) struct Addresses {
     pub authorization_server: TcpListener,
     pub api: TcpListener,
+    pub directory: TcpListener,
 }
 
 /// Which addresses attache itself is to listen on. Its own two are only known to be free when it has bound them.
@@ -32,7 +34,11 @@ pub(super) enum Own {
 
 impl Addresses {
     pub(super) fn choose() -> io::Result<Self> {
-        Ok(Addresses { authorization_server: bind(AUTHORIZATION_SERVER)?, api: bind(API)? })
+        Ok(Addresses {
+            authorization_server: bind(AUTHORIZATION_SERVER)?,
+            api: bind(API)?,
+            directory: bind(DIRECTORY)?,
+        })
     }
 
     /// proxy.toml with these addresses.
@@ -42,7 +48,8 @@ impl Addresses {
             .replace(PROXY, own(PROXY))
             .replace(ADMIN, own(ADMIN))
             .replace(AUTHORIZATION_SERVER, &self.authorization_server.local_addr()?.to_string())
-            .replace(API, &self.api.local_addr()?.to_string()))
+            .replace(API, &self.api.local_addr()?.to_string())
+            .replace(DIRECTORY, &self.directory.local_addr()?.to_string()))
     }
 }
 
@@ -62,7 +69,7 @@ mod tests {
 
     #[test]
     fn proxy_toml_names_every_address_of_the_demo() {
-        for address in [PROXY, ADMIN, AUTHORIZATION_SERVER, API] {
+        for address in [PROXY, ADMIN, AUTHORIZATION_SERVER, API, DIRECTORY] {
             let keys = PROXY_TOML.lines().filter(|line| !line.starts_with('#') && line.contains(address));
             assert_eq!(keys.count(), 1, "{address}");
         }
@@ -70,12 +77,13 @@ mod tests {
 
     #[test]
     fn busy_ports_are_replaced() {
-        let _taken: Vec<_> = [PROXY, ADMIN, AUTHORIZATION_SERVER, API].map(TcpListener::bind).into_iter().collect();
+        let _taken: Vec<_> =
+            [PROXY, ADMIN, AUTHORIZATION_SERVER, API, DIRECTORY].map(TcpListener::bind).into_iter().collect();
         let chosen = Addresses::choose().unwrap();
         let api = chosen.api.local_addr().unwrap().to_string();
         for own in [Own::Preferred, Own::Any] {
             let toml = chosen.proxy_toml(own).unwrap();
-            for address in [PROXY, ADMIN, AUTHORIZATION_SERVER, API] {
+            for address in [PROXY, ADMIN, AUTHORIZATION_SERVER, API, DIRECTORY] {
                 assert!(!toml.contains(address), "{address}");
             }
             assert!(toml.contains(&api));

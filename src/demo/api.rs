@@ -22,7 +22,16 @@ pub(super) async fn handle(tokens: Arc<Tokens>, asked: Asked) -> Answer {
     match asked.uri().path() {
         "/hello" => json(StatusCode::OK, &json!({ "message": "Hello from an API that wants a token." })),
         "/echo" => json(StatusCode::OK, &json!({ "your headers": headers(&asked) })),
-        _ => json(StatusCode::NOT_FOUND, &json!({ "error": "there are /hello and /echo" })),
+        "/orders" => orders(asked.uri().query().unwrap_or_default()),
+        _ => json(StatusCode::NOT_FOUND, &json!({ "error": "there are /hello, /echo and /orders" })),
+    }
+}
+
+/// The orders of a customer, who is known here by a number.
+fn orders(query: &str) -> Answer {
+    match form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "customer") {
+        Some((_, number)) => json(StatusCode::OK, &json!([{ "order": 1, "customer": number, "total": 12.50 }])),
+        None => json(StatusCode::BAD_REQUEST, &json!({ "error": "say whose: ?customer=NUMBER" })),
     }
 }
 

@@ -10,8 +10,8 @@ pub(super) struct Line {
     pub command: String,
 }
 
-/// The six lines, in the order in which they make sense: the last one takes the authorization server away.
-pub(super) fn lines(authorization_server: SocketAddr, api: SocketAddr, proxy: SocketAddr) -> [Line; 6] {
+/// The seven lines, in the order in which they make sense: the last but one takes the authorization server away.
+pub(super) fn lines(authorization_server: SocketAddr, api: SocketAddr, proxy: SocketAddr) -> [Line; 7] {
     let hello = format!("http://{proxy}/demo/hello");
     let status = format!("curl -s -o /dev/null -w '%{{http_code}} ' {hello}");
     [
@@ -40,6 +40,11 @@ pub(super) fn lines(authorization_server: SocketAddr, api: SocketAddr, proxy: So
                 "curl -sX POST http://{authorization_server}/stop; while [ \"$({status})\" = '200 ' ]; do printf '200 '; sleep 1; \
                  done; echo; curl -si {hello}"
             ),
+        },
+        Line {
+            expect: "one answer of two APIs: 200; without a token its orders are [], and `attache-parts` says why (try it \
+                     before 6, too: then they are there)",
+            command: format!("curl -si http://{proxy}/customers/7/overview"),
         },
     ]
 }

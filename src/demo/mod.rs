@@ -5,13 +5,14 @@
 mod addresses;
 mod api;
 mod authorization_server;
+mod directory;
 mod lines;
 mod serve;
 mod tokens;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +37,16 @@ const CLIENT_ID: &str = "attache-demo";
 
 /// The variable that proxy.toml reads the client secret from.
 const CLIENT_SECRET_VARIABLE: &str = "DEMO_CLIENT_SECRET";
+
+/// And the key of the other API.
+const DIRECTORY_KEY_VARIABLE: &str = "DEMO_DIRECTORY_KEY";
+
+/// What the demo makes up whenever it starts.
+#[derive(Debug)]
+struct Secrets {
+    client_secret: String,
+    directory_key: String,
+}
 
 /// Runs the demo until it is interrupted.
 pub fn run() -> ExitCode {
@@ -74,21 +85,24 @@ fn start() -> Result<Demo, String> {
     let addresses = Addresses::choose().map_err(cannot("listen on the loopback address"))?;
     let authorization_server = addresses.authorization_server.local_addr().map_err(cannot("find an address"))?;
     let api = addresses.api.local_addr().map_err(cannot("find an address"))?;
-    let client_secret = random_text();
+    let secrets = Secrets { client_secret: random_text(), directory_key: random_text() };
     let proxy_toml = |own| addresses.proxy_toml(own).map_err(cannot("find an address"));
     // Between finding a port free and binding it somebody else may take it.
-    let running = start_proxy(&proxy_toml(Own::Preferred)?, &client_secret)
-        .or_else(|_| start_proxy(&proxy_toml(Own::Any)?, &client_secret))?;
-    serve_peers(addresses.authorization_server, addresses.api, client_secret).map_err(cannot("start a thread"))?;
+    let running = start_proxy(&proxy_toml(Own::Preferred)?, &secrets)
+        .or_else(|_| start_proxy(&proxy_toml(Own::Any)?, &secrets))?;
+    serve_peers(addresses, secrets).map_err(cannot("start a thread"))?;
     let proxy = *running.addresses().first().ok_or("the demo's configuration has no listener")?;
     Ok(Demo { authorization_server, api, proxy, admin: running.admin_address(), _running: running })
 }
 
 /// What starts the proxy reads files, as it does for everybody. This one is gone again as soon as it was read, so that
 /// nothing is left behind however the demo ends.
-fn start_proxy(proxy_toml: &str, client_secret: &str) -> Result<Running, String> {
+fn start_proxy(proxy_toml: &str, secrets: &Secrets) -> Result<Running, String> {
     let config = write_config(proxy_toml).map_err(cannot("write a configuration file"))?;
-    let environment = Environment(BTreeMap::from([(CLIENT_SECRET_VARIABLE.to_owned(), client_secret.to_owned())]));
+    let environment = Environment(BTreeMap::from([
+        (CLIENT_SECRET_VARIABLE.to_owned(), secrets.client_secret.clone()),
+        (DIRECTORY_KEY_VARIABLE.to_owned(), secrets.directory_key.clone()),
+    ]));
     let running = app::start_with_log(Options { config: config.clone(), environment, watch: false });
     let removed = fs::remove_file(&config);
     let running = running.map_err(|error| error.to_string())?;
@@ -100,23 +114,28 @@ fn cannot(what: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("cannot {what} for the demo: {error}")
 }
 
-/// The authorization server and the API, on a thread of their own until the process ends.
-fn serve_peers(authorization_server: TcpListener, api: TcpListener, client_secret: String) -> io::Result<()> {
+/// The authorization server and the two APIs, on a thread of their own until the process ends.
+fn serve_peers(addresses: Addresses, secrets: Secrets) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = move || {
         let tokens = Tokens::new(Arc::new(SystemClock));
         let server = Arc::new(AuthorizationServer {
             client_id: CLIENT_ID,
-            client_secret,
+            client_secret: secrets.client_secret,
             tokens: tokens.clone(),
             stop: watch::Sender::new(false),
         });
-        // The API has no switch: this one is never pulled.
+        // The APIs have no switch: this one is never pulled.
         let never = watch::Sender::new(false);
         let stopped = server.stop.subscribe();
         let peers = LocalSet::new();
+        let Addresses { authorization_server, api, directory } = addresses;
+        let key: Arc<str> = secrets.directory_key.into();
         peers.spawn_local(serve::serve(authorization_server, stopped, move |asked| server.clone().handle(asked)));
         peers.spawn_local(serve::serve(api, never.subscribe(), move |asked| api::handle(tokens.clone(), asked)));
+        peers.spawn_local(serve::serve(directory, never.subscribe(), move |asked| {
+            directory::handle(key.clone(), asked)
+        }));
         runtime.block_on(peers);
     };
     thread::Builder::new().name("demo-peers".into()).spawn(serve).map(drop)

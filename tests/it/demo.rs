@@ -13,7 +13,7 @@ struct Printed {
 }
 
 fn printed(demo: &Child) -> Vec<Printed> {
-    demo.wait_for_line("the last line to try", |line| line.starts_with("   ") && line.contains("/stop"));
+    demo.wait_for_line("the last line to try", |line| line.starts_with("   ") && line.contains("/overview"));
     let lines = demo.lines();
     let numbered = |line: &str| line.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
     let pairs = lines.windows(2).filter(|pair| numbered(&pair[0]) && pair[1].starts_with("   "));
@@ -43,7 +43,7 @@ fn every_printed_line_does_what_it_says() {
     let _taken = [8080, 9901, 9101, 9102].map(|port| TcpListener::bind(("127.0.0.1", port)));
     let demo = Child::start(&["demo"]);
     let lines = printed(&demo);
-    assert_eq!(lines.len(), 6, "{}", demo.output());
+    assert_eq!(lines.len(), 7, "{}", demo.output());
     let expects = |index: usize, what: &str| {
         let line = &lines[index];
         assert!(line.expect.contains(what), "{}", line.expect);
@@ -61,6 +61,10 @@ fn every_printed_line_does_what_it_says() {
     let authorization = body["your headers"]["authorization"].as_str().expect("the API got a token");
     assert!(authorization.starts_with("Bearer ****************"), "{authorization}");
     assert!(authorization.trim_start_matches("Bearer ").bytes().all(|byte| byte == b'*'), "{authorization}");
+
+    let (status, body) = answer(&expects(6, "one answer of two APIs"));
+    assert_eq!((status, &body["profile"]["name"]), (200, &Value::from("Ada")), "{body}");
+    assert_eq!(body["orders"][0]["customer"], "C-0007", "{body}");
 
     let issued = || demo.lines().iter().filter(|line| line.contains("a token was issued")).count();
     let before = issued();
@@ -80,6 +84,12 @@ fn every_printed_line_does_what_it_says() {
     let (status, body) = answer(&last);
     assert_eq!(status, 503);
     assert!(body["detail"].as_str().is_some_and(|detail| detail.contains("token endpoint")), "{body}");
+
+    let printed = expects(6, "without a token");
+    let (status, body) = answer(&printed);
+    assert_eq!((status, &body["profile"]["name"]), (200, &Value::from("Ada")), "{body}");
+    assert_eq!(body["orders"], Value::Array(Vec::new()), "{body}");
+    assert!(printed.contains("\r\nattache-parts: orders;"), "{printed}");
 }
 
 /// `attache demo | head`: it ends when nobody is there to read it, whether that was so before it wrote or is so after.
