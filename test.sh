@@ -61,6 +61,13 @@ if ! cmp -s tests/peers/oidc/package-lock.json "$stamp" || [ ! -d tests/peers/oi
     cp tests/peers/oidc/package-lock.json "$stamp"
 fi
 
+stamp=$target/tmp/json-server.stamp
+if ! cmp -s tests/peers/json-server/package-lock.json "$stamp" || [ ! -d tests/peers/json-server/node_modules ]; then
+    step "installing json-server into tests/peers/json-server/node_modules by npm ci"
+    (cd tests/peers/json-server && npm ci --no-audit --no-fund --ignore-scripts)
+    cp tests/peers/json-server/package-lock.json "$stamp"
+fi
+
 stamp=$target/tmp/grpc.stamp
 if ! cmp -s tests/peers/grpc/requirements.txt "$stamp" || [ ! -x "$target/tmp/grpc/bin/python" ]; then
     step "installing grpcio into a virtual environment, $target/tmp/grpc, by pip"

@@ -21,6 +21,7 @@ mod h2_attacks;
 mod h2_renewal;
 mod hmac;
 mod house;
+mod json_server;
 mod jwt;
 mod kill;
 mod login;
