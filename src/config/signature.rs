@@ -35,7 +35,7 @@ pub struct AwsSigV4 {
 #[derive(Debug)]
 pub enum AwsKeys {
     Fixed(AwsKey),
-    Fetched(FetchedAwsKeys),
+    Fetched(Box<FetchedAwsKeys>),
 }
 
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use crate::config::{AwsKeyPlace, AwsKeys, AwsSigV4, FetchedAwsKeys, Signature};
+use crate::config::{AwsKeyPlace, AwsKeys, AwsSigV4, Signature};
 
 /// What stands in this header; `None`: nothing, though a client's own is removed.
 pub(super) fn header(signature: &Signature, name: &HeaderName) -> Option<String> {
@@ -40,7 +40,7 @@ fn has_session_token(aws: &AwsSigV4) -> bool {
 fn of_whom(keys: &AwsKeys) -> String {
     match keys {
         AwsKeys::Fixed(key) => format!("of {}", key.access_key_id),
-        AwsKeys::Fetched(FetchedAwsKeys { place, .. }) => match place {
+        AwsKeys::Fetched(fetched) => match &fetched.place {
             AwsKeyPlace::Instance { url } => format!("by keys of the instance's role, from {url}"),
             AwsKeyPlace::Container { url, .. } => format!("by keys of the container's role, from {url}"),
             AwsKeyPlace::WebIdentity { url, role, .. } => format!("by keys of {role}, from {url}"),

@@ -61,7 +61,7 @@ pub(super) fn aws_keys(reading: &mut Reading<'_>, fields: &Fields<'_>, region: O
     let place = place?;
     // What stays on this machine or its link, no network sees.
     let life = TokenLife { cleartext: place.url().is_link_local(), ..life };
-    Some(AwsKeys::Fetched(FetchedAwsKeys { place, life }))
+    Some(AwsKeys::Fetched(Box::new(FetchedAwsKeys { place, life })))
 }
 
 fn fixed(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<AwsKey> {
