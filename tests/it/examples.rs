@@ -115,7 +115,7 @@ fn the_demos_proxy_toml_loads_without_a_warning() {
     let loaded = load(Path::new(ROOT).join("proxy.toml").as_path(), &environment(&text), Load::Full);
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.warnings.problems.is_empty(), "{}", loaded.warnings);
-    assert_eq!(loaded.config.routes.len(), 2);
+    assert_eq!(loaded.config.routes.len(), 3);
 }
 
 /// The script must also be harmless when it runs again: keys that are in use stay.
