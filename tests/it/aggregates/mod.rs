@@ -1,6 +1,7 @@
 //! Aggregates: one request, several scripted APIs, one answer.
 
 mod cancelling;
+mod documented;
 mod failing;
 mod fanning_out;
 mod order;
