@@ -28,10 +28,11 @@ use crate::snapshot::{self, Living, Snapshot};
 use crate::token::NOT_UNRESERVED;
 
 /// Headers that a client might send, and how what they stand for is called. Which of them go no further, the proxy says.
-static EXAMPLES: [(&str, HeaderName); 12] = [
+static EXAMPLES: [(&str, HeaderName); 13] = [
     ("Authorization", http::header::AUTHORIZATION),
     ("Proxy-Authorization", http::header::PROXY_AUTHORIZATION),
     ("X-Api-Key", HeaderName::from_static("x-api-key")),
+    ("DPoP", HeaderName::from_static("dpop")),
     ("Cookie", http::header::COOKIE),
     ("Forwarded", FORWARDED),
     ("X-Forwarded-*", HeaderName::from_static("x-forwarded-for")),
@@ -517,8 +518,8 @@ mod tests {
         assert_eq!(lines[10], "credential   crm: client credentials of attache at https://login.example/token");
         assert_eq!(
             lines[11],
-            "keeps back   Authorization, Proxy-Authorization, X-Api-Key, Cookie, Forwarded, X-Forwarded-*, X-Real-IP, \
-             X-Original-URL, X-Rewrite-URL, hop-by-hop headers, names with `_`, x-debug, x-subject-token"
+            "keeps back   Authorization, Proxy-Authorization, X-Api-Key, DPoP, Cookie, Forwarded, X-Forwarded-*, \
+             X-Real-IP, X-Original-URL, X-Rewrite-URL, hop-by-hop headers, names with `_`, x-debug, x-subject-token"
         );
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::sign::{Signer, Signing};
+use super::sign::{Bound, Signer, Signing};
 use crate::config::HttpUrl;
 use crate::secret::Masks;
 use crate::token::{Attached, Generation, Rest, Token};
@@ -18,10 +18,11 @@ pub struct Attachment {
 #[derive(Debug, Clone)]
 enum What {
     Fixed(Arc<Attached>),
+    /// As it is, or with a proof of its key: which of them, the token alone says. A reload can bring either to a request.
     Token(Arc<Token>),
     /// Nothing before it has signed, which attaches a fixed credential for one attempt.
     Signer(Arc<Signer>),
-    /// The same, with the token that is signed with, or whose key is proven.
+    /// The same, with the token that is signed with.
     SignedToken(Arc<Signer>, Arc<Token>),
 }
 
@@ -46,9 +47,10 @@ impl Attachment {
     /// What signs each attempt of the request, if something does. What it attaches stands in place of this.
     pub fn signs(&self) -> Option<Signing<'_>> {
         match &self.what {
-            What::Signer(signer) => Some(Signing { signer, token: None }),
-            What::SignedToken(signer, token) => Some(Signing { signer, token: Some(token) }),
-            What::Fixed(_) | What::Token(_) => None,
+            What::Fixed(_) => None,
+            What::Token(token) => token.proof_key.as_ref().map(|key| Signing::Bound(Bound { token, key })),
+            What::Signer(signer) => Some(Signing::Signer(signer, None)),
+            What::SignedToken(signer, token) => Some(Signing::Signer(signer, Some(token))),
         }
     }
 

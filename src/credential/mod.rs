@@ -139,7 +139,7 @@ impl Credential {
             }
             CredentialKind::BasicKey { key } => Credential::Fixed(Arc::new(fixed::basic_key(key))),
             CredentialKind::Signature(signature) => {
-                let signer = Arc::new(Signer::new(signature, &parts.clock));
+                let signer = Arc::new(Signer::new(signature));
                 match signature.fetched_keys() {
                     None => Credential::Signed(signer),
                     Some(keys) => Credential::Token(TokenCredential::aws_keys(&config.name, keys, signer, parts)),
@@ -255,7 +255,7 @@ impl TokenCredential {
         };
         let proof = proof(config, &parts.tokens);
         let credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
-        TokenCredential { names: names(config), signer: signer(config, parts), ..credential }
+        TokenCredential { names: names(config), ..credential }
     }
 
     fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
@@ -317,11 +317,6 @@ fn names(config: &config::OAuth2) -> Arc<PlaceNames> {
     let mut names = PlaceNames::of(config.life.attach.parts.iter().map(|part| &part.place));
     names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
     Arc::new(names)
-}
-
-/// What proves with each request that we have the key of its token, if it is bound to one.
-fn signer(config: &config::OAuth2, parts: &Parts) -> Option<Arc<Signer>> {
-    config.dpop.as_ref().map(|_| Arc::new(Signer::dpop(&parts.clock)))
 }
 
 /// What makes this credential's token another one (TL-02).

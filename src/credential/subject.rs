@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::either_secret::EitherSecret;
 use super::oauth2::OAuth2;
-use super::sign::Signer;
-use super::{Credential, Parts, TokenCredential, identity, names, policy, proof, signer};
+use super::{Credential, Parts, TokenCredential, identity, names, policy, proof};
 use crate::config::{self, SubjectHeader};
 use crate::secret::Secret;
 use crate::token::{PlaceNames, Source, Subjects, TokenCache, TokenUnavailable};
@@ -21,7 +20,6 @@ const SUBJECT_TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub struct PerSubject {
     header: SubjectHeader,
     names: Arc<PlaceNames>,
-    signer: Option<Arc<Signer>>,
     source: Exchanger,
     subjects: Arc<Subjects>,
     tokens: Arc<TokenCache>,
@@ -64,7 +62,6 @@ impl PerSubject {
         PerSubject {
             header: header.clone(),
             names: names(config),
-            signer: signer(config, parts),
             source: match &config.older_proof {
                 None => Exchanger::One(OAuth2::new(config, parts)),
                 Some(older) => Exchanger::Either(EitherSecret::new(config, older, parts)),
@@ -102,8 +99,8 @@ impl PerSubject {
             token(value).filter(|_| values.next().is_none()).ok_or(NoSubject::Flawed(SubjectFlaw::Malformed))?;
         let cell = self.tokens.subject(&self.subjects, &token, || self.source.for_subject(&token));
         let cell = cell.map_err(NoSubject::Unavailable)?;
-        let (identity, names, signer) = (cell.identity(), self.names.clone(), self.signer.clone());
-        Ok(Credential::Token(TokenCredential { cell, identity, names, signer }))
+        let (identity, names) = (cell.identity(), self.names.clone());
+        Ok(Credential::Token(TokenCredential { cell, identity, names, signer: None }))
     }
 }
 

@@ -136,6 +136,8 @@ fn is_ours_by_spelling(name: &str) -> bool {
         b'k' => name == "keep-alive",
         b'h' => name == "http2-settings",
         b'c' => name == "cf-connecting-ip",
+        // A proof that belongs to the client's own token (RFC 9449).
+        b'd' => name == "dpop",
         b't' => name == "true-client-ip",
         _ => false,
     }

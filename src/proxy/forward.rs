@@ -17,6 +17,7 @@ use super::rejection::{self, Rejection};
 use super::source::Source;
 use super::worker::Worker;
 use crate::clock::Boot;
+use crate::credential::sign::Signing;
 use crate::credential::{Attachment, Credential};
 use crate::secret::Masks;
 use crate::snapshot::Call;
@@ -146,8 +147,8 @@ impl<'a> Outbound<'a> {
             match exchanged {
                 Ok(answer) => {
                     let masks = attachment.and_then(Attachment::masks).cloned();
-                    let Some(signing) = signed.and(signing) else { break (answer, masks) };
-                    match Box::pin(self.heed(signing, &upstream, answer, may_sign_anew)).await {
+                    let Some(hearer) = signing.and_then(Signing::hearer) else { break (answer, masks) };
+                    match Box::pin(self.heed(hearer, &upstream, answer, may_sign_anew)).await {
                         Some(answer) => break (answer, masks),
                         None => may_sign_anew = false,
                     }

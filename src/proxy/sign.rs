@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::forward::Outbound;
 use super::source::Source;
 use crate::credential::Attachment;
-use crate::credential::sign::{Signing, Unsignable, Unsigned};
+use crate::credential::sign::{Bound, Signing, Unsignable, Unsigned};
 use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead, Upstream};
 
 /// What one attempt is sent with.
@@ -30,7 +30,8 @@ impl Outbound<'_> {
             self.effort.bytes_in = self.body.bytes();
             held.map_err(unheld)?;
         }
-        let signed = self.unsigned(upstream, |request| signing.sign(request)).map_err(Failure::Unsignable)?;
+        let clock = &*self.worker.living.clock;
+        let signed = self.unsigned(upstream, |request| signing.sign(request, clock)).map_err(Failure::Unsignable)?;
         if let Some(recoder) = signed.recoder {
             self.body.recode(recoder);
         }
@@ -46,12 +47,12 @@ impl Outbound<'_> {
     /// says nothing about the token, and leaves the replay of TL-44 for what does. `may_repeat`: it was not sent again so yet.
     pub(super) async fn heed(
         &mut self,
-        signing: Signing<'_>,
+        hearer: Bound<'_>,
         upstream: &Upstream,
         mut answer: Answer,
         may_repeat: bool,
     ) -> Option<Answer> {
-        let heard = self.unsigned(upstream, |request| signing.hear(request, &mut answer.headers));
+        let heard = self.unsigned(upstream, |request| hearer.hear(request, &mut answer.headers));
         let asks = answer.status == StatusCode::UNAUTHORIZED && challenge::says(&answer.headers, "use_dpop_nonce");
         if !(heard && asks && may_repeat && (self.body.is_empty() || self.body.keep_all().await)) {
             return Some(answer);

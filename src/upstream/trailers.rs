@@ -20,8 +20,15 @@ pub fn is_trailer_allowed(name: &HeaderName) -> bool {
         _ => {
             let name = name.as_str();
             let begins = ["if-", "proxy-", "x-forwarded-"].iter().any(|begin| name.starts_with(begin));
-            let others =
-                ["authentication-info", "http2-settings", "keep-alive", "x-api-key", "x-original-url", "x-rewrite-url"];
+            let others = [
+                "authentication-info",
+                "dpop",
+                "http2-settings",
+                "keep-alive",
+                "x-api-key",
+                "x-original-url",
+                "x-rewrite-url",
+            ];
             !begins && !name.contains('_') && !others.contains(&name)
         }
     }
@@ -56,6 +63,7 @@ mod tests {
             "content-type",
             "cookie",
             "date",
+            "dpop",
             "expect",
             "forwarded",
             "host",

@@ -282,6 +282,40 @@ fn a_token_ends_with_its_key() {
     assert_eq!(endpoint.requests().len(), 4);
 }
 
+/// TL-03, SEC-10: a request that waits for its token while a reload says how tokens are bound goes out as that token wants it:
+/// with a proof of its own key, or without any, and never with the client's own.
+#[test]
+fn what_waits_over_a_reload_goes_out_as_its_token_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = format!("{{ key = {{ file = \"{}\" }} }}", new_key(folder.path(), "key.pem"));
+    for (before, after) in [("false", "true"), ("true", "false"), ("true", &*given), (&*given, "true")] {
+        let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+        let token_type = |dpop: &str| if dpop == "false" { "Bearer" } else { "DPoP" };
+        endpoint.set_token_type(token_type(before));
+        endpoint.set_latency(Duration::from_secs(1));
+        let proxy = Proxy::start(&toml(&endpoint, &upstream, before));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| proxy.send("GET", "/api/x", &[("DPoP", "clients-own")], b"").status);
+            endpoint.wait_for_requests(1);
+            proxy.reload(&toml(&endpoint, &upstream, after)).unwrap();
+            endpoint.set_token_type(token_type(after));
+            assert_eq!(waiting.join().unwrap(), 200, "{before} {after}");
+        });
+        let (asked, sent) = (endpoint.requests(), upstream.requests().pop().unwrap());
+        assert_eq!(asked.len(), 2, "{before} {after}: what was asked for before the reload is not sent");
+        match after {
+            "false" => {
+                assert_eq!((sent.bound_token(), sent.headers.get("dpop")), (None, None), "{sent:?}");
+                assert!(
+                    sent.headers.get("authorization").is_some_and(|value| value.starts_with("Bearer ")),
+                    "{sent:?}"
+                );
+            }
+            _ => assert_eq!(proof_of_token(&sent).1, proof(&asked[1]).1),
+        }
+    }
+}
+
 /// TL-03: over a restart a stored token lives with a key that is configured, and ends with one that was made.
 #[test]
 fn a_stored_token_ends_with_its_key() {

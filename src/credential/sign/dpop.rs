@@ -8,34 +8,38 @@ use http::HeaderMap;
 use super::{Signed, Unsignable, Unsigned, attached, sensitive};
 use crate::config::DPOP;
 use crate::credential::dpop;
-use crate::jws::Proven;
+use crate::jws::{ProofKey, Proven};
 use crate::secret::Masks;
 use crate::token::{Attached, Token};
 
-/// The token as it is attached anyway, and a proof beside it. A token without a key, which only the moment of a reload
-/// that asks for `dpop` can bring here, goes alone.
-pub(super) fn sign(token: &Token, request: &Unsigned<'_>, now: SystemTime) -> Result<Signed, Unsignable> {
-    let held = &token.attached;
-    let mut headers: Vec<_> =
-        held.first_header().map(|(name, value)| (name.clone(), value.clone())).into_iter().collect();
-    let Some(key) = &token.proof_key else {
-        return Ok(attached(&Arc::new(Attached::of_one_request(headers, None, held.masks().clone()))));
-    };
-    let origin = request.origin();
-    let proof = key.proof(&proven(token, &origin, request), now).map_err(|_| Unsignable::NoRandomBytes)?;
-    headers.push((DPOP.clone(), sensitive(proof.expose())));
-    let masks = Arc::new(Masks::new([&token.value, &proof]));
-    Ok(attached(&Arc::new(Attached::of_one_request(headers, None, masks))))
+/// A token and the key that it is bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<'a> {
+    pub(in crate::credential) token: &'a Token,
+    pub(in crate::credential) key: &'a ProofKey,
 }
 
-/// Keeps the nonce of an answer to such a request, and takes it out. Whether there was one.
-pub(super) fn hear(token: &Token, request: &Unsigned<'_>, answer: &mut HeaderMap) -> bool {
-    let origin = request.origin();
-    token.proof_key.as_ref().is_some_and(|key| dpop::hear(key, &proven(token, &origin, request), answer))
-}
+impl Bound<'_> {
+    /// The token as it is attached anyway, and a proof beside it.
+    pub(super) fn sign(&self, request: &Unsigned<'_>, now: SystemTime) -> Result<Signed, Unsignable> {
+        let origin = request.origin();
+        let proof = self.key.proof(&self.proven(&origin, request), now).map_err(|_| Unsignable::NoRandomBytes)?;
+        let held = self.token.attached.first_header().map(|(name, value)| (name.clone(), value.clone()));
+        let headers = held.into_iter().chain([(DPOP.clone(), sensitive(proof.expose()))]).collect();
+        let masks = Arc::new(Masks::new([&self.token.value, &proof]));
+        Ok(attached(&Arc::new(Attached::of_one_request(headers, None, masks))))
+    }
 
-fn proven<'a>(token: &'a Token, origin: &'a str, request: &Unsigned<'a>) -> Proven<'a> {
-    Proven { method: request.head.method.as_str(), origin, target: request.head.target, token: Some(&token.value) }
+    /// Keeps the nonce of an answer to such a request, and takes it out. Whether there was one.
+    pub fn hear(&self, request: &Unsigned<'_>, answer: &mut HeaderMap) -> bool {
+        let origin = request.origin();
+        dpop::hear(self.key, &self.proven(&origin, request), answer)
+    }
+
+    fn proven<'p>(&'p self, origin: &'p str, request: &Unsigned<'p>) -> Proven<'p> {
+        let (method, target) = (request.head.method.as_str(), request.head.target);
+        Proven { method, origin, target, token: Some(&self.token.value) }
+    }
 }
 
 #[cfg(test)]
@@ -49,16 +53,20 @@ mod tests {
     use crate::clock::Ticker;
     use crate::config::{Attach, HttpUrl};
     use crate::credential::claims::claims;
-    use crate::jws::{ProofKey, SigningKey};
+    use crate::jws::SigningKey;
     use crate::secret::Secret;
     use crate::token::Generation;
     use crate::upstream::{OutgoingBody, OutgoingHead, ReplayBudget};
 
-    fn bound() -> Token {
+    fn token() -> Token {
         let (value, further) = (Secret::new("a-bound-token"), BTreeMap::new());
         let attached = Attached::of_token(&Attach::authorization("DPoP"), &value, &further).unwrap();
         let proof_key = Some(Arc::new(ProofKey::new(SigningKey::generate().unwrap())));
         Token { generation: Generation(1), value, further, attached, proof_key }
+    }
+
+    fn bound(token: &Token) -> Bound<'_> {
+        Bound { token, key: token.proof_key.as_ref().unwrap() }
     }
 
     /// Gives a request to an upstream of this URL to whoever looks at it.
@@ -72,8 +80,8 @@ mod tests {
         look(&Unsigned { https: url.https, authority: &url.authority(), head: &head, body: &body })
     }
 
-    fn said(bound: &Token, url: &str, method: &Method, target: &str) -> BTreeMap<&'static str, String> {
-        let signed = with_request(url, method, target, |request| sign(bound, request, UNIX_EPOCH)).unwrap();
+    fn said(token: &Token, url: &str, method: &Method, target: &str) -> BTreeMap<&'static str, String> {
+        let signed = with_request(url, method, target, |request| bound(token).sign(request, UNIX_EPOCH)).unwrap();
         let (name, proof) = &signed.attachment.rest().unwrap().headers[0];
         assert!(*name == DPOP && proof.is_sensitive());
         assert_eq!(signed.attachment.header().unwrap().1, "DPoP a-bound-token");
@@ -83,27 +91,27 @@ mod tests {
     /// RFC 9449 section 4.2, RFC 3986 section 6.2.3: the URL as it is sent, without query and without the scheme's own port.
     #[test]
     fn the_url_of_a_proof_is_the_one_that_is_sent() {
-        let bound = bound();
+        let token = token();
         for (url, target, htu) in [
             ("https://api.example:443/", "/a%2Fb/%c3%bc//c;d", "https://api.example/a%2Fb/%c3%bc//c;d"),
             ("https://API.example:8443", "/?q=1", "https://api.example:8443/"),
             ("http://[::1]:80", "/x?a=/b?c", "http://[::1]/x"),
         ] {
-            assert_eq!(said(&bound, url, &Method::GET, target)["htu"], htu);
+            assert_eq!(said(&token, url, &Method::GET, target)["htu"], htu);
         }
-        assert_eq!(said(&bound, "https://api.example", &Method::PATCH, "/")["htm"], "PATCH");
+        assert_eq!(said(&token, "https://api.example", &Method::PATCH, "/")["htm"], "PATCH");
     }
 
     #[test]
     fn a_nonce_is_taken_out_of_an_answer() {
-        let bound = bound();
+        let token = token();
         let mut answer = HeaderMap::new();
         answer.append("dpop-nonce", HeaderValue::from_static("n-1"));
         answer.append("content-type", HeaderValue::from_static("text/plain"));
         let (url, target) = ("https://api.example", "/");
-        assert!(with_request(url, &Method::GET, target, |request| hear(&bound, request, &mut answer)));
+        assert!(with_request(url, &Method::GET, target, |request| bound(&token).hear(request, &mut answer)));
         assert_eq!(answer.keys().collect::<Vec<_>>(), ["content-type"]);
-        assert!(!with_request(url, &Method::GET, target, |request| hear(&bound, request, &mut answer)));
-        assert_eq!(said(&bound, url, &Method::GET, target)["nonce"], "n-1");
+        assert!(!with_request(url, &Method::GET, target, |request| bound(&token).hear(request, &mut answer)));
+        assert_eq!(said(&token, url, &Method::GET, target)["nonce"], "n-1");
     }
 }

@@ -11,15 +11,16 @@ mod jwt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::Attachment;
 use crate::clock::Clock;
-use crate::config::{DPOP, Signature};
+use crate::config::Signature;
 use crate::token::{self, Attached, Token};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
 pub(super) use aws_sigv4::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+pub use dpop::Bound;
 use hmac::Hmac;
 use jwt::Jwt;
 
@@ -66,15 +67,14 @@ pub enum Unsignable {
 #[derive(Debug)]
 pub struct Signer {
     scheme: Scheme,
-    clock: Arc<dyn Clock>,
 }
 
 /// What signs each attempt of one request: a replay with another token, too.
 #[derive(Debug, Clone, Copy)]
-pub struct Signing<'a> {
-    pub(super) signer: &'a Signer,
-    /// What was fetched to sign with, if something was.
-    pub(super) token: Option<&'a Token>,
+pub enum Signing<'a> {
+    /// With what was fetched to sign with, if something was.
+    Signer(&'a Signer, Option<&'a Token>),
+    Bound(Bound<'a>),
 }
 
 #[derive(Debug)]
@@ -82,8 +82,6 @@ enum Scheme {
     AwsSigV4(AwsSigV4),
     Hmac(Hmac),
     Jwt(Jwt),
-    /// With the key that the request's token is bound to.
-    Dpop,
 }
 
 impl Unsigned<'_> {
@@ -94,18 +92,13 @@ impl Unsigned<'_> {
 }
 
 impl Signer {
-    pub(super) fn new(config: &Signature, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(config: &Signature) -> Self {
         let scheme = match config {
             Signature::AwsSigV4(config) => Scheme::AwsSigV4(AwsSigV4::new(config)),
             Signature::Hmac(config) => Scheme::Hmac(Hmac::new(config)),
             Signature::Jwt(config) => Scheme::Jwt(Jwt::new(config)),
         };
-        Signer { scheme, clock: clock.clone() }
-    }
-
-    /// Proves with each attempt of a request that we have the key of its token.
-    pub(super) fn dpop(clock: &Arc<dyn Clock>) -> Self {
-        Signer { scheme: Scheme::Dpop, clock: clock.clone() }
+        Signer { scheme }
     }
 
     /// The names of the headers that it sets for every request.
@@ -114,7 +107,6 @@ impl Signer {
             Scheme::AwsSigV4(aws) => aws.header_names(),
             Scheme::Hmac(hmac) => hmac.header_names(),
             Scheme::Jwt(jwt) => jwt.header_names(),
-            Scheme::Dpop => std::slice::from_ref(&DPOP),
         }
     }
 
@@ -123,7 +115,7 @@ impl Signer {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.query_names(),
             Scheme::Hmac(hmac) => hmac.query_names(),
-            Scheme::Jwt(_) | Scheme::Dpop => &[],
+            Scheme::Jwt(_) => &[],
         }
     }
 
@@ -131,49 +123,47 @@ impl Signer {
         match &self.scheme {
             Scheme::AwsSigV4(aws) => aws.holds(request),
             Scheme::Hmac(hmac) => Ok(hmac.holds()),
-            Scheme::Jwt(_) | Scheme::Dpop => Ok(None),
+            Scheme::Jwt(_) => Ok(None),
         }
     }
 
-    fn sign(&self, request: &Unsigned<'_>, token: Option<&Token>) -> Result<Signed, Unsignable> {
+    fn sign(&self, request: &Unsigned<'_>, token: Option<&Token>, clock: &dyn Clock) -> Result<Signed, Unsignable> {
         match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.sign(request, token, self.clock.wall()),
-            Scheme::Hmac(hmac) => hmac.sign(request, self.clock.wall()),
-            Scheme::Jwt(jwt) => jwt.sign(&*self.clock),
-            Scheme::Dpop => dpop::sign(bound(token), request, self.clock.wall()),
+            Scheme::AwsSigV4(aws) => aws.sign(request, token, clock.wall()),
+            Scheme::Hmac(hmac) => hmac.sign(request, clock.wall()),
+            Scheme::Jwt(jwt) => jwt.sign(clock),
         }
     }
 }
 
-/// # Panics
-/// If there is none, which only a mistake in how credentials are wired can bring about.
-fn bound(token: Option<&Token>) -> &Token {
-    token.expect("what proves the key of a token is attached with a token")
-}
-
-impl Signing<'_> {
+impl<'a> Signing<'a> {
     /// How many bytes of the body may have to be held before the request is signed; `None`: the signature does not cover it.
     ///
     /// # Errors
     /// Says why the request cannot be signed.
     pub fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {
-        self.signer.holds(request)
+        match self {
+            Signing::Signer(signer, _) => signer.holds(request),
+            Signing::Bound(_) => Ok(None),
+        }
     }
 
     /// Signs a request, whose body is held if it has to be.
     ///
     /// # Errors
     /// Says why the request cannot be signed.
-    pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Unsignable> {
-        self.signer.sign(request, self.token)
+    pub fn sign(&self, request: &Unsigned<'_>, clock: &dyn Clock) -> Result<Signed, Unsignable> {
+        match self {
+            Signing::Signer(signer, token) => signer.sign(request, *token, clock),
+            Signing::Bound(bound) => bound.sign(request, clock.wall()),
+        }
     }
 
-    /// Takes out of an answer's head what it says to whoever signed the request. Whether the next signature is another one
-    /// for that.
-    pub fn hear(&self, request: &Unsigned<'_>, answer: &mut HeaderMap) -> bool {
-        match &self.signer.scheme {
-            Scheme::Dpop => dpop::hear(bound(self.token), request, answer),
-            Scheme::AwsSigV4(_) | Scheme::Hmac(_) | Scheme::Jwt(_) => false,
+    /// Whom an answer tells something about the next signature. The other schemes have nothing to hear.
+    pub fn hearer(self) -> Option<Bound<'a>> {
+        match self {
+            Signing::Signer(..) => None,
+            Signing::Bound(bound) => Some(bound),
         }
     }
 }
@@ -184,9 +174,10 @@ fn attached(attached: &Arc<Attached>) -> Signed {
 }
 
 /// # Panics
-/// If the value is no legal header value. The configuration refuses such a secret, with its place.
+/// If the value is no legal header value. That is seen to where it comes from: the configuration refuses such a secret, with
+/// its place, a fetch such a key, and what is made here is ASCII.
 fn sensitive(value: &str) -> HeaderValue {
-    token::sensitive(value).expect("the configuration refuses a secret that is no legal header value")
+    token::sensitive(value).expect("what is signed with is legal in headers, and so is what is made of it")
 }
 
 /// A time in the format of `strftime`, in UTC.

@@ -34,6 +34,7 @@ fn hop_by_hop_credential_and_forwarding_fields_are_removed() {
         "Proxy-Authenticate",
         "Proxy-Anything",
         "X-Api-Key",
+        "DPoP",
         "Cookie",
         "Forwarded",
         "X-Forwarded-For",
@@ -50,7 +51,7 @@ fn hop_by_hop_credential_and_forwarding_fields_are_removed() {
         "Transfer_Encoding",
         "_",
     ];
-    assert_eq!(removed.len(), 29);
+    assert_eq!(removed.len(), 30);
     for name in removed {
         assert_eq!(left(&[(name, "1"), ("Accept", "a")], false, &[]), ["accept: a"], "{name}");
     }

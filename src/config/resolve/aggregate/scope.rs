@@ -11,7 +11,7 @@ use super::super::{Reading, Why, answer::scalar};
 use super::written::{Placeholder, Written, pieces};
 use crate::config::file::Value;
 use crate::config::problem::did_you_mean;
-use crate::config::{Absent, JsonValue, PathPattern, Reference, Segment, TextPiece, ValueSource};
+use crate::config::{Absent, DPOP, JsonValue, PathPattern, Reference, Segment, TextPiece, ValueSource};
 
 /// First names that mean something else than a part.
 pub(super) const RESERVED: [&str; 6] = ["query", "header", "request", "client", "item", "index"];
@@ -249,7 +249,7 @@ fn header(name: &str) -> Result<HeaderName, Why> {
     let header = header.map_err(|_| {
         (format!("`{}` is no header name", name.escape_debug()), "it is made of letters, digits and `-`".to_owned())
     })?;
-    if header == AUTHORIZATION || header == PROXY_AUTHORIZATION || header == "x-api-key" {
+    if header == AUTHORIZATION || header == PROXY_AUTHORIZATION || header == DPOP || header == "x-api-key" {
         let hint = "name the `credential` that the upstream wants in `[upstreams.NAME]`".to_owned();
         return Err((format!("`{header}` is the client's own credential, and goes no further"), hint));
     }
