@@ -11,7 +11,8 @@ use crate::config::Attach;
 use crate::jws::ProofKey;
 use crate::token::machine::{Adopted, Attempt, Grant, Next};
 use crate::token::{
-    Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Misfit, Reached, Source, Token,
+    Attached, Exchange, FetchError, FetchErrorKind, FetchRequest, Generation, Granted, Misfit, ProofVersion, Reached,
+    Source, Token,
 };
 
 /// A source keeps to its time by itself; this much later it is not waited for.
@@ -61,18 +62,6 @@ pub(super) async fn run(ticket: Ticket) {
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
-                // A reload wants something else: neither a token nor a refusal is an answer to that. What came of the
-                // refresh token is kept (TL-53), and a failure says what it always does, also of the exchange (TL-52).
-                if source.asks_for() != cell.lock().source.asks_for() {
-                    match &result {
-                        Ok(_) => {
-                            cell.lock().machine.exchange_answered();
-                            continue;
-                        }
-                        Err(error) if error.kind.is_refusal() => continue,
-                        Err(_) => {}
-                    }
-                }
                 if claims.are_refused(&result) {
                     // Without them, for the token that serves may be about to expire.
                     continue;
@@ -83,7 +72,7 @@ pub(super) async fn run(ticket: Ticket) {
                 }
                 // What it is held back by is held where it has been found to be.
                 cell.locate();
-                ticket.attempted(result)
+                ticket.attempted(source.asks_for(), result)
             }
             Attempt::Pause(at) => Next::Retry(at),
             Attempt::Ended => Next::Ended,
@@ -188,20 +177,24 @@ impl Ticket {
         Ticket { cell: cell.clone(), done }
     }
 
-    /// Tells the machine how an attempt ended, and the waiters if it was the last.
-    fn attempted(&self, result: Result<Prepared, FetchError>) -> Next {
+    /// Tells the machine how an attempt ended, and the waiters if it was the last. `asked_for`: by the source that made it.
+    /// Where a reload wants something else meanwhile, neither a token nor a refusal is an answer to that: what came of the
+    /// refresh token is kept already (TL-53), and a failure says what it always does, also of the exchange (TL-52).
+    fn attempted(&self, asked_for: Option<ProofVersion>, result: Result<Prepared, FetchError>) -> Next {
         match result {
-            Ok(prepared) => {
-                self.granted(prepared);
-                Next::Ended
-            }
-            Err(error) => self.failed(error),
+            Ok(prepared) => self.granted(asked_for, prepared),
+            Err(error) => self.failed(asked_for, error),
         }
     }
 
-    fn granted(&self, prepared: Prepared) {
+    fn granted(&self, asked_for: Option<ProofVersion>, prepared: Prepared) -> Next {
         let lifetime = prepared.granted.lifetime;
-        let (adopted, finished, suspect, took, window, news) = self.cell.update(|inner, now| {
+        let granted = self.cell.update(|inner, now| {
+            // Here, since a reload can come until the lock is taken.
+            if asked_for != inner.source.asks_for() {
+                inner.machine.exchange_answered();
+                return Err(Next::Retry(now));
+            }
             let suspect = inner.machine.suspected(now);
             let granted = &prepared.granted;
             let is_same = |held: &Arc<Token>| held.value == granted.value && held.further == granted.further;
@@ -228,8 +221,12 @@ impl Ticket {
                 Adopted::New(_) | Adopted::Same => inner.trouble.take().is_some(),
                 Adopted::Uncacheable(_) | Adopted::Failed => inner.in_trouble(now),
             };
-            (adopted, finished, suspect, inner.machine.last_attempt(), window, news)
+            Ok((adopted, finished, suspect, inner.machine.last_attempt(), window, news))
         });
+        let (adopted, finished, suspect, took, window, news) = match granted {
+            Ok(granted) => granted,
+            Err(again) => return again,
+        };
         self.done.send_replace(Some(finished));
         self.cell.subjects.iter().for_each(|subjects| subjects.granted());
         self.log(adopted, lifetime, took, suspect, news);
@@ -244,6 +241,7 @@ impl Ticket {
                 "`refresh_before` is as long as the token lives, and counts for nothing"
             );
         }
+        Next::Ended
     }
 
     /// `news`: it changes what requests get. Without that, what goes wrong is not warned of again.
@@ -274,12 +272,15 @@ impl Ticket {
         }
     }
 
-    fn failed(&self, error: FetchError) -> Next {
+    fn failed(&self, asked_for: Option<ProofVersion>, error: FetchError) -> Next {
         let text = error.text.clone();
         // It concerns a subject, of whom there may be many, and that one learns of it.
         let is_subjects = error.kind == FetchErrorKind::SubjectRefused;
         let (next, next_try, state, news) = self.cell.update(|inner, now| {
-            let next = inner.machine.failed(now, error.clone());
+            let next = match error.kind.is_refusal() && asked_for != inner.source.asks_for() {
+                true => Next::Retry(now),
+                false => inner.machine.failed(now, error.clone()),
+            };
             if next == Next::Ended {
                 inner.flight = None;
             }
@@ -319,5 +320,36 @@ impl Drop for Ticket {
             );
         }
         self.cell.shared.in_flight.send_modify(|fetches| *fetches -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Answer, Endpoint, HOUR, House};
+    use super::*;
+
+    /// TL-02, TL-04: what comes while a reload asks for something else is neither published nor a refusal, however late that
+    /// is: the fetch goes on, at the new source.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_reload_no_longer_asks_for_is_no_answer() {
+        for answer in [Answer::Token(Some(HOUR)), Answer::Fail(FetchErrorKind::Refused)] {
+            let (house, attach) = (House::new(), Arc::new(Attach::authorization("Bearer")));
+            let old = Endpoint::new([answer]).asking_for(1);
+            let new = Endpoint::new([Answer::Token(Some(HOUR))]).asking_for(2);
+            let cell = house.cell(&old);
+            let (done, _flight) = watch::channel(None);
+            let ticket = cell.update(|inner, now| {
+                let (_, begun) = inner.machine.request(now, Boot::NEVER);
+                assert!(begun && matches!(inner.machine.attempt(now), Attempt::Make { .. }));
+                Ticket::new(&cell, done)
+            });
+            let result = attempt_within(&old, HOUR, None, None).await;
+            let result = result.and_then(|granted| prepare(granted, SystemTime::UNIX_EPOCH, &attach, &old));
+            house.cell(&new);
+            assert!(matches!(ticket.attempted(old.asks_for(), result), Next::Retry(_)));
+            assert!(cell.ready().is_none());
+            let attempt = cell.update(|inner, now| inner.machine.attempt(now));
+            assert!(matches!(attempt, Attempt::Make { .. }), "{attempt:?}");
+        }
     }
 }

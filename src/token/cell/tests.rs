@@ -30,7 +30,7 @@ use crate::token::{
     ProofVersion, Reached, Source, Token, TokenCache, TokenUnavailable,
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn secs(seconds: f64) -> Duration {
@@ -63,7 +63,7 @@ impl Clock for TokioClock {
 
 /// How the endpoint answers one attempt.
 #[derive(Debug, Clone)]
-enum Answer {
+pub(super) enum Answer {
     /// A token of its own, with this lifetime.
     Token(Option<Duration>),
     /// The same, where none lives longer.
@@ -104,10 +104,10 @@ struct Script {
 }
 
 #[derive(Debug, Clone)]
-struct Endpoint(Arc<Script>);
+pub(super) struct Endpoint(Arc<Script>);
 
 impl Endpoint {
-    fn new(answers: impl Into<VecDeque<Answer>>) -> Self {
+    pub(super) fn new(answers: impl Into<VecDeque<Answer>>) -> Self {
         Endpoint::slow(secs(0.2), "id", answers)
     }
 
@@ -139,7 +139,7 @@ impl Endpoint {
     }
 
     /// One whose tokens are for something of this number.
-    fn asking_for(mut self, what: u8) -> Self {
+    pub(super) fn asking_for(mut self, what: u8) -> Self {
         Arc::get_mut(&mut self.0).expect("nobody uses it yet").asks_for = Some(ProofVersion([what; 32]));
         self
     }
@@ -261,13 +261,13 @@ impl Source for Endpoint {
 }
 
 /// A cache on paused time.
-struct House {
+pub(super) struct House {
     clock: Arc<TokioClock>,
     cache: Arc<TokenCache>,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         House::with_store(Arc::new(MemoryStore::new()))
     }
 
@@ -293,7 +293,7 @@ impl House {
     }
 
     /// A cell named `crm` at this endpoint.
-    fn cell(&self, endpoint: &Endpoint) -> Arc<TokenCell> {
+    pub(super) fn cell(&self, endpoint: &Endpoint) -> Arc<TokenCell> {
         self.declare("crm", "secret", endpoint)
     }
 
