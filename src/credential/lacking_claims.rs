@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::map::Entry;
 
 use crate::config::KeyEncoding;
 use crate::secret::Secret;
@@ -22,24 +23,25 @@ pub(super) fn decoded(encoded: &str) -> Option<Arc<str>> {
     serde_json::from_str::<Value>(text).is_ok_and(|claims| claims.is_object()).then(|| text.into())
 }
 
-/// What is asked for: what `parameters` says anyway, and what an upstream misses.
+/// What is asked for: what `parameters` says anyway, and beside it what an upstream misses.
 pub(super) fn asked_for<'a>(configured: Option<&'a str>, lacking: Option<&'a str>) -> Option<Cow<'a, str>> {
     let (Some(configured), Some(lacking)) = (configured, lacking) else {
-        return lacking.or(configured).map(Cow::Borrowed);
+        return configured.or(lacking).map(Cow::Borrowed);
     };
     let parsed = |text| serde_json::from_str::<Value>(text).ok();
-    let (Some(mut all), Some(more)) = (parsed(configured), parsed(lacking)) else { return Some(lacking.into()) };
-    merge(&mut all, more);
+    let (Some(mut all), Some(more)) = (parsed(configured), parsed(lacking)) else { return Some(configured.into()) };
+    add(&mut all, more);
     Some(all.to_string().into())
 }
 
-/// Adds the members of objects within objects; what both have is the newer one's.
-fn merge(all: &mut Value, more: Value) {
-    match (all, more) {
-        (Value::Object(all), Value::Object(more)) => {
-            more.into_iter().for_each(|(name, value)| merge(all.entry(name).or_insert(Value::Null), value));
+/// Adds the members of objects within objects; what is there already stays as it is.
+fn add(all: &mut Value, more: Value) {
+    let (Value::Object(all), Value::Object(more)) = (all, more) else { return };
+    for (name, value) in more {
+        match all.entry(name) {
+            Entry::Vacant(vacant) => drop(vacant.insert(value)),
+            Entry::Occupied(mut occupied) => add(occupied.get_mut(), value),
         }
-        (all, more) => *all = more,
     }
 }
 
@@ -59,18 +61,23 @@ mod tests {
         }
     }
 
-    /// The client's capabilities, which are configured, stand beside what is missed.
+    /// TL-45: the client's capabilities, which are configured, stand beside what is missed, and an upstream changes nothing of
+    /// them.
     #[test]
     fn claims_are_added_to_those_that_are_configured() {
-        let configured = r#"{"access_token":{"xms_cc":{"values":["cp1"]},"nbf":1}}"#;
+        let configured = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
         let lacking = r#"{"access_token":{"nbf":{"essential":true}}}"#;
+        let evil = r#"{"access_token":{"nbf":{"essential":true},"xms_cc":{"values":["evil"]}}}"#;
         let both = r#"{"access_token":{"nbf":{"essential":true},"xms_cc":{"values":["cp1"]}}}"#;
         for (configured, lacking, expected) in [
             (None, None, None),
             (Some("no JSON"), None, Some("no JSON")),
             (None, Some(lacking), Some(lacking)),
-            (Some("no JSON"), Some(lacking), Some(lacking)),
+            (Some("no JSON"), Some(lacking), Some("no JSON")),
+            (Some("[1]"), Some(lacking), Some("[1]")),
             (Some(configured), Some(lacking), Some(both)),
+            (Some(configured), Some(evil), Some(both)),
+            (Some(r#"{"access_token":null}"#), Some(lacking), Some(r#"{"access_token":null}"#)),
         ] {
             let asked_for = asked_for(configured, lacking);
             let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into());

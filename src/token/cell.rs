@@ -74,7 +74,7 @@ struct Inner {
     granted: Option<Granted>,
     /// What the next exchange sends.
     refresh_token: Option<Secret>,
-    /// What the next fetch asks for besides (TL-45).
+    /// What the upstream misses in the token: fetches ask for it until one is answered with a token, or refused for it (TL-45).
     claims: Option<Arc<str>>,
     /// The exchange under way.
     exchange: Option<Exchange>,
@@ -153,8 +153,8 @@ impl TokenCell {
         })
     }
 
-    /// The upstream misses these claims, a JSON object, in the token of this generation: the next fetch asks for them
-    /// (TL-45). To be said before [`TokenCell::rejected`], which begins it.
+    /// The upstream misses these claims, a JSON object, in the token of this generation: the next token is asked for with
+    /// them (TL-45). To be said before [`TokenCell::rejected`], which begins it.
     pub fn lacks(&self, sent: Generation, claims: Arc<str>) {
         let mut inner = self.lock();
         if inner.token.as_ref().is_some_and(|token| token.generation == sent) {
@@ -393,6 +393,13 @@ impl Inner {
     fn discard(&mut self) {
         (self.token, self.granted) = (None, None);
         self.machine.discard();
+    }
+
+    /// The server has answered these claims with a token, or refuses them. Others may have come meanwhile.
+    fn claims_answered(&mut self, claims: Option<&Arc<str>>) {
+        if self.claims.as_ref() == claims {
+            self.claims = None;
+        }
     }
 
     /// A fetch brought nothing that is kept. Whether that changes what requests get.

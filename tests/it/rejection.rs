@@ -263,3 +263,21 @@ fn lacking_claims_are_asked_for_once() {
     let asked: Vec<_> = endpoint.requests().iter().map(|request| request.form("claims")).collect();
     assert_eq!(asked, [None, Some(claims(1)), None, Some(claims(2)), None]);
 }
+
+/// TL-41, TL-45: a fetch that fails loses none of the claims; the next ones ask for them again, until one brings a token.
+#[test]
+fn lacking_claims_outlive_a_fetch_that_fails() {
+    let (endpoint, upstream, proxy) = setup("");
+    endpoint.set_lifetime(Some(Duration::from_secs(10)));
+    assert_eq!(proxy.get("/api/first").status, 200);
+    endpoint.grants().wait_until_older_than(Duration::from_millis(1_100));
+    let claims = "{\"access_token\":{\"nbf\":{\"value\":\"1\"}}}";
+    let challenge = format!("Bearer error=\"insufficient_claims\", claims=\"{}\"", STANDARD.encode(claims));
+    upstream.script([Reply::answer(401, &[("WWW-Authenticate", &challenge)], b"")]);
+    endpoint.script((0..3).map(|_| Grant::Json(500, json!({}))));
+    assert_eq!(proxy.get("/api/x").status, 401);
+    endpoint.wait_for_requests(5);
+    let asked: Vec<_> = endpoint.requests().iter().map(|request| request.form("claims")).collect();
+    let claims = || Some(claims.to_owned());
+    assert_eq!(asked, [None, claims(), claims(), claims(), claims()]);
+}

@@ -48,22 +48,24 @@ pub(super) async fn run(ticket: Ticket) {
     let gate = cell.locate();
     let _turn = gate.enter(cell.waiting.clone()).await;
     let (mut adopted, mut changed) = (false, false);
-    let mut claims = Claims::None;
+    let mut refused = None;
     loop {
-        let (attempt, source, attach, lacking) = cell.update(|inner, now| {
-            (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone(), inner.claims.take())
+        let (attempt, source, attach, claims) = cell.update(|inner, now| {
+            let claims = inner.claims.clone().filter(|claims| refused.as_ref() != Some(claims));
+            (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone(), claims)
         });
-        claims.add(lacking);
         let next = match attempt {
             Attempt::Make { timeout } => {
                 let requested_at = cell.shared.clock.wall();
                 let exchange = cell.begin_exchange().await;
-                let result = attempt_within(&*source, timeout, exchange.clone(), claims.wanted()).await;
+                let result = attempt_within(&*source, timeout, exchange.clone(), claims.clone()).await;
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
                 cell.end_exchange().await;
                 changed |= exchange.is_some() || result.is_ok();
-                if claims.are_refused(&result) {
+                if claims.is_some() && is_lasting(&result) {
                     // Without them, for the token that serves may be about to expire.
+                    cell.lock().claims_answered(claims.as_ref());
+                    refused = claims;
                     continue;
                 }
                 if !adopted && needs_reauthorization(&result) && cell.adopt_sibling(exchange).await {
@@ -72,7 +74,7 @@ pub(super) async fn run(ticket: Ticket) {
                 }
                 // What it is held back by is held where it has been found to be.
                 cell.locate();
-                ticket.attempted(source.asks_for(), result)
+                ticket.attempted(source.asks_for(), claims.as_ref().or(refused.as_ref()), result)
             }
             Attempt::Pause(at) => Next::Retry(at),
             Attempt::Ended => Next::Ended,
@@ -88,37 +90,9 @@ pub(super) async fn run(ticket: Ticket) {
     }
 }
 
-/// What the attempts of one fetch ask for besides.
-enum Claims {
-    None,
-    Wanted(Arc<str>),
-    /// The server does not grant them: this fetch goes on without any.
-    Refused,
-}
-
-impl Claims {
-    fn add(&mut self, lacking: Option<Arc<str>>) {
-        if let (Some(claims), Claims::None | Claims::Wanted(_)) = (lacking, &self) {
-            *self = Claims::Wanted(claims);
-        }
-    }
-
-    fn wanted(&self) -> Option<Arc<str>> {
-        match self {
-            Claims::Wanted(claims) => Some(claims.clone()),
-            Claims::None | Claims::Refused => None,
-        }
-    }
-
-    /// Whether an attempt was refused that asked for claims.
-    fn are_refused<T>(&mut self, result: &Result<T, FetchError>) -> bool {
-        let refused = result.as_ref().is_err_and(|error| error.kind.is_lasting());
-        let are_refused = refused && matches!(self, Claims::Wanted(_));
-        if are_refused {
-            *self = Claims::Refused;
-        }
-        are_refused
-    }
+/// Whether the server answered that it gives nothing like that, which waiting does not change.
+fn is_lasting(result: &Result<Prepared, FetchError>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind.is_lasting())
 }
 
 fn needs_reauthorization(result: &Result<Prepared, FetchError>) -> bool {
@@ -177,17 +151,23 @@ impl Ticket {
         Ticket { cell: cell.clone(), done }
     }
 
-    /// Tells the machine how an attempt ended, and the waiters if it was the last. `asked_for`: by the source that made it.
+    /// Tells the machine how an attempt ended, and the waiters if it was the last. `asked_for`: by the source that made it;
+    /// `claims`: the last that this fetch asked for besides.
     /// Where a reload wants something else meanwhile, neither a token nor a refusal is an answer to that: what came of the
     /// refresh token is kept already (TL-53), and a failure says what it always does, also of the exchange (TL-52).
-    fn attempted(&self, asked_for: Option<ProofVersion>, result: Result<Prepared, FetchError>) -> Next {
+    fn attempted(
+        &self,
+        asked_for: Option<ProofVersion>,
+        claims: Option<&Arc<str>>,
+        result: Result<Prepared, FetchError>,
+    ) -> Next {
         match result {
-            Ok(prepared) => self.granted(asked_for, prepared),
+            Ok(prepared) => self.granted(asked_for, claims, prepared),
             Err(error) => self.failed(asked_for, error),
         }
     }
 
-    fn granted(&self, asked_for: Option<ProofVersion>, prepared: Prepared) -> Next {
+    fn granted(&self, asked_for: Option<ProofVersion>, claims: Option<&Arc<str>>, prepared: Prepared) -> Next {
         let lifetime = prepared.granted.lifetime;
         let granted = self.cell.update(|inner, now| {
             // Here, since a reload can come until the lock is taken.
@@ -195,6 +175,7 @@ impl Ticket {
                 inner.machine.exchange_answered();
                 return Err(Next::Retry(now));
             }
+            inner.claims_answered(claims);
             let suspect = inner.machine.suspected(now);
             let granted = &prepared.granted;
             let is_same = |held: &Arc<Token>| held.value == granted.value && held.further == granted.further;
@@ -346,7 +327,7 @@ mod tests {
             let result = attempt_within(&old, HOUR, None, None).await;
             let result = result.and_then(|granted| prepare(granted, SystemTime::UNIX_EPOCH, &attach, &old));
             house.cell(&new);
-            assert!(matches!(ticket.attempted(old.asks_for(), result), Next::Retry(_)));
+            assert!(matches!(ticket.attempted(old.asks_for(), None, result), Next::Retry(_)));
             assert!(cell.ready().is_none());
             let attempt = cell.update(|inner, now| inner.machine.attempt(now));
             assert!(matches!(attempt, Attempt::Make { .. }), "{attempt:?}");
