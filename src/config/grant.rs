@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::jws::{ProofKey, SigningKey};
+use crate::jws::SigningKey;
 use crate::secret::Secret;
 
 /// The header of a proof, RFC 9449 section 4.1.
@@ -16,7 +16,7 @@ pub static DPOP: HeaderName = HeaderName::from_static("dpop");
 pub enum Dpop {
     /// One that is made when it is needed first, and lives as long as the process.
     Made,
-    Given(Arc<ProofKey>),
+    Given(Arc<SigningKey>),
 }
 
 /// What is presented for a token.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -22,7 +22,7 @@ const NONCE_BYTES_MAX: usize = 1024;
 
 /// A key that tokens are bound to, and what servers want to find in its proofs.
 pub struct ProofKey {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     /// What the header of each proof says.
     header: Value,
     nonces: Mutex<VecDeque<Remembered>>,
@@ -54,7 +54,7 @@ pub struct Proven<'a> {
 
 impl ProofKey {
     /// The key has to be a private one: a shared secret, which stands in where no key is read, proves nothing.
-    pub fn new(key: SigningKey) -> Self {
+    pub fn new(key: Arc<SigningKey>) -> Self {
         let jwk = key.public_jwk().unwrap_or_default();
         let header = json!({ "typ": "dpop+jwt", "alg": key.algorithm().name(), "jwk": jwk });
         ProofKey { key, header, nonces: Mutex::default() }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn key() -> ProofKey {
-        ProofKey::new(SigningKey::generate().unwrap())
+        ProofKey::new(Arc::new(SigningKey::generate().unwrap()))
     }
 
     /// RFC 9449 section 4.2: as the examples of sections 5 and 7.1 have it.

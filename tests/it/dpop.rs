@@ -282,6 +282,32 @@ fn a_token_ends_with_its_key() {
     assert_eq!(endpoint.requests().len(), 4);
 }
 
+/// TL-04: over a reload a key keeps the nonces that servers gave, also a key that is read anew.
+#[test]
+fn nonces_outlive_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = format!("{{ key = {{ file = \"{}\" }} }}", new_key(folder.path(), "key.pem"));
+    for dpop in ["true", &given] {
+        let (endpoint, upstream) = (endpoint(), Upstream::open());
+        endpoint.script([wants_at_the_endpoint("t1")]);
+        upstream.script([wants("u1")]);
+        let toml = toml(&endpoint, &upstream, dpop);
+        let proxy = Proxy::start(&toml);
+        assert_eq!(proxy.get("/api/x").status, 200);
+        // Another token.
+        proxy.reload(&toml.replace("dpop = ", "scope = \"more\"\ndpop = ")).unwrap();
+        assert_eq!(proxy.get("/api/x").status, 200);
+        let nonces = |requests: &[Request]| -> Vec<_> {
+            requests.iter().map(|request| proof(request).0["nonce"].as_str().map(str::to_owned)).collect()
+        };
+        let once = |nonce: &str| [None, Some(nonce.to_owned()), Some(nonce.to_owned())];
+        assert_eq!(
+            (nonces(&endpoint.requests()), nonces(&upstream.requests())),
+            (once("t1").into(), once("u1").into())
+        );
+    }
+}
+
 /// TL-03, SEC-10: a request that waits for its token while a reload says how tokens are bound goes out as that token wants it:
 /// with a proof of its own key, or without any, and never with the client's own.
 #[test]

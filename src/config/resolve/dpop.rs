@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Reading;
 use super::fields::Fields;
 use crate::config::{Dpop, Problem, TokenEndpointAuthMethod};
-use crate::jws::ProofKey;
 
 /// The key, if tokens are to be bound to one. `method`: how the client proves itself. The outer `None`: it cannot be used.
 pub(super) fn dpop(
@@ -26,7 +25,7 @@ pub(super) fn dpop(
             }
             Dpop::Made
         }
-        (None, Some(table)) => Dpop::Given(Arc::new(ProofKey::new(table.signing_key(reading, "key", None)?))),
+        (None, Some(table)) => Dpop::Given(Arc::new(table.signing_key(reading, "key", None)?)),
         // It was reported.
         (None, None) => return None,
     };

@@ -61,7 +61,7 @@ mod tests {
     fn token() -> Token {
         let (value, further) = (Secret::new("a-bound-token"), BTreeMap::new());
         let attached = Attached::of_token(&Attach::authorization("DPoP"), &value, &further).unwrap();
-        let proof_key = Some(Arc::new(ProofKey::new(SigningKey::generate().unwrap())));
+        let proof_key = Some(Arc::new(ProofKey::new(Arc::new(SigningKey::generate().unwrap()))));
         Token { generation: Generation(1), value, further, attached, proof_key }
     }
 
