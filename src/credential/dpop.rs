@@ -67,8 +67,8 @@ pub(super) fn hear(key: &ProofKey, request: &Proven<'_>, answer: &mut HeaderMap)
     nonce.as_ref().and_then(|nonce| nonce.to_str().ok()).is_some_and(|nonce| key.heard(request, nonce))
 }
 
-/// The likely cause of what a token endpoint says of a proof. `bound`: whether there was one.
-pub(super) fn hint(code: Option<&str>, bound: bool) -> Option<String> {
+/// The likely cause of what a token endpoint says of a proof. `bound`: whether there was one; `heard`: whether a nonce came.
+pub(super) fn hint(code: Option<&str>, bound: bool, heard: bool) -> Option<String> {
     let hint = match (code?, bound) {
         ("invalid_dpop_proof" | "use_dpop_nonce", false) => {
             "the server binds tokens to a key of the client: say `dpop = true`"
@@ -77,7 +77,8 @@ pub(super) fn hint(code: Option<&str>, bound: bool) -> Option<String> {
             "check this machine's clock, that `token_url` is the URL that the server knows itself by, and that it takes \
              this kind of key"
         }
-        ("use_dpop_nonce", true) => "the server does not take the nonce that it has just given",
+        ("use_dpop_nonce", true) if heard => "the server does not take the nonce that it has just given",
+        ("use_dpop_nonce", true) => "the server wants a nonce in the proof, and gives none",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -56,7 +56,7 @@ impl Failure {
         self.step == Step::Token && self.code.as_deref() == Some("invalid_client")
     }
 
-    /// Whether the server asked for a proof with the nonce that this answer brought (RFC 9449 section 8).
+    /// Whether the server asked for a proof with a nonce of its own (RFC 9449 section 8).
     pub(super) fn asks_for_nonce(&self) -> bool {
         let refused = self.status.is_some_and(|status| status.is_client_error());
         refused && self.code.as_deref() == Some("use_dpop_nonce")

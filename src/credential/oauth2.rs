@@ -142,29 +142,32 @@ impl OAuth2 {
         Ok(Endpoint { url, method })
     }
 
-    /// Asks for a token; once more at once if the server only wants its nonce in the proof, which is no failure (RFC 9449
-    /// section 8).
+    /// Asks for a token; once more at once if the server only wants the nonce in the proof that it gives, which is no failure
+    /// (RFC 9449 section 8).
     pub(super) async fn ask(
         &self,
         endpoint: &Endpoint,
         deadline: Instant,
         exchange: Option<&Exchange>,
     ) -> Result<Granted, Failure> {
-        match self.ask_once(endpoint, deadline, exchange).await {
-            Err(failure) if self.inner.proof_key.is_some() && failure.asks_for_nonce() => {
-                self.ask_once(endpoint, deadline, exchange).await
+        let mut heard = false;
+        match self.ask_once(endpoint, deadline, exchange, &mut heard).await {
+            // Without one, the second proof would be no better.
+            Err(failure) if heard && failure.asks_for_nonce() => {
+                self.ask_once(endpoint, deadline, exchange, &mut heard).await
             }
             asked => asked,
         }
     }
 
     /// Sends the token request and reads the answer. A refresh token in it is put into the exchange before anything else
-    /// is made of the answer (TL-53).
+    /// is made of the answer (TL-53). `heard` becomes whether the answer gave a nonce for the proofs after this one.
     async fn ask_once(
         &self,
         endpoint: &Endpoint,
         deadline: Instant,
         exchange: Option<&Exchange>,
+        heard: &mut bool,
     ) -> Result<Granted, Failure> {
         let inner = &*self.inner;
         let Endpoint { url, method } = endpoint;
@@ -185,13 +188,12 @@ impl OAuth2 {
         if let (Place::Issuer(issuer), StatusCode::NOT_FOUND | StatusCode::GONE) = (&inner.place, reply.status) {
             inner.discoveries.doubt(issuer);
         }
-        if let Some(key) = &inner.proof_key {
-            dpop::hear(key, &proven, &mut reply.headers);
-        }
+        let heard_now = inner.proof_key.as_ref().is_some_and(|key| dpop::hear(key, &proven, &mut reply.headers));
+        *heard = heard_now;
         let asked = Asked {
             host,
             hint: &|status, code| {
-                dpop::hint(code, inner.proof_key.is_some())
+                dpop::hint(code, inner.proof_key.is_some(), heard_now)
                     .or_else(|| failure::hint(status, code, *method, inner.request.grant()))
             },
             secrets: inner.request.secrets(&signed).into_iter().chain(refresh_token).collect(),

@@ -157,15 +157,23 @@ fn what_cannot_be_sent_again_is_not() {
     assert_eq!((upstream.asked(), endpoint.requests().len()), (2, 1));
 }
 
-/// TL-26, TL-45: the same at the token endpoint, where it then is an error that names itself.
+/// TL-26, TL-45: the same at the token endpoint, where it then is an error that names itself. Without a nonce there is nothing to
+/// ask again with.
 #[test]
 fn a_token_endpoint_that_never_has_enough_is_refused() {
-    let (endpoint, upstream) = (endpoint(), Upstream::open());
-    endpoint.script([wants_at_the_endpoint("t1"), wants_at_the_endpoint("t2")]);
-    let proxy = proxy(&endpoint, &upstream);
-    let problem = assert_problem(&proxy.get("/api/x"), 502);
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("use_dpop_nonce")), "{problem}");
-    assert_eq!((endpoint.requests().len(), upstream.asked()), (2, 0));
+    let without = || Grant::Json(400, json!({ "error": "use_dpop_nonce" }));
+    for (grants, asked) in [
+        (vec![wants_at_the_endpoint("t1"), wants_at_the_endpoint("t2")], 2),
+        (vec![without()], 1),
+        (vec![wants_at_the_endpoint("no nonce")], 1),
+    ] {
+        let (endpoint, upstream) = (endpoint(), Upstream::open());
+        endpoint.script(grants);
+        let proxy = proxy(&endpoint, &upstream);
+        let problem = assert_problem(&proxy.get("/api/x"), 502);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("use_dpop_nonce")), "{problem}");
+        assert_eq!((endpoint.requests().len(), upstream.asked()), (asked, 0));
+    }
 }
 
 /// TL-40, TL-44, TL-45: a replay has a proof of its own over its own token, and a nonce that is wanted meanwhile does not use
