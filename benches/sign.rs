@@ -90,7 +90,7 @@ fn sign(c: &mut Criterion) {
 fn signed(credential: &Credential, clock: &dyn Clock, request: &Unsigned<'_>) -> usize {
     let attachment = credential.ready(clock.now()).expect("it needs no token");
     let signing = attachment.signs().expect("it signs");
-    let signed = signing.sign(request).expect("it can be signed");
+    let signed = signing.sign(request, clock).expect("it can be signed");
     signed.attachment.header().expect("a header is set").1.len()
 }
 
