@@ -4,6 +4,7 @@ mod connection;
 mod race;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::{Future, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,9 +26,9 @@ pub use connection::Connection;
 pub(super) use connection::Transport;
 use race::Raced;
 
-/// The most places that connections can be to before upstreams whose place tokens name get no further one: only these can
-/// become many without a person's doing.
-pub(super) const PLACES_MAX: usize = 4096;
+/// The most places that upstreams are at because a token named them, over the life of the process: only these can become
+/// many without a person's doing. One that is among them already is found for ever.
+pub(super) const NAMED_PLACES_MAX: usize = 4096;
 
 /// Opens connections for upstreams, token endpoints and discovery. One per process and configuration of `[egress]`;
 /// names and TLS sessions outlive reloads.
@@ -47,8 +48,15 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Slots of pools by what connections are to. Never reused, so that a stale connection cannot turn up under
     /// another key; grows by an entry for each different upstream that the process has ever had.
-    slots: Mutex<HashMap<PoolKey, usize>>,
+    slots: Mutex<Slots>,
     egress_count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    by_key: HashMap<PoolKey, usize>,
+    /// How many of them tokens named.
+    named: usize,
 }
 
 /// What two requests must have in common to share a connection.
@@ -264,17 +272,33 @@ impl Connector {
 
     /// Whether connections go to more than one place, or have.
     pub(super) fn has_several(&self) -> bool {
-        self.slots().len() > 1
+        self.slots().by_key.len() > 1
     }
 
-    /// Whether tokens may name no further places.
-    pub(super) fn is_full(&self) -> bool {
-        self.slots().len() >= PLACES_MAX
-    }
-
-    /// The slot of pools for connections to this target.
+    /// The slot of pools for connections to this target, which the configuration names.
     pub(super) fn slot_of(&self, target: &Target, http: HttpVersion) -> usize {
-        let key = PoolKey {
+        let mut slots = self.slots();
+        let next = slots.by_key.len();
+        *slots.by_key.entry(self.key(target, http)).or_insert(next)
+    }
+
+    /// The same for a target that a token names. `None`: it is a new one, and there are [`NAMED_PLACES_MAX`].
+    pub(super) fn slot_of_named(&self, target: &Target, http: HttpVersion) -> Option<usize> {
+        let mut slots = self.slots();
+        let Slots { by_key, named } = &mut *slots;
+        let next = by_key.len();
+        match by_key.entry(self.key(target, http)) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(_) if *named == NAMED_PLACES_MAX => None,
+            Entry::Vacant(new) => {
+                *named += 1;
+                Some(*new.insert(next))
+            }
+        }
+    }
+
+    fn key(&self, target: &Target, http: HttpVersion) -> PoolKey {
+        PoolKey {
             https: target.url.https,
             host: target.url.host.clone(),
             port: target.url.port,
@@ -283,13 +307,10 @@ impl Connector {
             ca: target.ca.clone(),
             client_certificate: target.client_certificate.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
             egress_number: self.egress_number,
-        };
-        let mut slots = self.slots();
-        let next = slots.len();
-        *slots.entry(key).or_insert(next)
+        }
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<PoolKey, usize>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

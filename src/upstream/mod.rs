@@ -146,6 +146,21 @@ pub enum ExchangeErrorKind {
     TooManyInformational,
 }
 
+fn target(config: &config::Upstream, url: &HttpUrl) -> Target {
+    let alpn: &[&[u8]] = match config.http {
+        HttpVersion::Auto => &[b"h2", b"http/1.1"],
+        HttpVersion::Http1 => &[b"http/1.1"],
+        HttpVersion::Http2 => &[b"h2"],
+    };
+    Target {
+        url: url.clone(),
+        private: config.private,
+        ca: config.ca.clone(),
+        client_certificate: config.client_certificate.clone(),
+        alpn,
+    }
+}
+
 impl Upstream {
     /// Builds the running upstream that is at this URL.
     pub fn new(config: &config::Upstream, url: &HttpUrl, connector: &Arc<Connector>) -> Upstream {
@@ -158,21 +173,21 @@ impl Upstream {
         connector: &Arc<Connector>,
         authority: String,
     ) -> Upstream {
-        let alpn: &[&[u8]] = match config.http {
-            HttpVersion::Auto => &[b"h2", b"http/1.1"],
-            HttpVersion::Http1 => &[b"http/1.1"],
-            HttpVersion::Http2 => &[b"h2"],
-        };
-        let target = Target {
-            url: url.clone(),
-            private: config.private,
-            ca: config.ca.clone(),
-            client_certificate: config.client_certificate.clone(),
-            alpn,
-        };
+        let target = target(config, url);
         let slot = connector.slot_of(&target, config.http);
+        Upstream::at(target, slot, config.http, connector, authority)
+    }
+
+    /// The same where a token names the URL. `None`: this is a new place, and there are too many of them.
+    fn named(config: &config::Upstream, url: &HttpUrl, connector: &Arc<Connector>) -> Option<Upstream> {
+        let target = target(config, url);
+        let slot = connector.slot_of_named(&target, config.http)?;
+        Some(Upstream::at(target, slot, config.http, connector, url.authority()))
+    }
+
+    fn at(target: Target, slot: usize, http: HttpVersion, connector: &Arc<Connector>, authority: String) -> Upstream {
         let name = connector.name_of(&target.url);
-        let opener = Opener { target, authority, http: config.http, connector: connector.clone(), slot };
+        let opener = Opener { target, authority, http, connector: connector.clone(), slot };
         Upstream { opener: Arc::new(opener), name }
     }
 

@@ -9,7 +9,7 @@ use super::{Connector, ExchangeError, ExchangeErrorKind, Upstream};
 use crate::config::{self, BaseUrl, HttpUrl, UpstreamUrl};
 
 /// How many of its places an upstream keeps at hand. More are found again, at the cost of a lock.
-const PLACES_MAX: usize = 16;
+const AT_HAND_MAX: usize = 16;
 
 /// Where the requests of a call go.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Moving {
     value: String,
     rule: BaseUrl,
     connector: Arc<Connector>,
-    /// The last ones first; at most [`PLACES_MAX`].
+    /// The last ones first; at most [`AT_HAND_MAX`].
     places: ArcSwap<Vec<Arc<Upstream>>>,
 }
 
@@ -94,12 +94,12 @@ impl Moving {
         if self.rule.check(&url.to_string()).is_err() {
             return Err(self.unreachable("the host that it names is not among those allowed"));
         }
-        if self.connector.is_full() {
-            return Err(self.unreachable("upstreams are at too many places in all: restart the proxy"));
-        }
-        let place = Arc::new(Upstream::new(&self.config, url, &self.connector));
+        let place = Upstream::named(&self.config, url, &self.connector);
+        let place =
+            place.ok_or_else(|| self.unreachable("tokens have named too many places in all: restart the proxy"))?;
+        let place = Arc::new(place);
         self.places
-            .rcu(|places| std::iter::once(&place).chain(places.iter()).take(PLACES_MAX).cloned().collect::<Vec<_>>());
+            .rcu(|places| std::iter::once(&place).chain(places.iter()).take(AT_HAND_MAX).cloned().collect::<Vec<_>>());
         Ok(place)
     }
 
@@ -116,6 +116,7 @@ impl Moving {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::NAMED_PLACES_MAX;
     use super::super::tests::rig::{connector, upstream_config, url};
     use super::*;
     use crate::config::AllowedHost;
@@ -144,7 +145,7 @@ mod tests {
         for number in 1..100 {
             moving.reach(Some(&at(number))).unwrap();
         }
-        assert_eq!(moving.places.load().len(), PLACES_MAX);
+        assert_eq!(moving.places.load().len(), AT_HAND_MAX);
         assert!(Arc::ptr_eq(&moving.reach(Some(&at(99))).unwrap(), &moving.places.load()[0]));
         let again = moving.reach(Some(&at(0))).unwrap();
         assert!(!Arc::ptr_eq(&first, &again));
@@ -166,7 +167,17 @@ mod tests {
     #[tokio::test]
     async fn there_is_a_bound_on_places() {
         let moving = moving();
+        // What a file names is not counted, however much of it there is.
+        for number in 0..20 {
+            Upstream::new(&moving.config, &url(true, &format!("fixed{number}.test"), 443), &moving.connector);
+        }
         let refused = (0..10_000).find(|number| moving.reach(Some(&at(*number))).is_err());
-        assert_eq!(refused, Some(super::super::connect::PLACES_MAX));
+        assert_eq!(refused, Some(NAMED_PLACES_MAX));
+        moving.reach(Some(&at(0))).expect("it has been there before, if not among the last");
+        // A reload makes the upstream anew.
+        let anew = Moving { connector: moving.connector.clone(), ..self::moving() };
+        anew.reach(Some(&at(0))).expect("it has been there before");
+        let error = anew.reach(Some(&at(NAMED_PLACES_MAX))).unwrap_err();
+        assert!(error.text.contains("restart the proxy"), "{}", error.text);
     }
 }
