@@ -118,7 +118,7 @@ fn web_identity(reading: &mut Reading<'_>, fields: &Fields<'_>, region: Option<&
     let token = fields.fresh_secret(reading, "web_identity_token");
     let url = match fields.text(reading, "url") {
         Some(text) => url(reading, text),
-        None => sts_of(&region?.value),
+        None => sts_of(reading, region?),
     };
     Some(AwsKeyPlace::WebIdentity { url: url?, role: role?, token: token? })
 }
@@ -138,10 +138,22 @@ fn role(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<String> {
     Some(role.value)
 }
 
+/// Where STS is for a region of AWS's open partitions: `eu-west-1`, `cn-north-1`, `us-gov-east-1`. Those of others have more
+/// words (`us-isob-east-1`, `eusc-de-east-1`), and domains of their own.
 /// <https://docs.aws.amazon.com/general/latest/gr/sts.html>
-fn sts_of(region: &str) -> Option<HttpUrl> {
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    HttpUrl::parse(&format!("https://sts.{region}.{domain}")).ok()
+fn sts_of(reading: &mut Reading<'_>, region: &Text) -> Option<HttpUrl> {
+    let name = &region.value;
+    let words: Vec<&str> = name.split('-').collect();
+    let domain = match words[..] {
+        ["cn", _, _] => "amazonaws.com.cn",
+        [_, _, _] | ["us", "gov", _, _] => "amazonaws.com",
+        _ => {
+            let why = "where STS is for this `region` is not known".to_owned();
+            let hint = "write it: `url = \"https://sts.REGION.DOMAIN\"`".to_owned();
+            return reading.refuse((why, hint), &region.span);
+        }
+    };
+    HttpUrl::parse(&format!("https://sts.{name}.{domain}")).ok()
 }
 
 fn url(reading: &mut Reading<'_>, text: Text) -> Option<HttpUrl> {
