@@ -19,12 +19,14 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 use super::endpoint::{Reach, Reply, exchange};
 use super::failure::{Failure, Step};
 use super::oauth2::{origin, target};
 use super::sign::Signer;
 use super::tape::Tape;
+use super::token_request::with_fields;
 use super::{Parts, TokenCredential};
 use crate::clock::{Clock, timer_now};
 use crate::config::{AwsKeyPlace, FetchedAwsKeys, FreshSecret, HttpUrl, TokenLife};
@@ -95,14 +97,14 @@ impl Inner {
         let host = server.authority();
         let at = |path: &str| HttpUrl { path: format!("{}{path}", server.path), ..server.clone() };
         let header = HeaderMap::from_iter([(SESSION_TTL, SESSION_SECONDS)]);
-        let begin = Asking { url: at("/latest/api/token"), method: Method::PUT, headers: header, body: String::new() };
+        let begin = Asking { url: at("/latest/api/token"), method: Method::PUT, headers: header, body: Bytes::new() };
         let begun = self.ask(begin, deadline, None).await.map_err(hop_limit)?;
         let session = Secret::new(text_of(&begun, &host)?);
         let headers = HeaderMap::from_iter([(SESSION, header_of(&session, &host)?)]);
         let asking = |path: &str| Asking::get(at(path), headers.clone());
         let roles = self.ask(asking(ROLES), deadline, Some(&session)).await.map_err(no_role)?;
         // An instance has one role, or none.
-        let role = text_of(&roles, &host)?.lines().next().unwrap_or_default().trim().to_owned();
+        let role = text_of(&roles, &host)?.lines().next().unwrap_or_default().trim();
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
         if role.is_empty() || role.len() > ROLE_BYTES_MAX || !role.bytes().all(legal) {
             return Err(failure(&host, "what it calls the instance's role is no role's name"));
@@ -141,7 +143,8 @@ impl Inner {
         let host = url.authority();
         let token = read(token, "the web identity token", &host, deadline).await?;
         let headers = HeaderMap::from_iter([(ACCEPT, JSON), (CONTENT_TYPE, FORM)]);
-        let asking = Asking { url: url.clone(), method: Method::POST, headers, body: web_identity_form(role, &token) };
+        let body = Bytes::from_owner(web_identity_form(role, &token));
+        let asking = Asking { url: url.clone(), method: Method::POST, headers, body };
         let reply = self.ask(asking, deadline, Some(&token)).await.map_err(not_assumed)?;
         answer::keys_of_sts(&reply, &host, self.clock.wall())
     }
@@ -150,7 +153,7 @@ impl Inner {
     async fn ask(&self, asking: Asking, deadline: Instant, sent: Option<&Secret>) -> Result<Reply, Failure> {
         let Asking { url, method, headers, body } = asking;
         let host = &url.authority();
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() =
             target(&url).map_err(|cause| Failure { kind: FetchErrorKind::Refused, ..failure(host, cause) })?;
@@ -229,20 +232,18 @@ struct Asking {
     url: HttpUrl,
     method: Method,
     headers: HeaderMap,
-    body: String,
+    body: Bytes,
 }
 
 impl Asking {
     fn get(url: HttpUrl, headers: HeaderMap) -> Self {
-        Asking { url, method: Method::GET, headers, body: String::new() }
+        Asking { url, method: Method::GET, headers, body: Bytes::new() }
     }
 }
 
-fn web_identity_form(role: &str, token: &Secret) -> String {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("Action", "AssumeRoleWithWebIdentity").append_pair("Version", "2011-06-15");
-    form.append_pair("RoleArn", role).append_pair("RoleSessionName", SESSION_NAME);
-    form.append_pair("WebIdentityToken", token.expose()).finish()
+fn web_identity_form(role: &str, token: &Secret) -> Zeroizing<Vec<u8>> {
+    let fields = [("RoleArn", role), ("RoleSessionName", SESSION_NAME), ("WebIdentityToken", token.expose())];
+    with_fields("Action=AssumeRoleWithWebIdentity&Version=2011-06-15", &fields)
 }
 
 /// One that may pass.
@@ -262,9 +263,10 @@ async fn read(fresh: &FreshSecret, what: &str, host: &str, deadline: Instant) ->
     }
 }
 
-fn text_of(reply: &Reply, host: &str) -> Result<String, Failure> {
+/// Lent, since it may be secret.
+fn text_of<'r>(reply: &'r Reply, host: &str) -> Result<&'r str, Failure> {
     let body = reply.body.as_ref().map_err(|why| failure(host, why.clone()))?;
-    let text = String::from_utf8_lossy(body).trim().to_owned();
+    let text = std::str::from_utf8(body).map_err(|_| failure(host, "its answer is no text"))?.trim();
     if text.is_empty() {
         return Err(failure(host, "its answer is empty"));
     }

@@ -184,18 +184,7 @@ impl TokenRequest {
         fields.extend(claims.as_deref().map(|claims| (CLAIMS, claims)));
         fields.extend(refresh_token.map(|token| ("refresh_token", token.expose())));
         fields.extend(self.own_fields(method, signed.client.as_ref()));
-        // Made as large as it can get, so that growing leaves no copy behind.
-        let bytes_max: usize = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
-        let mut body = Zeroizing::new(Vec::with_capacity(self.fixed.len() + bytes_max));
-        body.extend_from_slice(self.fixed.as_bytes());
-        for (name, value) in fields {
-            for (before, text) in [(b'&', name), (b'=', value)] {
-                body.push(before);
-                let encoded = form_urlencoded::byte_serialize(text.as_bytes());
-                encoded.for_each(|part| body.extend_from_slice(part.as_bytes()));
-            }
-        }
-        body
+        with_fields(&self.fixed, &fields)
     }
 
     /// The fields that the grant presents, of those that may be secret.
@@ -253,6 +242,22 @@ impl TokenRequest {
         let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(Zeroizing::new(pair).as_bytes())));
         Some(token::sensitive(&value).expect("base64 is a legal header value"))
     }
+}
+
+/// A form with these fields after those that it has, which leaves no copy behind.
+pub(super) fn with_fields(form: &str, fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    // Made as large as it can get: growing would leave one.
+    let bytes_max: usize = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(form.len() + bytes_max));
+    body.extend_from_slice(form.as_bytes());
+    for (name, value) in fields {
+        for (before, text) in [(b'&', name), (b'=', value)] {
+            body.push(before);
+            let encoded = form_urlencoded::byte_serialize(text.as_bytes());
+            encoded.for_each(|part| body.extend_from_slice(part.as_bytes()));
+        }
+    }
+    body
 }
 
 /// The form's fields. Of ours only the grant type can be among the configured parameters: Zoom has one of its own.
