@@ -84,16 +84,19 @@ impl Login {
         Ok(self.keep(values, granted))
     }
 
-    /// One attempt of a credential that may have logged in before: by its refresh token, or from the first step.
+    /// One attempt of a credential that may have logged in before: by its refresh token, or from the first step. After one
+    /// that failed there is a login, which takes nobody: who is answered 500, or nothing, does not know what has become of the
+    /// refresh token, and would be for ever if it was that. Only a request to wait leaves it in force.
     async fn renewed(&self, deadline: Instant) -> Result<Granted, Failure> {
         let held = self.held().take();
         if let (Some(refresh), Some(held)) = (&self.inner.config.refresh, held) {
             match self.refresh(refresh, &held, deadline).await {
                 Ok(granted) => return Ok(granted),
-                Err(failure) if !is_spent(&failure) => {
+                Err(failure) if failure.status == Some(StatusCode::TOO_MANY_REQUESTS) => {
                     *self.held() = Some(held);
                     return Err(failure);
                 }
+                Err(failure) if !is_refused(&failure) => return Err(failure),
                 Err(failure) => {
                     let error = failure.text();
                     tracing::info!(credential = &*self.inner.name, error, "the refresh token is of no use, logging in");
@@ -180,8 +183,8 @@ impl Login {
     }
 }
 
-/// Whether a failed renewal would fail again: the server has answered, and neither by its own trouble nor by a request to wait.
-fn is_spent(failure: &Failure) -> bool {
+/// Whether the server has answered a renewal, and not with trouble of its own: then there is no reason to wait with the login.
+fn is_refused(failure: &Failure) -> bool {
     failure.kind.is_lasting() || failure.status.is_some_and(|status| status.is_success())
 }
 

@@ -88,24 +88,52 @@ async fn a_refused_renewal_is_a_login() {
     }
 }
 
-/// TL-32: trouble of the server's own passes, and the refresh token is kept meanwhile. The failure does not repeat it.
+/// TL-32: a request to wait is no refusal, and the refresh token is kept meanwhile.
 #[tokio::test]
-async fn a_renewal_that_failed_by_the_way_is_tried_again() {
-    let peer = peer(vec![
-        answer(503, "", r#"{"error":"busy with of-L1"}"#),
-        answer(429, "Retry-After: 7\r\n", ""),
-        answer(200, "", r#"{"auth":{"token":"T2"}}"#),
-    ])
-    .await;
+async fn a_renewal_that_has_to_wait_is_tried_again() {
+    let peer = peer(vec![answer(429, "Retry-After: 7\r\n", ""), answer(200, "", r#"{"auth":{"token":"T2"}}"#)]).await;
     let login = source(TABLE, &peer);
     renewed(&login).await.unwrap();
     let failure = renewed(&login).await.unwrap_err();
-    assert!(failure.text().contains("failed: renewing, it answered 503"), "{}", failure.text());
-    assert!(!failure.text().contains("of-L1"), "{}", failure.text());
-    let failure = renewed(&login).await.unwrap_err();
     assert_eq!(failure.kind, FetchErrorKind::RateLimited { retry_after: Some(Duration::from_secs(7)) });
     assert_eq!(renewed(&login).await.unwrap().value.expose(), "T2");
-    assert_eq!(asked(&peer).iter().filter(|target| *target == "/login").count(), 1);
+    assert_eq!(asked(&peer), ["/login", "/confirm/L1", "/renew/s", "/renew/s"]);
+}
+
+/// TL-32: whatever else became of a renewal, the attempt after it logs in: the refresh token may be used up, and a server may
+/// answer 500 to one that is, for ever. The failure does not repeat it.
+#[tokio::test]
+async fn a_renewal_that_may_have_been_one_is_not_made_again() {
+    let renewals = [
+        Then::Answer(answer(500, "", r#"{"error":"dead: of-L1"}"#)),
+        Then::Answer(answer(503, "Retry-After: 7\r\n", "")),
+        Then::Close(Vec::new()),
+        Then::Close(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"auth\":".to_vec()),
+    ];
+    let count = renewals.len();
+    let (mut logins, mut renewals) = (0, renewals.into_iter());
+    let peer = Peer::start(move |request| match request.split(' ').nth(1).unwrap() {
+        "/login" => {
+            logins += 1;
+            let body = format!(r#"{{"auth":{{"token":"L{logins}","site":"s","refresh_token":"of-L{logins}"}}}}"#);
+            Then::Answer(answer(200, "", &body))
+        }
+        "/renew/s" => renewals.next().expect("no further renewal is asked for"),
+        _ => Then::Answer(answer(200, "", r#"{"seat":"7"}"#)),
+    })
+    .await;
+    let login = source(TABLE, &peer);
+    assert_eq!(renewed(&login).await.unwrap().value.expose(), "L1");
+    for number in 0..count {
+        let failure = renewed(&login).await.unwrap_err();
+        assert!(failure.text().contains("failed: renewing, "), "{number}: {}", failure.text());
+        assert!(!failure.text().contains("of-L"), "{number}: {}", failure.text());
+        let granted = renewed(&login).await.unwrap_or_else(|failure| panic!("{number}: {}", failure.text()));
+        assert_eq!(granted.value.expose(), format!("L{}", number + 2));
+    }
+    let asked = asked(&peer);
+    let of = |target: &str| asked.iter().filter(|asked| *asked == target).count();
+    assert_eq!((of("/renew/s"), of("/login")), (count, count + 1));
 }
 
 /// It may be anywhere, as the token may, and an answer without one is followed by a login.
