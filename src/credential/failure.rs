@@ -75,17 +75,22 @@ impl Failure {
         Failure { kind: FetchErrorKind::NeedsReauthorization, ..self.with_hint(hint) }
     }
 
-    /// What it means where the token of a request's subject was exchanged: `invalid_request` is RFC 8693's own word (section
-    /// 2.2.2) for one that is invalid, `invalid_grant` and `invalid_token` are others', and `interaction_required` and
-    /// `access_denied` are said of who has to sign in or may not.
+    /// What it means where the token of a request's subject was exchanged. Only what no subject token can bring about is about
+    /// all of them: who they are decides about everything else (RFC 8693 section 2.2.2; policies of consent and of where from
+    /// somebody signs in have codes of their own), and nobody's answer may take the service from others.
     pub(super) fn of_subject(self) -> Self {
-        const OF_SUBJECTS: [&str; 5] =
-            ["access_denied", "interaction_required", "invalid_grant", "invalid_request", "invalid_token"];
-        let refused = self.code.as_deref().is_some_and(|code| OF_SUBJECTS.contains(&code));
-        if self.kind != FetchErrorKind::Refused || !refused {
-            return self;
-        }
-        Failure { kind: FetchErrorKind::SubjectRefused, ..self }
+        use FetchErrorKind::{Refused, RefusedForAll, SubjectRefused};
+        let kind = match (self.step, self.code.as_deref(), self.status.map(|status| status.as_u16())) {
+            _ if self.kind != Refused => self.kind,
+            (Step::Discovery, ..) => RefusedForAll,
+            (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type"), _) => RefusedForAll,
+            (_, None, Some(401)) => RefusedForAll,
+            // About our key, and about an endpoint or its answer: no subject can do anything about that.
+            (_, Some("invalid_dpop_proof" | "use_dpop_nonce"), _) => Refused,
+            (_, Some(_), _) | (_, None, Some(400 | 403)) => SubjectRefused,
+            (_, None, _) => Refused,
+        };
+        Failure { kind, ..self }
     }
 
     /// Step, host, cause and hint in one sentence.
@@ -320,24 +325,39 @@ mod tests {
         assert_eq!(code(""), None);
     }
 
-    /// A refusal is the subject's only if that is what its name says.
+    /// TL-26: a refusal concerns all subjects only if no subject token can bring it about.
     #[test]
-    fn only_what_is_about_the_subject_is_the_subjects() {
-        use FetchErrorKind::{Refused, SubjectRefused, Transient};
-        for (kind, code, expected) in [
-            (Refused, Some("invalid_request"), SubjectRefused),
-            (Refused, Some("invalid_grant"), SubjectRefused),
-            (Refused, Some("invalid_token"), SubjectRefused),
-            (Refused, Some("invalid_client"), Refused),
-            (Refused, Some("invalid_target"), Refused),
-            (Refused, Some("unauthorized_client"), Refused),
-            (Refused, None, Refused),
-            (Transient, Some("invalid_request"), Transient),
-        ] {
+    fn only_what_is_about_the_client_is_about_all_subjects() {
+        use FetchErrorKind::{Refused, RefusedForAll, SubjectRefused, Transient};
+        let cases = [
+            (Refused, 401, Some("invalid_client"), RefusedForAll),
+            (Refused, 400, Some("unauthorized_client"), RefusedForAll),
+            (Refused, 400, Some("unsupported_grant_type"), RefusedForAll),
+            (Refused, 401, None, RefusedForAll),
+            (Refused, 400, Some("invalid_request"), SubjectRefused),
+            (Refused, 400, Some("invalid_grant"), SubjectRefused),
+            (Refused, 401, Some("invalid_token"), SubjectRefused),
+            (Refused, 400, Some("invalid_target"), SubjectRefused),
+            (Refused, 400, Some("invalid_scope"), SubjectRefused),
+            (Refused, 403, Some("consent_required"), SubjectRefused),
+            (Refused, 400, Some("login_required"), SubjectRefused),
+            (Refused, 400, None, SubjectRefused),
+            (Refused, 403, None, SubjectRefused),
+            (Refused, 400, Some("invalid_dpop_proof"), Refused),
+            (Refused, 404, None, Refused),
+            (Refused, 200, None, Refused),
+            (Transient, 500, Some("invalid_request"), Transient),
+            (Transient, 500, Some("invalid_client"), Transient),
+        ];
+        assert_eq!(cases.len(), 18);
+        for (kind, status, code, expected) in cases {
             let failure = Failure::new(kind, Step::Token, "login.test", "it refused");
-            let failure = Failure { code: code.map(str::to_owned), ..failure }.of_subject();
-            assert_eq!(failure.kind, expected, "{code:?}");
+            let (status, code) = (StatusCode::from_u16(status).ok(), code.map(str::to_owned));
+            let failure = Failure { status, code, ..failure }.of_subject();
+            assert_eq!(failure.kind, expected, "{status:?} {:?}", failure.code);
         }
+        let undiscovered = Failure::new(Refused, Step::Discovery, "login.test", "it is another issuer's");
+        assert_eq!(undiscovered.of_subject().kind, RefusedForAll);
     }
 
     /// TL-26, TL-32, TL-33: what passes by itself, what is held back, and what needs an operator.

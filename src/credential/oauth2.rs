@@ -122,8 +122,11 @@ impl OAuth2 {
 
     /// One attempt from its beginning: the endpoint is found, then asked.
     pub(super) async fn attempt(&self, deadline: Instant, exchange: Option<&Exchange>) -> Result<Granted, Failure> {
-        let endpoint = self.endpoint(deadline).await?;
-        self.ask(&endpoint, deadline, exchange).await
+        let attempted = match self.endpoint(deadline).await {
+            Ok(endpoint) => self.ask(&endpoint, deadline, exchange).await,
+            Err(failure) => Err(failure),
+        };
+        attempted.map_err(|failure| if self.subject.is_some() { failure.of_subject() } else { failure })
     }
 
     /// Where to ask, which discovery may have to find out first (TL-38).
@@ -203,8 +206,7 @@ impl OAuth2 {
         };
         if let Some(subject) = &self.subject {
             let life = lifetime::jwt_life(subject.expose(), answer::date(&reply.headers), asked.wall);
-            let granted = answer::read(&reply, &asked).map_err(Failure::of_subject)?;
-            return Ok(granted.within(life));
+            return answer::read(&reply, &asked).map(|granted| granted.within(life));
         }
         let Some(exchange) = exchange else { return answer::read(&reply, &asked) };
         answer::refresh_token(&reply, &asked).into_iter().for_each(|token| exchange.received(token));

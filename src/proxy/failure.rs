@@ -401,6 +401,7 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
             FetchErrorKind::RateLimited { .. } => (Some(error), "is rate limiting this proxy"),
             FetchErrorKind::Transient
             | FetchErrorKind::Refused
+            | FetchErrorKind::RefusedForAll
             | FetchErrorKind::SubjectRefused
             | FetchErrorKind::NeedsReauthorization => (Some(error), reached(error.reached)),
         },

@@ -105,6 +105,8 @@ pub enum FetchErrorKind {
     RateLimited { retry_after: Option<Duration> },
     /// `invalid_client` and every other 4xx: needs an operator.
     Refused,
+    /// The same where it concerns every subject of a credential that has a token for each.
+    RefusedForAll,
     /// What is refused is the subject's token, which a client brought: it needs that subject.
     SubjectRefused,
     /// The refresh token is of no more use, and only a new authorization brings another one (TL-27).
@@ -119,7 +121,7 @@ impl FetchErrorKind {
 
     /// Whether the endpoint wants nothing of what was sent, and may be asked again now and then (TL-26).
     pub fn is_refusal(self) -> bool {
-        matches!(self, FetchErrorKind::Refused | FetchErrorKind::SubjectRefused)
+        matches!(self, FetchErrorKind::Refused | FetchErrorKind::RefusedForAll | FetchErrorKind::SubjectRefused)
     }
 }
 

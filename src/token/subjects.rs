@@ -109,7 +109,7 @@ impl Subjects {
 
     pub(super) fn failed(&self, now: Boot, error: &FetchError) {
         self.fetches_failed.fetch_add(1, Ordering::Relaxed);
-        if error.kind == FetchErrorKind::Refused {
+        if error.kind == FetchErrorKind::RefusedForAll {
             let mut refusal = self.refusal();
             // Those that were under way together are one refusal.
             if refusal.error.is_none() || refusal.probed {

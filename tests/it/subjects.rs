@@ -218,6 +218,39 @@ fn a_refused_client_is_asked_about_once_for_all_subjects() {
     assert_eq!(endpoint.requests().len(), 1);
 }
 
+/// TL-26, SEC-14: what an endpoint answers for one subject is that one's alone, be it a refusal or an upstream in a forbidden
+/// place.
+#[test]
+fn nobodys_answer_takes_the_service_from_others() {
+    let error = |code: &str| Grant::Json(400, json!({ "error": code }));
+    let token = |url: &str| Grant::Json(200, json!({ "access_token": "tok", "expires_in": 3600, "instance_url": url }));
+    let cases = [
+        (token("https://evil.example"), 502),
+        (Grant::Json(403, json!({ "error": "consent_required" })), 403),
+        (Grant::Json(403, json!({})), 403),
+        (Grant::Json(404, json!({})), 502),
+        (error("login_required"), 403),
+        (error("invalid_target"), 403),
+        (error("invalid_scope"), 403),
+    ];
+    assert_eq!(cases.len(), 7);
+    for (answer, status) in cases {
+        let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+        let allowed = format!("answer.base_urls.instance_url = [\"{}\"]", upstream.address());
+        let fixed = format!("url = \"{}\"\ncredential = \"api\"", upstream.url());
+        let text = toml(&endpoint, &upstream, &allowed);
+        let proxy = Proxy::start_with(
+            &text.replacen(&fixed, "url = \"{instance_url}\"\ncredential = \"api\"", 1),
+            &[("SECRET", SECRET)],
+        );
+        endpoint.script([answer, token(&upstream.url())]);
+        assert_problem(&get(&proxy, "ada"), status);
+        assert_eq!(get(&proxy, "bob").status, 200);
+        assert_problem(&get(&proxy, "ada"), status);
+        assert_eq!(endpoint.requests().len(), 2, "hers is not asked for again at once");
+    }
+}
+
 /// TL-40, TL-41, TL-44: a token that the upstream rejects is replaced by another one of the same subject, and the request is
 /// sent again; other subjects' tokens stay.
 #[test]

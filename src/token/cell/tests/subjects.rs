@@ -157,7 +157,7 @@ async fn a_flood_of_refused_subjects_is_bounded() {
 /// TL-26: where the client itself is refused, one subject asks for all of them, as seldom as a configured credential does.
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_is_probed_by_one_subject() {
-    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::Refused)]));
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::RefusedForAll)]));
     let begin = Instant::now();
     for n in 0..400 {
         let error = take(&house, &endpoint, &format!("subject {n}")).await.unwrap_err();

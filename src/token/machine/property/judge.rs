@@ -178,7 +178,10 @@ impl Judge {
                 let after = retry_after.expect("without a time it is not retried at once");
                 assert!(after <= secs(2) && pause >= after, "retried against `Retry-After`");
             }
-            FetchErrorKind::Refused | FetchErrorKind::SubjectRefused | FetchErrorKind::NeedsReauthorization => {
+            FetchErrorKind::Refused
+            | FetchErrorKind::RefusedForAll
+            | FetchErrorKind::SubjectRefused
+            | FetchErrorKind::NeedsReauthorization => {
                 assert!(proof_changed, "a refusal is retried");
                 return;
             }
@@ -241,7 +244,9 @@ impl Judge {
         self.note(match kind {
             FetchErrorKind::Transient => "failed transient",
             FetchErrorKind::RateLimited { .. } => "failed limited",
-            FetchErrorKind::Refused | FetchErrorKind::SubjectRefused => "failed refused",
+            FetchErrorKind::Refused | FetchErrorKind::RefusedForAll | FetchErrorKind::SubjectRefused => {
+                "failed refused"
+            }
             FetchErrorKind::NeedsReauthorization => "failed for good",
         });
     }
