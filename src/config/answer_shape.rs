@@ -20,6 +20,8 @@ pub struct AnswerShape {
     pub refresh_token: Option<AnswerPlace>,
     /// Further values, by the names that templates call them.
     pub values: BTreeMap<String, AnswerPlace>,
+    /// Whether a value that is not there stays what an answer before this one said.
+    pub values_may_lack: bool,
     /// Which of them are base URLs of upstreams, and what those may be.
     pub base_urls: BTreeMap<String, BaseUrl>,
     /// Without it, only the status and the usual members tell an error.

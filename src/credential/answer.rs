@@ -174,20 +174,23 @@ impl Reader<'_> {
         lifetime(&json!({ "said": said }), &shape, token, date, wall)
     }
 
-    /// The declared values, each of which has to be there.
+    /// The declared values, each of which has to be there, unless the shape says otherwise.
     fn values(&self, document: &Document) -> Result<BTreeMap<String, Secret>, Failure> {
         let read = |(name, place): (&String, &AnswerPlace)| {
             let text = places::text_at(place, self.reply, document).filter(|text| !text.is_empty());
-            let text = text.ok_or_else(|| self.unreadable(&self.lacking(place, document)))?;
+            let Some(text) = text else {
+                let lacking = || self.unreadable(&self.lacking(place, document));
+                return if self.asked.shape.values_may_lack { Ok(None) } else { Err(lacking()) };
+            };
             if text.len() > TOKEN_BYTES_MAX {
                 return Err(self.unreadable(&format!("its `{name}` has more than {TOKEN_BYTES_MAX} bytes")));
             }
             if let Some(rule) = self.asked.shape.base_urls.get(name) {
                 rule.check(&text).map_err(|flaw| self.misplaced(name, rule, &flaw))?;
             }
-            Ok((name.clone(), Secret::new(text)))
+            Ok(Some((name.clone(), Secret::new(text))))
         };
-        self.asked.shape.values.iter().map(read).collect()
+        self.asked.shape.values.iter().filter_map(|value| read(value).transpose()).collect()
     }
 
     /// What the server says of an error, where it is declared to.

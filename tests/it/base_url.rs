@@ -155,3 +155,44 @@ answer.base_urls.api = ["{}"]
     assert_eq!(proxy.get("/api/x").status, 200);
     assert_eq!(api.request().headers.get("authorization"), Some("Bearer T"));
 }
+
+/// A login that is renewed by its refresh token follows the URL that the renewal says; where it says none, that of the login
+/// stays.
+#[test]
+fn a_renewed_login_may_say_anew_where_the_upstream_is() {
+    for (moves, asked) in [(true, (1, 1)), (false, (2, 0))] {
+        let (login, first, second) = (Upstream::open(), Upstream::open(), Upstream::open());
+        let credential = format!(
+            r#"
+[credentials.api.login]
+values.password = {{ env = "SECRET" }}
+url = "{0}/login"
+json = {{ password = "{{password}}" }}
+answer.base_urls.instance_url = [{1:?}, {2:?}]
+[credentials.api.login.refresh]
+url = "{0}/renew"
+form.with = "{{refresh_token}}"
+"#,
+            login.url(),
+            host(&first),
+            host(&second)
+        );
+        // Tokens that cannot be kept: each request takes another one, and the proxy may fetch one more of its own accord.
+        let answers = (1..9).map(|number| {
+            let mut answer = json!({ "access_token": format!("T{number}"), "expires_in": 0 });
+            if number == 1 {
+                answer["refresh_token"] = json!("R1");
+                answer["instance_url"] = json!(first.url());
+            } else if moves {
+                answer["instance_url"] = json!(second.url());
+            }
+            Reply::answer(200, &[], answer.to_string().as_bytes())
+        });
+        login.script(answers);
+        let proxy = Proxy::start(&one_route_of(&credential, URL, ""));
+        assert_eq!([proxy.get("/api/x").status, proxy.get("/api/x").status], [200, 200]);
+        assert_eq!((first.asked(), second.asked()), asked);
+        let renewal = &login.requests()[1];
+        assert_eq!((renewal.target.as_str(), &*renewal.body), ("/renew", &b"with=R1"[..]));
+    }
+}

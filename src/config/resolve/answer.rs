@@ -47,6 +47,7 @@ pub(super) fn answer(reading: &mut Reading<'_>, fields: &Fields<'_>) -> AnswerSh
         lifetime_default: answer.duration(reading, "lifetime_default"),
         refresh_token,
         values: values(reading, &answer),
+        values_may_lack: false,
         base_urls: base_urls(reading, &answer),
         success: answer.table("success").and_then(|fields| success(reading, &fields)),
         error: answer.text(reading, "error").and_then(|text| path(reading, "error", text)),

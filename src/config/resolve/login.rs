@@ -1,7 +1,5 @@
 //! `[credentials.NAME.login]`: logins that are no OAuth 2.0.
 
-use std::collections::BTreeMap;
-
 use http::{HeaderName, Method};
 use toml::de::DeValue;
 
@@ -80,10 +78,7 @@ fn refresh(
         );
     }
     let of_token = steps?.iter().rfind(|step| step.has_token).map(|step| &step.answer);
-    let answer = answer.or_else(|| {
-        // Further values stay as the login was answered them.
-        of_token.map(|shape| AnswerShape { values: BTreeMap::new(), base_urls: BTreeMap::new(), ..shape.clone() })
-    });
+    let answer = answer.or_else(|| of_token.map(|shape| AnswerShape { values_may_lack: true, ..shape.clone() }));
     Some(LoginStep { request: request?, answer: answer.unwrap_or_default(), has_token: true })
 }
 

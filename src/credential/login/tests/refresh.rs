@@ -136,6 +136,26 @@ async fn a_renewal_that_may_have_been_one_is_not_made_again() {
     assert_eq!((of("/renew/s"), of("/login")), (count, count + 1));
 }
 
+/// Without an `answer` of its own, a renewal says anew what the login said of the token, as far as it says it: the base URL
+/// among it, by the same rule.
+#[tokio::test]
+async fn a_renewal_may_say_the_values_anew() {
+    let token = |body: &str| answer(200, "", format!(r#"{{"auth":{{{body}}}}}"#));
+    let peer = peer(vec![
+        token(r#""token":"T2","site":"moved""#),
+        token(r#""token":"T3","site":"""#),
+        token(r#""token":"T4""#),
+    ])
+    .await;
+    let login = source(TABLE, &peer);
+    for (token, site) in [("L1", "s"), ("T2", "moved"), ("T3", "moved"), ("T4", "moved")] {
+        let granted = renewed(&login).await.unwrap();
+        let further = |name: &str| granted.further[name].expose().to_owned();
+        assert_eq!((granted.value.expose(), &*further("site"), &*further("seat")), (token, site, "7"));
+    }
+    assert_eq!(asked(&peer)[2..], ["/renew/s", "/renew/moved", "/renew/moved"]);
+}
+
 /// It may be anywhere, as the token may, and an answer without one is followed by a login.
 #[tokio::test]
 async fn a_refresh_token_is_where_it_is_declared_to_be() {
