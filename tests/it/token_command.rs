@@ -12,8 +12,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Child, Grant, Identity, SECRET, TlsPeer, TokenEndpoint, Upstream, client_credentials, free_address, get, one_route,
-    one_route_of, program,
+    Child, Grant, Identity, Reply, SECRET, TlsPeer, TokenEndpoint, Upstream, client_credentials, free_address, get,
+    one_route, one_route_of, program,
 };
 
 fn folder(toml: &str) -> TempDir {
@@ -92,6 +92,40 @@ fn a_refusal_is_told_with_its_likely_cause() {
     let (_, err, code) = attache(&toml, &["token", "apo"]);
     assert_eq!((code, err.as_str()), (Some(1), "there is no credential `apo`: there are `api`\n"));
     assert_eq!(attache(&toml, &["token"]).2, Some(2));
+}
+
+/// The refresh token, wherever it stands, is the password's equal. One run logs in, and renews nothing.
+#[test]
+fn a_login_that_could_be_renewed_is_made_and_shows_no_refresh_token() {
+    let refresh = "r-0123456789abcdef-0123456789";
+    for (place, body, header) in [
+        ("", json!({ "access_token": "t-0123456789abcdef", "refresh_token": refresh }), "none"),
+        (
+            "answer = { token = \"a.key\", refresh_token = \"a.renew\" }",
+            json!({ "a": { "key": "t-0123456789abcdef", "renew": refresh } }),
+            "none",
+        ),
+        ("answer.token = \"a.key\"", json!({ "a": { "key": "t-0123456789abcdef", "refresh_token": refresh } }), "none"),
+        ("answer.refresh_token = { header = \"X-Renew\" }", json!({ "access_token": "t-0123456789abcdef" }), refresh),
+    ] {
+        let peer = Upstream::open();
+        let credential = format!(
+            "[credentials.api.login]\nvalues.password = {{ env = \"SECRET\" }}\nurl = \"{0}/login\"\n\
+             json = {{ password = \"{{password}}\" }}\n{place}\n[credentials.api.login.refresh]\nurl = \"{0}/renew\"\n\
+             form.with = \"{{refresh_token}}\"\n",
+            peer.url()
+        );
+        peer.script([Reply::answer(200, &[("X-Renew", header)], body.to_string().as_bytes())]);
+        let folder = folder(&one_route_of(&credential, &format!("url = \"{}\"", peer.url()), ""));
+        let (out, err, code) = attache(&folder, &["token", "api"]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{place}: {out}");
+        assert!(out.contains("< 200 "), "{place}: {out}");
+        for secret in [refresh, SECRET, "t-0123456789abcdef"] {
+            assert!(!out.contains(secret), "{place}: {secret} in {out}");
+        }
+        let targets: Vec<_> = peer.requests().into_iter().map(|request| request.target).collect();
+        assert_eq!(targets, ["/login"], "{place}");
+    }
 }
 
 #[test]
