@@ -7,4 +7,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     fuzz::token_answer(data);
     fuzz::shown_answer(data);
+    fuzz::aws_keys_answer(data);
+    fuzz::nonce_and_claims(data);
 });

@@ -11,6 +11,8 @@ mod answer;
 mod tests;
 
 pub(super) use answer::shape;
+#[cfg(any(test, fuzzing))]
+pub(super) use answer::{keys, keys_of_sts, refusal};
 
 use std::sync::Arc;
 

@@ -29,14 +29,19 @@ const CODE_BYTES_MAX: usize = 64;
 const EXTENDED: Duration = Duration::from_secs(10 * 60);
 
 /// Instances and containers are answered alike. `sent`: what must not be repeated in a failure's text.
-pub(super) fn keys(reply: &Reply, host: &str, sent: Option<&Secret>, wall: SystemTime) -> Result<Granted, Failure> {
+pub(in crate::credential) fn keys(
+    reply: &Reply,
+    host: &str,
+    sent: Option<&Secret>,
+    wall: SystemTime,
+) -> Result<Granted, Failure> {
     let members = members(reply, host)?;
     refuse_unsuccessful(&members, host, sent)?;
     granted(members, "Token", reply, host, wall)
 }
 
 /// STS wraps them.
-pub(super) fn keys_of_sts(reply: &Reply, host: &str, wall: SystemTime) -> Result<Granted, Failure> {
+pub(in crate::credential) fn keys_of_sts(reply: &Reply, host: &str, wall: SystemTime) -> Result<Granted, Failure> {
     let mut members = members(reply, host)?;
     for name in WRAPPED {
         let Some(Value::Object(inner)) = members.remove(name) else { return Err(keyless(host, missing(name))) };
@@ -62,7 +67,13 @@ pub(super) fn with_static_stability(granted: Granted) -> Granted {
 }
 
 /// An answer that is no success. `passes`: whatever its status says.
-pub(super) fn refusal(reply: &Reply, host: &str, sent: Option<&Secret>, passes: bool, wall: SystemTime) -> Failure {
+pub(in crate::credential) fn refusal(
+    reply: &Reply,
+    host: &str,
+    sent: Option<&Secret>,
+    passes: bool,
+    wall: SystemTime,
+) -> Failure {
     let secrets: Vec<&Secret> = sent.into_iter().collect();
     let reflections = Reflections::of(&secrets);
     let said = reply.body.as_ref().ok().and_then(|body| std::str::from_utf8(body).ok()).map(str::trim);

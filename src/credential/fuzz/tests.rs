@@ -9,13 +9,16 @@ use serde_json::Value;
 use super::*;
 
 const CASES: usize = 100_000;
+const KEY_CASES: usize = 20_000;
+/// A proof is signed each time.
+const PROVEN_EVERY: usize = 20;
 /// Showing takes longer than reading, and is done by a person.
 const SHOWN_EVERY: usize = 5;
 /// The largest body is 256 KiB, and the tree of its smallest members many times that.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
 /// What breaks readers, and what ours look for.
-const MORSELS: [&[u8]; 30] = [
+const MORSELS: [&[u8]; 38] = [
     b"\r\n",
     b"\0",
     b"\x7f",
@@ -46,13 +49,31 @@ const MORSELS: [&[u8]; 30] = [
     b"s3cret+/=:x",
     b"\"refresh_in\":-5,",
     b"eyJhbGciOiJub25lIn0.eyJleHAiOjF9.c2ln",
+    b"\"token_type\":\"DPoP\",",
+    b"\"api\":\"https://a.example.com\",",
+    b"https://a.example.com@evil.test",
+    b"https://evil.test\\\\.example.com",
+    b".example.com",
+    b":443",
+    b"\"Code\":\"x\",",
+    b"\"Expiration\":\"9999-99-99T99:99:99Z\",",
 ];
+
+const AWS_KEYS: [&str; 2] = [
+    r#"{"Code":"Success","AccessKeyId":"ASIAX","SecretAccessKey":"S+/=","#,
+    r#""Token":"T","Expiration":"2023-11-14T23:13:20Z"}"#,
+];
+const OF_STS: &str = r#"{"AssumeRoleWithWebIdentityResponse":{"AssumeRoleWithWebIdentityResult":{"Credentials":"#;
 
 fn corpus() -> Vec<Vec<u8>> {
     let quirks: Vec<Value> = serde_json::from_str(include_str!("../../../tests/token-endpoint-quirks.json")).unwrap();
     let mut corpus: Vec<Vec<u8>> = quirks.iter().map(|quirk| quirk["body"].as_str().unwrap().into()).collect();
     corpus.push(br#"{"credentials":{"token":"T","life":"5"},"t":"T","l":"1:00:00","refresh_in":9}"#.to_vec());
     corpus.push(b"access_token=T&expires_in=300&error_description=x".to_vec());
+    corpus.push(br#"{"access_token":"T","token_type":"DPoP","api":"https://a.example.com","expires_in":9}"#.to_vec());
+    corpus.push(AWS_KEYS.concat().into_bytes());
+    corpus.push(format!("{OF_STS}{}}}}}}}", AWS_KEYS.concat().replace("Token", "SessionToken")).into_bytes());
+    corpus.push(br#"{"Error":{"Code":"AccessDenied","Message":"s3cret+/=:x may not"}}"#.to_vec());
     corpus.push(br#"{"error":{"code":401,"message":"no"},"errcode":1,"errmsg":"s3cret+/=:x"}"#.to_vec());
     corpus
 }
@@ -73,7 +94,7 @@ fn odd_value(random: &mut fastrand::Rng) -> Value {
 
 /// A document of the corpus, one member of which says something else.
 fn document(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 15] = [
         "access_token",
         "error",
         "error_description",
@@ -84,6 +105,11 @@ fn document(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
         "errcode",
         "t",
         "l",
+        "api",
+        "AccessKeyId",
+        "Token",
+        "Code",
+        "Expiration",
     ];
     let body = &corpus[random.usize(..corpus.len())];
     let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return body.clone() };
@@ -161,6 +187,31 @@ fn mutations_of_real_answers_do_no_harm() {
     assert_eq!(granted + failed, CASES);
     assert!(granted > CASES / 20 && failed > CASES / 20, "{granted} granted, {failed} failed: they test one side only");
     assert!(memory <= MEMORY_BYTES_MAX, "{memory} bytes");
+}
+
+/// The same for AWS keys, for nonces and for the claims of challenges.
+#[test]
+fn mutations_of_keys_nonces_and_claims_do_no_harm() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let corpus = corpus();
+    let keys = &corpus[corpus.len() - 5..];
+    let challenges = [b"eyJhIjp7ImIiOjF9fQ==".to_vec(), b"e30".to_vec(), b"a-nonce.1".to_vec(), vec![b'n'; 1020]];
+    let (mut granted, mut failed) = (0, 0);
+    for case in 0..KEY_CASES {
+        let body = match random.u8(0..3) {
+            0 => mutated(&mut random, keys),
+            _ => document(&mut random, keys),
+        };
+        match aws_keys_answer(&[&[0; 5], &body[..]].concat()) {
+            End::Granted => granted += 1,
+            End::Failed => failed += 1,
+            End::Nothing => panic!("case {case} is an answer"),
+        }
+        if case % PROVEN_EVERY == 0 {
+            nonce_and_claims(&mutated(&mut random, &challenges));
+        }
+    }
+    assert!(granted > KEY_CASES / 20 && failed > KEY_CASES / 20, "{granted} granted, {failed} failed");
 }
 
 /// What is a few hundred bytes on the way and a gigabyte when unpacked, or as deep as it is long.
