@@ -6,7 +6,7 @@ use http::Version;
 use ring::hmac;
 
 use super::grantor::{FETCHED_AWS_KEY, GRANTED, IMDS_SESSION};
-use super::planted::{BY_COMMAND, CLIENT_QUERY_SECRET, GRANTED_OVER_TLS, IN_FILE, ROTATED, secret};
+use super::planted::{BY_COMMAND, CLIENT_QUERY_SECRET, GRANTED_OVER_TLS, IN_FILE, ROTATED, SUBJECT_TOKEN, secret};
 use super::world::World;
 use crate::support::TlsRequest;
 
@@ -50,9 +50,18 @@ pub fn assert_arrived(world: &World) {
     assert_eq!(first("imds").headers.get("x-amz-security-token"), Some(session));
     assert!(first("imds").headers.get("authorization").unwrap().contains(&format!(" Credential={id}/")));
     assert_eq!(first("login").headers.get("x-session"), Some(GRANTED[0]));
-    for (name, token) in [("identity", GRANTED[1]), ("refreshed", GRANTED[2]), ("signed", GRANTED[3])] {
+    for (name, token) in [
+        ("identity", GRANTED[1]),
+        ("refreshed", GRANTED[2]),
+        ("signed", GRANTED[3]),
+        ("exchanged", GRANTED[9]),
+        ("based", GRANTED[10]),
+    ] {
         assert_eq!(first(name).bearer(), Some(token));
     }
+    assert_eq!(first("bound").headers.get("authorization"), Some(format!("DPoP {}", GRANTED[8]).as_str()));
+    assert!(first("bound").headers.get("dpop").is_some_and(|proof| proof.starts_with("eyJ")));
+    assert!(requests.iter().all(|request| request.headers.get("x-subject-token").is_none()));
     assert_arrived_at_the_grantor(world);
     assert_eq!(first("mac").headers.get("x-phrase"), Some(secret("HMAC_PHRASE")));
     assert_eq!(first("mac").headers.get("x-signature").map(str::len), Some(64));
@@ -70,6 +79,15 @@ fn assert_arrived_at_the_grantor(world: &World) {
     assert_eq!(sent("/refresh").form("refresh_token").as_deref(), Some(secret("REFRESH_SEED")));
     let keys = sent("/latest/meta-data/iam/security-credentials/my-role");
     assert_eq!(keys.headers.get("x-aws-ec2-metadata-token"), Some(IMDS_SESSION));
+    assert_eq!(sent("/exchanged").form("subject_token").as_deref(), Some(SUBJECT_TOKEN));
+    for (path, variable) in
+        [("bound", "CLIENT_SECRET_BOUND"), ("exchanged", "CLIENT_SECRET_EXCHANGED"), ("based", "CLIENT_SECRET_BASED")]
+    {
+        let encoded: String = form_urlencoded::byte_serialize(secret(variable).as_bytes()).collect();
+        let basic = format!("Basic {}", STANDARD.encode(format!("attache:{encoded}")));
+        assert_eq!(sent(&format!("/{path}")).headers.get("authorization"), Some(basic.as_str()), "{path}");
+    }
+    assert_ne!(world.grantor.proofs()[0], world.grantor.proofs()[1]);
     assert_ne!(world.grantor.assertions()[0], world.grantor.assertions()[1]);
 }
 

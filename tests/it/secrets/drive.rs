@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::answers::{echo, echo_with};
-use super::planted::{CLIENT_KEY, CLIENT_QUERY_SECRET, WRONG_CLIENT_KEY, secret};
+use super::planted::{CLIENT_KEY, CLIENT_QUERY_SECRET, SUBJECT_TOKEN, WRONG_CLIENT_KEY, secret};
 use super::world::{ROUTES, World};
 use crate::support::{Answer, Child, Grant, Reply, Tool, run, send};
 
@@ -22,7 +22,9 @@ pub fn drive(child: &Child, world: &World) -> String {
         let secret = secret("CLIENT_SECRET_WRONG");
         let refusal = json!({ "error": "invalid_client", "error_description": format!("{secret} is wrong") });
         world.wrong.script([Grant::Json(401, refusal)]);
-        let answer = send(world.address, "POST", &target, &[("Authorization", &key)], b"{}");
+        // Only one of the routes has a use for whose behalf it is; none shows it to an upstream.
+        let headers = [("Authorization", &*key), ("X-Subject-Token", SUBJECT_TOKEN)];
+        let answer = send(world.address, "POST", &target, &headers, b"{}");
         assert_eq!(answer.status, if name == "wrong" { 502 } else { 200 }, "{name}: {answer:?}\n{}", child.output());
         answers += &format!("{answer:?}\n");
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Connection, Peer, Request, Watched};
 
 /// What is granted, and must be seen by nobody but the upstreams.
-pub const GRANTED: [&str; 8] = [
+pub const GRANTED: [&str; 11] = [
     "planted-by-login-session-0030",
     "planted-by-identity-token-0031",
     "planted-by-refresh-token-00032",
@@ -19,6 +19,9 @@ pub const GRANTED: [&str; 8] = [
     IMDS_SESSION,
     FETCHED_AWS_KEY[1],
     FETCHED_AWS_KEY[2],
+    "planted-by-bound-token-0000038",
+    "planted-by-exchange-token-0039",
+    "planted-by-based-token-0000040",
 ];
 pub const ROTATED_REFRESH_TOKEN: &str = "planted+rotated/refresh=:00034";
 pub const IMDS_SESSION: &str = "planted+imds/session=:00000035";
@@ -31,11 +34,14 @@ pub struct Grantor {
 }
 
 impl Grantor {
-    pub fn start() -> Grantor {
+    /// `instance_url`: where the token of `/based` says that the API is.
+    pub fn start(instance_url: &str) -> Grantor {
         let requests = Arc::new(Watched::<Vec<Request>>::default());
         let failed = Watched::<BTreeSet<String>>::default();
         let seen = requests.clone();
-        Grantor { peer: Peer::start(move |connection| serve(connection, &seen, &failed)), requests }
+        let instance_url = instance_url.to_owned();
+        let peer = Peer::start(move |connection| serve(connection, &seen, &failed, &instance_url));
+        Grantor { peer, requests }
     }
 
     /// By a name of this machine, which is never reached through an egress proxy.
@@ -47,6 +53,12 @@ impl Grantor {
     pub fn request(&self, path: &str) -> Request {
         let found = self.requests.look(|seen| seen.iter().filter(|seen| is_for(seen, path)).nth(1).cloned());
         found.unwrap_or_else(|| panic!("{path} was not asked for twice"))
+    }
+
+    /// The proofs that were sent, each of another signature.
+    pub fn proofs(&self) -> Vec<String> {
+        let proof = |request: &Request| request.headers.get("dpop").map(str::to_owned);
+        self.requests.look(|seen| seen.iter().filter_map(proof).collect())
     }
 
     /// The assertions that were sent, each of another signature.
@@ -63,6 +75,7 @@ fn serve(
     connection: &mut Connection,
     seen: &Watched<Vec<Request>>,
     failed: &Watched<BTreeSet<String>>,
+    instance_url: &str,
 ) -> io::Result<()> {
     while let Some(mut request) = Request::read_head(&mut connection.reader)? {
         request.read_body(&mut connection.reader)?;
@@ -71,7 +84,7 @@ fn serve(
             true => {
                 (500, format!("{:?} {:?} {}", request.target, request.headers, String::from_utf8_lossy(&request.body)))
             }
-            false => (200, granted(&path)),
+            false => (200, granted(&path, instance_url)),
         };
         seen.update(|seen| seen.push(request));
         let head = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -80,7 +93,7 @@ fn serve(
     Ok(())
 }
 
-fn granted(path: &str) -> String {
+fn granted(path: &str, instance_url: &str) -> String {
     let token = |token: &str| json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
     let granted: Value = match path {
         "/login" => json!({ "session": { "id": GRANTED[0] }, "lifetime": 3600 }),
@@ -91,6 +104,17 @@ fn granted(path: &str) -> String {
             granted
         }
         "/assertion" => token(GRANTED[3]),
+        "/bound" => {
+            let mut granted = token(GRANTED[8]);
+            granted["token_type"] = "DPoP".into();
+            granted
+        }
+        "/exchanged" => token(GRANTED[9]),
+        "/based" => {
+            let mut granted = token(GRANTED[10]);
+            granted["instance_url"] = instance_url.into();
+            granted
+        }
         "/latest/api/token" => return IMDS_SESSION.to_owned(),
         "/latest/meta-data/iam/security-credentials/" => return "my-role".to_owned(),
         "/latest/meta-data/iam/security-credentials/my-role" => {

@@ -52,7 +52,9 @@ fn planted_secrets_reach_their_destinations_and_nothing_else() {
     assert!(log.contains("TRACE"), "the log is not at trace level:\n{log}");
     let assertions = world.grantor.assertions();
     assert!(assertions.len() >= 2, "{assertions:?}");
-    let tokens: Vec<_> = tokens.iter().chain(&assertions).map(String::as_str).collect();
+    let proofs = world.proofs();
+    assert!(proofs.len() >= 4, "to the token endpoint and the upstream: {proofs:?}");
+    let tokens: Vec<_> = tokens.iter().chain(&assertions).chain(&proofs).map(String::as_str).collect();
     assert_absent(&log, "the log", tokens.iter().copied().chain([CLIENT_QUERY_SECRET]));
     assert!(!log.contains("planted+literal"), "{log}");
     assert!(answers.contains("********"), "nothing was masked: {answers}");
@@ -115,7 +117,12 @@ fn secrets_are_not_in_what_commands_print() {
     fs::write(&config, world.toml(&world.egress(""))).expect("there is room for a file");
     let config = config.to_str().expect("it is UTF-8");
     let environment = environment().into_iter().chain([("PATH", "/usr/bin:/bin")]).collect::<Vec<_>>();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 21] = [
+        &["explain", "GET", "/bound/x"],
+        &["explain", "GET", "/based/x"],
+        &["token", "bound"],
+        &["token", "exchanged"],
+        &["token", "based"],
         &["explain", "GET", "/imds/x"],
         &["explain", "GET", "/login/x"],
         &["token", "imds"],
@@ -138,7 +145,8 @@ fn secrets_are_not_in_what_commands_print() {
         child.wait();
         let printed = child.output();
         assert!(!printed.is_empty(), "{arguments:?}");
-        assert_absent(&printed, &format!("{arguments:?}"), world.tokens().iter().map(String::as_str));
+        let (tokens, proofs) = (world.tokens(), world.proofs());
+        assert_absent(&printed, &format!("{arguments:?}"), tokens.iter().chain(&proofs).map(String::as_str));
         assert_keys_absent(&printed, &world);
     }
     assert!(!world.basic.requests().is_empty(), "check --live fetched nothing");

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use super::world::World;
 
 /// Name of the variable, and the secret. Each has characters that encodings change.
-const SECRETS: [(&str, &str); 22] = [
+const SECRETS: [(&str, &str); 25] = [
     ("CLIENT_SECRET_BASIC", "planted+basic/secret=:0001"),
     ("CLIENT_SECRET_RAW", "planted+raw/secret=:000002"),
     ("CLIENT_SECRET_POST", "planted+post/secret=:00003"),
@@ -29,10 +29,19 @@ const SECRETS: [(&str, &str); 22] = [
     ("LOGIN_PASSWORD", "planted+login/password=:00025"),
     ("IDENTITY_HEADER", "planted+identity/header=:0026"),
     ("REFRESH_SEED", "planted+refresh/seed=:0000027"),
+    ("CLIENT_SECRET_BOUND", "planted+bound/secret=:00041"),
+    ("CLIENT_SECRET_EXCHANGED", "planted+exchanged/secret=:42"),
+    ("CLIENT_SECRET_BASED", "planted+based/secret=:00043"),
 ];
 
 /// Signs assertions.
 const PRIVATE_KEY: &str = include_str!("../../../src/jws/keys/rsa.pem");
+
+/// Tokens are bound to it.
+const DPOP_KEY: &str = include_str!("../../../src/jws/keys/p256.pem");
+
+/// On whose behalf the client calls.
+pub const SUBJECT_TOKEN: &str = "planted.subject~token_000-44";
 
 /// Secrets that do not come by the environment.
 pub const IN_FILE: &str = "the file";
@@ -78,12 +87,12 @@ fn spellings(secret: &str) -> Vec<String> {
 /// The variables that attache is started with.
 pub fn environment() -> Vec<(&'static str, &'static str)> {
     let planted = SECRETS.into_iter().filter(|(name, _)| ![IN_FILE, ROTATED, BY_COMMAND].contains(name));
-    planted.chain([("PRIVATE_KEY", PRIVATE_KEY)]).collect()
+    planted.chain([("PRIVATE_KEY", PRIVATE_KEY), ("DPOP_KEY", DPOP_KEY)]).collect()
 }
 
 /// Asserts that no secret stands there, nor any of `more`.
 pub fn assert_absent<'a>(haystack: &str, what: &str, more: impl IntoIterator<Item = &'a str>) {
-    let planted = SECRETS.iter().map(|(_, secret)| *secret).chain([CLIENT_KEY, WRONG_CLIENT_KEY]);
+    let planted = SECRETS.iter().map(|(_, secret)| *secret).chain([CLIENT_KEY, WRONG_CLIENT_KEY, SUBJECT_TOKEN]);
     let mut looked_for = 0;
     for secret in planted.chain(more) {
         for spelling in spellings(secret) {
@@ -113,13 +122,15 @@ fn assert_signing_key_absent(haystack: &str) {
 /// A private key, or the half of it that is secret, in hexadecimal, in base64 and as numbers.
 pub fn assert_keys_absent(haystack: &str, world: &World) {
     assert_signing_key_absent(haystack);
-    for identity in [&world.server, &world.client] {
-        let der = identity.key.serialize_der();
+    let own =
+        [&world.server, &world.client].map(|identity| (identity.key.serialize_der(), identity.key.serialize_pem()));
+    let body: Vec<&str> = DPOP_KEY.lines().filter(|line| !line.starts_with('-')).collect();
+    let bound = (STANDARD.decode(body.concat()).expect("PEM is base64"), DPOP_KEY.to_owned());
+    for (der, pem) in own.into_iter().chain([bound]) {
         // In PKCS #8 of P-256 the scalar begins here (RFC 5208, RFC 5915).
         let scalar = &der[36..68];
         let hex: String = scalar.iter().map(|byte| format!("{byte:02x}")).collect();
         let numbers = format!("{scalar:?}");
-        let pem = identity.key.serialize_pem();
         let line = pem.lines().nth(1).expect("PEM has lines").to_owned();
         for spelling in [hex.to_uppercase(), hex, numbers.trim_matches(['[', ']']).to_owned(), line] {
             assert!(!haystack.contains(&spelling), "a private key as {spelling}");

@@ -42,6 +42,7 @@ impl World {
         let client = Identity::new(folder.path(), "client", &["attache.test"]);
         let renewed = TokenEndpoint::named("planted-by-renewed");
         renewed.set_lifetime(Some(Duration::from_secs(4)));
+        let upstream = Upstream::open();
         World {
             tls: TlsPeer::start(&server, &client, answer_over_tls),
             server,
@@ -53,8 +54,8 @@ impl World {
             post: TokenEndpoint::named("planted-by-post"),
             wrong: TokenEndpoint::named("planted-by-wrong"),
             renewed,
-            grantor: Grantor::start(),
-            upstream: Upstream::open(),
+            grantor: Grantor::start(&upstream.url()),
+            upstream,
             address: free_address(),
             admin: free_address(),
         }
@@ -94,12 +95,14 @@ impl World {
         );
         toml += &self.toml_of_tls();
         toml += SIGNATURES;
-        toml += &GRANTS.replace("GRANTOR", &self.grantor.url());
+        let upstream = self.upstream.url();
+        let host = upstream.strip_prefix("http://").expect("it is a URL");
+        toml += &GRANTS.replace("GRANTOR", &self.grantor.url()).replace("INSTANCE", host);
         for name in ROUTES {
+            let url = if name == "based" { "{instance_url}" } else { upstream.as_str() };
             toml += &format!(
-                "\n[upstreams.{name}]\nurl = \"{}/{name}\"\ncredential = \"{name}\"\n\n[[routes]]\n\
-                 path = \"/{name}/{{*rest}}\"\nupstream = \"{name}\"\nclients = [\"app\"]\n",
-                self.upstream.url()
+                "\n[upstreams.{name}]\nurl = \"{url}/{name}\"\ncredential = \"{name}\"\n\n[[routes]]\n\
+                 path = \"/{name}/{{*rest}}\"\nupstream = \"{name}\"\nclients = [\"app\"]\n"
             );
         }
         toml
@@ -135,6 +138,13 @@ impl World {
         let endpoints = [&self.basic, &self.raw, &self.post, &self.renewed];
         let granted = endpoints.iter().flat_map(|endpoint| endpoint.grants().tokens());
         granted.chain(GRANTED.map(str::to_owned)).chain([GRANTED_OVER_TLS.to_owned()]).collect()
+    }
+
+    /// The proofs of the key that tokens are bound to.
+    pub fn proofs(&self) -> Vec<String> {
+        let to_upstreams = self.upstream.requests().into_iter();
+        let to_upstreams = to_upstreams.filter_map(|request| request.headers.get("dpop").map(str::to_owned));
+        to_upstreams.chain(self.grantor.proofs()).collect()
     }
 
     /// The same with peers that are known by name only.
@@ -197,9 +207,30 @@ refresh_token = { env = "REFRESH_SEED" }
 token_url = "GRANTOR/assertion"
 issuer_claim = "attache"
 private_key = { env = "PRIVATE_KEY" }
+
+[credentials.bound.client_credentials]
+token_url = "GRANTOR/bound"
+client_id = "attache"
+client_secret = { env = "CLIENT_SECRET_BOUND" }
+dpop = { key = { env = "DPOP_KEY" } }
+
+[credentials.exchanged.token_exchange]
+token_url = "GRANTOR/exchanged"
+client_id = "attache"
+client_secret = { env = "CLIENT_SECRET_EXCHANGED" }
+subject_token = { header = "X-Subject-Token", clients = ["app"] }
+
+[credentials.based.client_credentials]
+token_url = "GRANTOR/based"
+client_id = "attache"
+client_secret = { env = "CLIENT_SECRET_BASED" }
+answer.base_urls.instance_url = ["INSTANCE"]
 "#;
 
-pub const ROUTES: [&str; 19] = [
+pub const ROUTES: [&str; 22] = [
+    "bound",
+    "exchanged",
+    "based",
     "imds",
     "login",
     "identity",
