@@ -50,7 +50,7 @@ pub struct Token {
     pub proof_key: Option<Arc<ProofKey>>,
 }
 
-/// What one fetch is asked for. More will be asked for here (a subject); a fetch never reads the cell.
+/// What one fetch is asked for; a fetch never reads the cell. Whose token it is (a subject's), its source knows.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// Give the attempt at most this long (TL-32). The source enforces it.

@@ -7,13 +7,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use attache::clock::{Clock as _, SystemClock};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::body::Frame;
 use ring::digest::{SHA256, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Child, Grant, Proxy, Reply, Request, SECRET, TokenEndpoint, Upstream, assert_problem, free_address, get,
-    one_route_of,
+    Child, Grant, Identity, Proxy, Reply, Request, SECRET, TlsPeer, TokenEndpoint, Upstream, assert_problem,
+    free_address, get, one_route_of,
 };
 
 fn endpoint() -> TokenEndpoint {
@@ -59,6 +60,10 @@ fn gives(nonce: &str) -> Reply {
 /// The claims of a request's proof, whose form, signature and time are right, and the key that signed it.
 fn proof(request: &Request) -> (Value, Value) {
     let proof = request.headers.get("dpop").unwrap_or_else(|| panic!("a proof: {request:?}"));
+    verified(proof, &request.method)
+}
+
+fn verified(proof: &str, method: &str) -> (Value, Value) {
     let (message, signature) = proof.rsplit_once('.').unwrap();
     let (header, claims) = message.split_once('.').unwrap();
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
@@ -73,7 +78,7 @@ fn proof(request: &Request) -> (Value, Value) {
     public.verify(message.as_bytes(), &decoded(signature)).expect("its signature is right");
     let now = SystemClock.wall().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert!(claims["iat"].as_u64().unwrap().abs_diff(now) < 60, "{claims}");
-    assert_eq!(claims["htm"], request.method);
+    assert_eq!(claims["htm"], method);
     (claims, key)
 }
 
@@ -81,8 +86,12 @@ fn proof(request: &Request) -> (Value, Value) {
 fn proof_of_token(request: &Request) -> (Value, Value) {
     let (claims, key) = proof(request);
     let token = request.bound_token().unwrap_or_else(|| panic!("a bound token: {request:?}"));
-    assert_eq!(claims["ath"], URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())));
+    assert_eq!(claims["ath"], hash(token));
     (claims, key)
+}
+
+fn hash(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()))
 }
 
 fn assert_all_differ(proofs: &[(Value, Value)]) {
@@ -255,6 +264,59 @@ fn a_refresh_token_is_exchanged_with_the_nonce() {
     assert!(asked.iter().all(|request| request.form("refresh_token").as_deref() == Some("the-seed-of-it")));
     let nonces: Vec<_> = asked.iter().map(|request| proof(request).0["nonce"].clone()).collect();
     assert_eq!(nonces, [Value::Null, json!("t1")]);
+}
+
+/// RFC 9449 section 5: other grants' tokens are bound in the same way.
+#[test]
+fn tokens_of_other_grants_are_bound_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let assertion = format!("private_key = {{ file = \"{}\" }}\n", new_key(folder.path(), "assertion.pem"));
+    for (kind, keys) in [
+        ("jwt_bearer", &*assertion),
+        ("token_exchange", "subject_token = { env = \"SECRET\" }\n"),
+        ("password", "username = \"ada\"\npassword = { env = \"SECRET\" }\n"),
+        ("custom_grant", "grant_type = \"account_credentials\"\n"),
+    ] {
+        let (endpoint, upstream) = (endpoint(), Upstream::open());
+        endpoint.script([wants_at_the_endpoint("t1")]);
+        let credential = credential(&endpoint, "true").replace("client_credentials", kind) + keys;
+        let proxy = Proxy::start(&one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), ""));
+        assert_eq!(proxy.get("/api/x").status, 200, "{kind}");
+        let asked: Vec<_> = endpoint.requests().iter().map(proof).collect();
+        assert_eq!((asked.len(), &asked[1].0["nonce"]), (2, &json!("t1")), "{kind}");
+        assert_eq!(proof_of_token(&upstream.request()).1, asked[1].1, "{kind}");
+    }
+}
+
+/// TL-45: over HTTP/2 the proof is over the same URL, and a nonce is followed in the same way.
+#[test]
+fn a_proof_goes_to_an_http2_upstream() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::new(folder.path(), "upstream", &["127.0.0.1"]);
+    let upstream = TlsPeer::start(&identity, &identity, |request| {
+        let (claims, _) = verified(request.headers["dpop"].to_str().unwrap(), request.method.as_str());
+        let answer = http::Response::builder().header("DPoP-Nonce", "u1");
+        let answer = match claims["nonce"].as_str() {
+            Some("u1") => answer,
+            _ => answer.status(401).header("WWW-Authenticate", "DPoP error=\"use_dpop_nonce\""),
+        };
+        answer.body(vec![Frame::data("ok".into())]).unwrap()
+    });
+    let endpoint = endpoint();
+    let url = format!("https://127.0.0.1:{}", upstream.address.port());
+    let keys = format!("url = \"{url}/v1\"\nca = {:?}\nhttp = \"2\"", identity.cert_file);
+    let toml = one_route_of(&credential(&endpoint, "true"), &keys, "");
+    let answer = Proxy::start(&toml).send("POST", "/api/a?q=1", &[("DPoP", "evil")], b"a body");
+    assert_eq!((answer.status, answer.headers.get("dpop-nonce")), (200, None), "{answer:?}");
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        assert_eq!((request.version, &request.body[..]), (http::Version::HTTP_2, &b"a body"[..]));
+        assert_eq!(request.headers.get_all("dpop").iter().count(), 1);
+        let (claims, _) = verified(request.headers["dpop"].to_str().unwrap(), "POST");
+        let token = request.headers["authorization"].to_str().unwrap().strip_prefix("DPoP ").unwrap();
+        assert_eq!((&claims["htu"], &claims["ath"]), (&json!(format!("{url}/v1/a")), &json!(hash(token))));
+    }
 }
 
 /// A private key that nobody else has, as openssl makes it.
