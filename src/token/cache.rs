@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) store_turns: Semaphore,
     pub(super) endpoints: Endpoints,
     pub(super) in_flight: watch::Sender<usize>,
+    /// How many subjects, and fetches for them.
+    pub(super) bounds: Bounds,
     /// The process is shutting down: nothing is fetched any more but what requests ask for.
     pub(super) draining: AtomicBool,
 }
@@ -82,9 +84,10 @@ impl TokenCache {
             store_turns: Semaphore::new(STORE_CALLS_MAX),
             endpoints: Endpoints::default(),
             in_flight: watch::Sender::new(0),
+            bounds,
             draining: AtomicBool::new(false),
         });
-        let subject_cells = SubjectCells::new(&shared, bounds);
+        let subject_cells = SubjectCells::new(&shared);
         Arc::new(TokenCache { cells: DashMap::new(), key, shared, subjects: DashMap::new(), subject_cells })
     }
 
@@ -148,10 +151,10 @@ impl TokenCache {
         self.subjects.entry(identity).or_insert_with(declare).clone()
     }
 
-    /// The cell of the subject that this token stands for. One whose token serves costs a look into a map.
+    /// The cell of the subject that this token stands for. That of a known one costs a look into a map.
     ///
     /// # Errors
-    /// It has no token, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
+    /// It is new, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
     pub fn subject(
         &self,
         subjects: &Arc<Subjects>,

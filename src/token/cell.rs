@@ -23,6 +23,7 @@ use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
 use super::store::Version;
+use super::subjects::Closed;
 use super::{Attached, Exchange, Generation, Identity, Misfit, Policy, ProofVersion, Source, Subjects, Token};
 use crate::clock::Boot;
 use crate::config::Attach;
@@ -289,19 +290,14 @@ impl TokenCell {
         self.identity
     }
 
-    /// Whether a request would get a token without a fetch, as far as that is known without a lock.
-    pub(super) fn serves(&self) -> bool {
-        self.published.load().is_some()
-    }
-
     /// Whose it is one of, if it is a subject's.
     pub(super) fn subjects(&self) -> Option<&Arc<Subjects>> {
         self.subjects.as_ref()
     }
 
-    /// Whether a fetch is in flight.
-    pub(super) fn fetching(&self) -> bool {
-        self.lock().machine.fetching()
+    /// Why no fetch may begin for a subject now: neither for want of a token, nor to renew or confirm one.
+    fn closed(&self, now: Boot) -> Option<Closed> {
+        self.subjects.as_ref()?.closed(now, &self.shared)
     }
 
     /// When it was last used, to the second.
@@ -327,9 +323,14 @@ impl TokenCell {
         let now = self.shared.clock.now();
         let hold = inner.hold.until();
         inner.machine.set_hold(hold);
+        let closed = self.closed(now).map_or(Boot::default(), |closed| closed.until);
+        inner.machine.set_closed(closed);
         let result = event(&mut inner, now);
         inner.hold.extend(inner.machine.hold());
         let ticket = inner.ready_to_run.take().map(|done| fetching::Ticket::new(self, done));
+        if ticket.is_some() {
+            self.subjects.iter().for_each(|subjects| subjects.begun(now));
+        }
         self.publish(&inner, now);
         let wake_at = inner.machine.wake_at(now, self.active_until(&inner));
         let rewind = std::mem::replace(&mut inner.wake_at, wake_at) != wake_at;

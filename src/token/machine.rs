@@ -47,6 +47,8 @@ pub struct Machine {
     guard: Guard,
     /// Until then the client is held back at the endpoint, by whichever cell (TL-33).
     hold: Boot,
+    /// Until then no fetch is begun, whatever this machine would do.
+    closed: Boot,
     /// Counts changes of the proof (TL-03).
     proof: u64,
     doubt: Doubt,
@@ -103,6 +105,7 @@ impl Machine {
             backoff: Backoff::default(),
             guard: Guard::default(),
             hold: Boot::default(),
+            closed: Boot::default(),
             proof: 0,
             doubt: Doubt::None,
             last_attempt: None,
@@ -152,6 +155,11 @@ impl Machine {
     /// The client is held back at its endpoint until then (TL-33). Told before anything else is asked.
     pub fn set_hold(&mut self, until: Boot) {
         self.hold = until;
+    }
+
+    /// Others than this machine decide that no fetch may begin before then. Told before anything else is asked.
+    pub fn set_closed(&mut self, until: Boot) {
+        self.closed = until;
     }
 
     /// Until when the client is held back, as far as this machine heard.
@@ -209,7 +217,7 @@ impl Machine {
 
     /// When the next fetch may begin.
     pub fn next_start(&self) -> Boot {
-        self.backoff.next_try().max(self.hold)
+        self.backoff.next_try().max(self.hold).max(self.closed)
     }
 
     /// The configured `refresh_before`, if the held token lives no longer than that, so that it is not followed.

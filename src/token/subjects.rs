@@ -37,7 +37,15 @@ struct Refusal {
     error: Option<FetchError>,
     /// Until when nobody asks for a subject; then one does for all.
     until: Boot,
+    /// One did.
     probed: bool,
+}
+
+/// No fetch may begin for a subject.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub until: Boot,
+    pub why: TokenUnavailable,
 }
 
 /// What `/status` and the metrics show of a credential's subjects: none of them by name.
@@ -69,7 +77,6 @@ impl Default for Bounds {
 pub(super) struct SubjectCells {
     cells: DashMap<Identity, Arc<TokenCell>>,
     order: Mutex<Order>,
-    bounds: Bounds,
     shared: Arc<Shared>,
 }
 
@@ -120,14 +127,23 @@ impl Subjects {
         }
     }
 
-    /// Why no other subject is asked for now.
-    fn refused(&self, now: Boot) -> Option<FetchError> {
-        let mut refusal = self.refusal();
-        if refusal.error.is_some() && refusal.until <= now {
-            (refusal.until, refusal.probed) = (now.after(PROBE_BASE), true);
-            return None;
+    /// Why no fetch may begin for any of them, and until when at least.
+    pub(super) fn closed(&self, now: Boot, shared: &Shared) -> Option<Closed> {
+        let refusal = self.refusal();
+        if let Some(error) = refusal.error.clone().filter(|_| now < refusal.until) {
+            return Some(Closed { until: refusal.until, why: TokenUnavailable::Refused { error } });
         }
-        refusal.error.clone()
+        let busy = *shared.in_flight.borrow() >= shared.bounds.fetches_max;
+        let why = TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
+        busy.then(|| Closed { until: now.after(RETRY_AFTER_RUNNING), why })
+    }
+
+    /// A fetch has begun. Where the client was refused, it is the one that asks for all.
+    pub(super) fn begun(&self, now: Boot) {
+        let mut refusal = self.refusal();
+        if refusal.error.is_some() {
+            (refusal.until, refusal.probed) = (now.after(PROBE_BASE), true);
+        }
     }
 
     fn refusal(&self) -> std::sync::MutexGuard<'_, Refusal> {
@@ -147,37 +163,30 @@ impl Subjects {
 }
 
 impl SubjectCells {
-    pub(super) fn new(shared: &Arc<Shared>, bounds: Bounds) -> Arc<Self> {
+    pub(super) fn new(shared: &Arc<Shared>) -> Arc<Self> {
         let (cells, order) = (DashMap::new(), Mutex::default());
-        Arc::new(SubjectCells { cells, order, bounds, shared: shared.clone() })
+        Arc::new(SubjectCells { cells, order, shared: shared.clone() })
     }
 
-    /// The cell of a subject, made if it is new. One whose token serves costs a look into a map.
+    /// The cell of a subject, made if it is new. That of a known one costs a look into a map.
     ///
     /// # Errors
-    /// It has no token, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
+    /// It is new, and there is no room for another cell or fetch, or the client is refused whoever the subject is.
     pub(super) fn cell(
         self: &Arc<Self>,
         subjects: &Arc<Subjects>,
         identity: Identity,
         source: impl FnOnce() -> Arc<dyn Source>,
     ) -> Result<Arc<TokenCell>, TokenUnavailable> {
-        let known = self.cells.get(&identity).map(|cell| cell.clone());
-        if let Some(cell) = known.as_ref().filter(|cell| cell.serves() || cell.fetching()) {
+        if let Some(cell) = self.cells.get(&identity) {
             return Ok(cell.clone());
         }
         let now = self.shared.clock.now();
-        if let Some(error) = subjects.refused(now) {
-            return Err(TokenUnavailable::Refused { error });
+        if let Some(closed) = subjects.closed(now, &self.shared) {
+            return Err(closed.why);
         }
-        let busy = || TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
-        if *self.shared.in_flight.borrow() >= self.bounds.fetches_max {
-            return Err(busy());
-        }
-        match known {
-            Some(cell) => Ok(cell),
-            None => self.make(subjects, identity, now, source).ok_or_else(busy),
-        }
+        let full = TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
+        self.make(subjects, identity, now, source).ok_or(full)
     }
 
     /// A new cell, in place of the one that was not used for longest if there are as many as there may be. `None`: all of
@@ -193,7 +202,7 @@ impl SubjectCells {
         if let Some(cell) = self.cells.get(&identity) {
             return Some(cell.clone());
         }
-        if self.cells.len() >= self.bounds.cells_max {
+        if self.cells.len() >= self.shared.bounds.cells_max {
             let evicted = self.remove_idle(&mut order, now, now)?;
             evicted.evicted.fetch_add(1, Ordering::Relaxed);
         }

@@ -71,7 +71,13 @@ impl TokenCell {
         self.update(|inner, now| {
             let (asked, begin) = inner.machine.request(now, until);
             inner.take_off(begin);
-            inner.step(asked, now)
+            match (asked, self.closed(now)) {
+                // Its own refusal says more.
+                (Asked::WaitUntil(_) | Asked::Fail(TokenUnavailable::Temporarily { .. }), Some(closed)) => {
+                    Step::Done(Err(closed.why))
+                }
+                (asked, _) => inner.step(asked, now),
+            }
         })
     }
 

@@ -173,6 +173,70 @@ async fn a_refused_client_is_probed_by_one_subject() {
     }
 }
 
+/// TL-26: that holds for subjects that have a token, too: renewals of soft ones, those in place of dead ones, and what
+/// rejections begin. Whoever has a token that serves is served meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_probed_by_one_subject_that_had_a_token() {
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Token(Some(HOUR))]));
+    for n in 0..200 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap();
+    }
+    endpoint.say([Answer::Fail(FetchErrorKind::RefusedForAll)]);
+    tokio::time::sleep(HOUR - secs(300.0)).await;
+    take(&house, &endpoint, "s0").await.unwrap();
+    tokio::time::sleep(secs(0.1)).await;
+    for n in 0..200 {
+        let subject = format!("s{n}");
+        take(&house, &endpoint, &subject).await.unwrap();
+        let rejected = cell(&house, &endpoint, &subject).unwrap();
+        assert!(matches!(rejected.rejected(Generation(1), false, secs(1.0)).await, Rejected::PassThrough));
+    }
+    tokio::time::sleep(secs(0.1)).await;
+    assert_eq!(endpoint.calls(), 201, "one asked for all while they were soft");
+    tokio::time::sleep(secs(300.0)).await;
+    for n in 0..200 {
+        let error = take(&house, &endpoint, &format!("s{n}")).await.unwrap_err();
+        assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+    }
+    assert_eq!(endpoint.calls(), 202, "and one when all were dead");
+    endpoint.say([Answer::Token(Some(HOUR))]);
+    tokio::time::sleep(secs(300.0)).await;
+    for n in 0..200 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap();
+    }
+}
+
+/// While so many fetches are under way none is begun for a subject, be its token dead or soft.
+#[tokio::test(start_paused = true)]
+async fn fetches_for_subjects_that_had_a_token_are_bounded() {
+    let (house, endpoint) = (house(1000, 5), Endpoint::slow(secs(1.0), "id", [Answer::Token(Some(HOUR))]));
+    for n in 0..100 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap();
+    }
+    for (elapsed, served) in [(HOUR - secs(400.0), 100), (HOUR - secs(6.0), 5)] {
+        tokio::time::sleep(elapsed).await;
+        let takes: Vec<_> = (0..100)
+            .map(|n| {
+                let (cache, clock, endpoint) = (house.cache.clone(), house.clock.clone(), endpoint.clone());
+                let house = House { cache, clock };
+                tokio::spawn(async move { take(&house, &endpoint, &format!("s{n}")).await })
+            })
+            .collect();
+        settle().await;
+        assert_eq!(*house.cache.shared.in_flight.borrow(), 5);
+        let mut got = 0;
+        for take in takes {
+            match take.await.unwrap() {
+                Ok(_) => got += 1,
+                Err(TokenUnavailable::Temporarily { error: None, .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(got, served);
+        tokio::time::sleep(secs(2.0)).await;
+    }
+}
+
 /// A token that ends with its subject is not renewed before it is over: no other one would live longer.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_with_its_subject_is_not_renewed() {
