@@ -54,11 +54,9 @@ pub enum SubjectFlaw {
 impl PerSubject {
     pub(super) fn new(name: &Arc<str>, config: &config::OAuth2, header: &SubjectHeader, parts: &Parts) -> Self {
         let tokens = &parts.tokens;
-        let (base, proof) = (identity(name, config, tokens), proof(config, tokens));
-        // What a reload changes of it makes it another one, whose subjects begin anew. Secrets do not show in it: they are
-        // in the proof.
-        let configured = format!("{config:?}");
-        let identity = tokens.of_configuration(&base, &[&proof.0, configured.as_bytes()]);
+        // Not that of the credential with a token of its own, which this may have been before.
+        let identity = tokens.of_configuration(&identity(name, config, tokens), &[b"subjects"]);
+        let proof = proof(config, tokens);
         PerSubject {
             header: header.clone(),
             names: names(config),

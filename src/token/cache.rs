@@ -144,11 +144,16 @@ impl TokenCache {
         }
     }
 
-    /// A credential that has a token for each subject. `identity` and proof tell it from every other one, and from itself
-    /// with another configuration: then its subjects begin anew.
+    /// A credential that has a token for each subject. One that was declared before keeps its subjects and their tokens, and
+    /// those go on with policy, proof and sources as they are declared now when they are next used (TL-03, TL-04).
     pub fn declare_subjects(&self, identity: Identity, proof: ProofVersion, policy: Policy) -> Arc<Subjects> {
-        let declare = || Arc::new(Subjects::new(identity, proof, policy));
-        self.subjects.entry(identity).or_insert_with(declare).clone()
+        match self.subjects.entry(identity) {
+            Entry::Occupied(mut slot) => {
+                slot.insert(Arc::new(Subjects::new(Some(slot.get()), identity, proof, policy)));
+                slot.get().clone()
+            }
+            Entry::Vacant(slot) => slot.insert(Arc::new(Subjects::new(None, identity, proof, policy))).clone(),
+        }
     }
 
     /// The cell of the subject that this token stands for. That of a known one costs a look into a map.

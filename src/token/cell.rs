@@ -42,6 +42,8 @@ pub struct TokenCell {
     identity: Identity,
     /// Whose it is one of, if it is a subject's. Such a cell is not stored, nor renewed without requests.
     subjects: Option<Arc<Subjects>>,
+    /// As which declaration of those has it.
+    declaration: AtomicU64,
     shared: Arc<Shared>,
     /// What the hot path reads.
     published: ArcSwapOption<Published>,
@@ -209,6 +211,7 @@ impl TokenCell {
         Arc::new(TokenCell {
             name: policy.name.clone(),
             identity,
+            declaration: AtomicU64::new(subjects.as_ref().map_or(0, |subjects| subjects.declaration)),
             subjects,
             shared: shared.clone(),
             published: ArcSwapOption::empty(),
@@ -267,6 +270,19 @@ impl TokenCell {
         });
         self.locate();
         self.changed.notify_one();
+    }
+
+    /// A subject's cell is used, perhaps for the first time after a reload: the token that it has serves until one is fetched
+    /// as the credential is declared now (TL-03, TL-04). `source`: as these `subjects` have it, which may be an older snapshot's.
+    pub(super) fn keep_up_with(self: &Arc<Self>, subjects: &Subjects, source: impl FnOnce() -> Arc<dyn Source>) {
+        let declaration = subjects.declaration;
+        if self.declaration.load(Ordering::Relaxed) < declaration
+            && self.declaration.fetch_max(declaration, Ordering::Relaxed) < declaration
+        {
+            self.declare_again(subjects.proof, subjects.policy.clone(), source());
+            // The request has read the clock before a new proof made the token soft, and would not renew it.
+            drop(self.ready());
+        }
     }
 
     /// No snapshot declares the cell any more. A fetch in flight may finish.

@@ -17,12 +17,20 @@ use super::machine::constants::{
 use super::{FetchError, FetchErrorKind, Identity, Policy, ProofVersion, Source, TokenCell, TokenUnavailable};
 use crate::clock::Boot;
 
-/// A credential that has a token for each subject: what its subjects have in common. Another configuration is another one.
+/// A credential that has a token for each subject, as one snapshot declares it: what its subjects have in common.
 #[derive(Debug)]
 pub struct Subjects {
     pub(super) identity: Identity,
     pub(super) proof: ProofVersion,
     pub(super) policy: Policy,
+    /// Later snapshots have greater ones.
+    pub(super) declaration: u64,
+    kept: Arc<Kept>,
+}
+
+/// What outlives reloads.
+#[derive(Debug)]
+struct Kept {
     count: AtomicUsize,
     evicted: AtomicU64,
     fetches_granted: AtomicU64,
@@ -31,8 +39,10 @@ pub struct Subjects {
 }
 
 /// The endpoint refuses the client itself, whoever the subject is (TL-26).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Refusal {
+    /// What is refused: another proof may not be (TL-03).
+    proof: ProofVersion,
     count: u32,
     error: Option<FetchError>,
     /// Until when nobody asks for a subject; then one does for all.
@@ -90,46 +100,44 @@ struct Order {
 }
 
 impl Subjects {
-    pub(super) fn new(identity: Identity, proof: ProofVersion, policy: Policy) -> Self {
-        Subjects {
-            identity,
-            proof,
-            // They end idle.
-            policy: Policy { keep_warm: Duration::ZERO, warm: false, stale_if_error: Duration::ZERO, ..policy },
-            count: AtomicUsize::new(0),
-            evicted: AtomicU64::new(0),
-            fetches_granted: AtomicU64::new(0),
-            fetches_failed: AtomicU64::new(0),
-            refusal: Mutex::default(),
+    /// `known`: the same credential, as it was declared before. Its subjects stay.
+    pub(super) fn new(known: Option<&Subjects>, identity: Identity, proof: ProofVersion, policy: Policy) -> Self {
+        let kept = known.map_or_else(|| Arc::new(Kept::new(proof)), |known| known.kept.clone());
+        if known.is_some_and(|known| known.proof != proof) {
+            *kept.refusal() = Refusal::none(proof);
         }
+        // They end idle.
+        let policy = Policy { keep_warm: Duration::ZERO, warm: false, stale_if_error: Duration::ZERO, ..policy };
+        Subjects { identity, proof, policy, declaration: known.map_or(0, |known| known.declaration) + 1, kept }
     }
 
-    /// What tells it from other credentials, and from itself with another configuration.
+    /// What tells it from other credentials (TL-02).
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
     pub(super) fn granted(&self) {
-        self.fetches_granted.fetch_add(1, Ordering::Relaxed);
-        *self.refusal() = Refusal::default();
+        self.kept.fetches_granted.fetch_add(1, Ordering::Relaxed);
+        let mut refusal = self.kept.refusal();
+        *refusal = Refusal::none(refusal.proof);
     }
 
-    pub(super) fn failed(&self, now: Boot, error: &FetchError) {
-        self.fetches_failed.fetch_add(1, Ordering::Relaxed);
-        if error.kind == FetchErrorKind::RefusedForAll {
-            let mut refusal = self.refusal();
-            // Those that were under way together are one refusal.
-            if refusal.error.is_none() || refusal.probed {
-                let until = now.after((PROBE_BASE * 2u32.pow(refusal.count.min(16))).min(PROBE_MAX));
-                let count = refusal.count + 1;
-                *refusal = Refusal { count, error: Some(error.clone()), until, probed: false };
-            }
+    /// `proof`: what the fetch was proved with.
+    pub(super) fn failed(&self, now: Boot, error: &FetchError, proof: ProofVersion) {
+        self.kept.fetches_failed.fetch_add(1, Ordering::Relaxed);
+        let mut refusal = self.kept.refusal();
+        // Those that were under way together are one refusal, and one of an old proof says nothing.
+        let is_new = proof == refusal.proof && (refusal.error.is_none() || refusal.probed);
+        if error.kind == FetchErrorKind::RefusedForAll && is_new {
+            let until = now.after((PROBE_BASE * 2u32.pow(refusal.count.min(16))).min(PROBE_MAX));
+            let count = refusal.count + 1;
+            *refusal = Refusal { proof, count, error: Some(error.clone()), until, probed: false };
         }
     }
 
     /// Why no fetch may begin for any of them, and until when at least.
     pub(super) fn closed(&self, now: Boot, shared: &Shared) -> Option<Closed> {
-        let refusal = self.refusal();
+        let refusal = self.kept.refusal();
         if let Some(error) = refusal.error.clone().filter(|_| now < refusal.until) {
             return Some(Closed { until: refusal.until, why: TokenUnavailable::Refused { error } });
         }
@@ -140,25 +148,43 @@ impl Subjects {
 
     /// A fetch has begun. Where the client was refused, it is the one that asks for all.
     pub(super) fn begun(&self, now: Boot) {
-        let mut refusal = self.refusal();
+        let mut refusal = self.kept.refusal();
         if refusal.error.is_some() {
             (refusal.until, refusal.probed) = (now.after(PROBE_BASE), true);
         }
-    }
-
-    fn refusal(&self) -> std::sync::MutexGuard<'_, Refusal> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn status(&self) -> SubjectsStatus {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         SubjectsStatus {
             name: self.policy.name.clone(),
-            subjects: self.count.load(Ordering::Relaxed),
-            evicted: of(&self.evicted),
-            fetches_granted: of(&self.fetches_granted),
-            fetches_failed: of(&self.fetches_failed),
+            subjects: self.kept.count.load(Ordering::Relaxed),
+            evicted: of(&self.kept.evicted),
+            fetches_granted: of(&self.kept.fetches_granted),
+            fetches_failed: of(&self.kept.fetches_failed),
         }
+    }
+}
+
+impl Kept {
+    fn new(proof: ProofVersion) -> Self {
+        Kept {
+            count: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            fetches_granted: AtomicU64::new(0),
+            fetches_failed: AtomicU64::new(0),
+            refusal: Mutex::new(Refusal::none(proof)),
+        }
+    }
+
+    fn refusal(&self) -> std::sync::MutexGuard<'_, Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusal {
+    fn none(proof: ProofVersion) -> Self {
+        Refusal { proof, count: 0, error: None, until: Boot::default(), probed: false }
     }
 }
 
@@ -178,8 +204,10 @@ impl SubjectCells {
         identity: Identity,
         source: impl FnOnce() -> Arc<dyn Source>,
     ) -> Result<Arc<TokenCell>, TokenUnavailable> {
-        if let Some(cell) = self.cells.get(&identity) {
-            return Ok(cell.clone());
+        let known = self.cells.get(&identity).map(|cell| cell.clone());
+        if let Some(cell) = known {
+            cell.keep_up_with(subjects, source);
+            return Ok(cell);
         }
         let now = self.shared.clock.now();
         if let Some(closed) = subjects.closed(now, &self.shared) {
@@ -204,12 +232,12 @@ impl SubjectCells {
         }
         if self.cells.len() >= self.shared.bounds.cells_max {
             let evicted = self.remove_idle(&mut order, now, now)?;
-            evicted.evicted.fetch_add(1, Ordering::Relaxed);
+            evicted.kept.evicted.fetch_add(1, Ordering::Relaxed);
         }
         let cell = TokenCell::of_subject(&self.shared, identity, subjects, source());
         order.heap.push(Reverse((now, identity)));
         self.cells.insert(identity, cell.clone());
-        subjects.count.fetch_add(1, Ordering::Relaxed);
+        subjects.kept.count.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut order.swept, true) {
             self.shared.control.spawn(sweep(Arc::downgrade(self)));
         }
@@ -242,7 +270,7 @@ impl SubjectCells {
             order.heap.push(Reverse((now, identity)));
         }
         removed.inspect(|subjects| {
-            subjects.count.fetch_sub(1, Ordering::Relaxed);
+            subjects.kept.count.fetch_sub(1, Ordering::Relaxed);
         })
     }
 
@@ -262,7 +290,7 @@ impl SubjectCells {
         self.cells.retain(|_, cell| {
             let subjects = cell.subjects().filter(|subjects| !declared.contains(&subjects.identity));
             subjects.is_none_or(|subjects| {
-                subjects.count.fetch_sub(1, Ordering::Relaxed);
+                subjects.kept.count.fetch_sub(1, Ordering::Relaxed);
                 false
             })
         });

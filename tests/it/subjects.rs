@@ -332,16 +332,44 @@ fn no_token_stands_in_the_log() {
     assert!(!log.contains("planted-") && !format!("{answers:?}").contains("planted-"), "{log}");
 }
 
-/// TL-04: subjects keep their tokens over a reload that leaves their credential as it is, and begin anew after another one.
+/// TL-02, TL-04: subjects keep their tokens over a reload that leaves what they are asked for as it is, and begin anew after
+/// another one.
 #[test]
-fn subjects_outlive_a_reload_that_leaves_their_credential_as_it_is() {
+fn subjects_outlive_a_reload_that_asks_for_the_same() {
     let (endpoint, upstream, proxy) = setup("");
     assert_eq!(get(&proxy, "ada").status, 200);
-    proxy.reload(&(toml(&endpoint, &upstream, "") + "\n# another text\n")).unwrap();
-    assert_eq!((get(&proxy, "ada").status, endpoint.requests().len()), (200, 1));
+    for same in ["", "timeouts.connect = \"2s\"", "refresh_before = \"1s\""] {
+        proxy.reload(&(toml(&endpoint, &upstream, same) + "\n# another text\n")).unwrap();
+        assert_eq!((get(&proxy, "ada").status, endpoint.requests().len()), (200, 1), "{same}");
+        assert_eq!(status(&proxy)["subjects"], 1);
+    }
     proxy.reload(&toml(&endpoint, &upstream, "scope = \"more\"")).unwrap();
     assert_eq!((get(&proxy, "ada").status, endpoint.requests().len()), (200, 2));
     assert_eq!(status(&proxy)["subjects"], 1);
+}
+
+/// TL-03: after a change of how the client proves itself, a subject's token serves until one was fetched by the new proof, and
+/// is soft; a refusal of the old proof says nothing about the new one.
+#[test]
+fn subjects_keep_their_tokens_over_a_new_proof() {
+    let (endpoint, upstream, proxy) = setup("");
+    assert_eq!(get(&proxy, "ada").status, 200);
+    // Fetches begin at least 250 ms after one another.
+    endpoint.grants().wait_until_older_than(Duration::from_millis(300));
+    let by = |method: &str| toml(&endpoint, &upstream, &format!("token_endpoint_auth_method = \"{method}\""));
+    endpoint.script([Grant::Json(401, json!({ "error": "invalid_client" }))]);
+    proxy.reload(&by("client_secret_post")).unwrap();
+    assert_eq!(get(&proxy, "ada").status, 200, "what she has serves");
+    endpoint.wait_for_requests(2);
+    let requests = endpoint.requests();
+    assert_eq!(requests[1].form("subject_token").as_deref(), Some("ada"));
+    assert!(requests[0].form("client_secret").is_none() && requests[1].form("client_secret").is_some());
+    assert!((0..10_000).any(|_| status(&proxy)["fetches_failed"] == 1), "it was refused");
+    assert_problem(&get(&proxy, "bob"), 502);
+    assert_eq!((get(&proxy, "ada").status, endpoint.requests().len()), (200, 2));
+    proxy.reload(&by("client_secret_basic")).unwrap();
+    assert_eq!((get(&proxy, "bob").status, get(&proxy, "ada").status), (200, 200));
+    assert_eq!(status(&proxy)["subjects"], 2);
 }
 
 /// `attache check --live` and `attache token` have no subject, and say so; nothing is asked for.

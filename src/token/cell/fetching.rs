@@ -266,7 +266,7 @@ impl Ticket {
                 inner.flight = None;
             }
             if next == Next::Ended {
-                self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, &error));
+                self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, &error, inner.proof));
             }
             let news = next == Next::Ended && inner.in_trouble(now) && !is_subjects;
             let next_start = inner.machine.next_start();
