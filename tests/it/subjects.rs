@@ -372,6 +372,80 @@ fn subjects_keep_their_tokens_over_a_new_proof() {
     assert_eq!(status(&proxy)["subjects"], 2);
 }
 
+/// Two client secrets: the one that works for one subject is tried first for the others.
+#[test]
+fn subjects_are_exchanged_for_by_the_secret_that_works() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let one = "client_secret = { env = \"SECRET\" }";
+    let two =
+        "client_secret = [{ env = \"NEW\" }, { env = \"OLD\" }]\ntoken_endpoint_auth_method = \"client_secret_post\"";
+    let text = toml(&endpoint, &upstream, "").replacen(one, two, 1);
+    let refused = || Grant::Json(401, json!({ "error": "invalid_client" }));
+    endpoint.script([refused()]);
+    let proxy =
+        Proxy::start_with(&text, &[("SECRET", SECRET), ("NEW", "the-newer-secret"), ("OLD", "the-older-secret")]);
+    for subject in ["ada", "bob"] {
+        assert_eq!(get(&proxy, subject).status, 200);
+    }
+    let sent = |request: &crate::support::Request| (request.form("client_secret"), request.form("subject_token"));
+    let sent: Vec<_> = endpoint.requests().iter().map(sent).collect();
+    let expected = [("the-newer-secret", "ada"), ("the-older-secret", "ada"), ("the-older-secret", "bob")];
+    assert_eq!(sent, expected.map(|(secret, subject)| (Some(secret.to_owned()), Some(subject.to_owned()))));
+    endpoint.script([refused(), refused()]);
+    assert_problem(&get(&proxy, "eve"), 502);
+    assert_problem(&get(&proxy, "dan"), 502);
+    assert_eq!((get(&proxy, "ada").status, endpoint.requests().len()), (200, 5), "neither is asked for all");
+}
+
+/// SEC-10, TL-01, TL-71: a part of an aggregate is called with the token of the request's subject, whose own goes nowhere; who
+/// may not say on whose behalf it calls, or does not say it, has nothing called.
+#[test]
+fn parts_of_an_aggregate_are_called_for_the_subject() {
+    let endpoint = TokenEndpoint::start();
+    endpoint.grant_for_subjects();
+    let upstream = Upstream::guarded(endpoint.grants());
+    let aggregate = r#"
+[[routes]]
+path = "/both/{id}"
+clients = ["portal", "other"]
+[routes.aggregate.parts.profile]
+upstream = "api"
+path = "/profile/{id}"
+headers = { X-Tenant = "{header.x-tenant}" }
+[routes.aggregate.parts.orders]
+upstream = "api"
+path = "/orders/{id}"
+"#;
+    let text = toml(&endpoint, &upstream, "") + aggregate;
+    let proxy = Proxy::start_with(&text, &[("SECRET", SECRET)]);
+    let json_reply = || Reply::answer(200, &[("Content-Type", "application/json")], b"7");
+    let send = |headers: &[(&str, &str)]| {
+        proxy.send("GET", "/both/x", &[&[("Host", "h"), ("X-Tenant", "t")], headers].concat(), b"")
+    };
+    for subject in ["planted-token-of-ada", "planted-token-of-bob"] {
+        upstream.script([json_reply(), json_reply()]);
+        let before = upstream.requests().len();
+        let answer = send(&[("X-Api-Key", PORTAL), (HEADER, subject)]);
+        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"profile":7,"orders":7}"#), "{answer:?}");
+        let requests = upstream.requests().split_off(before);
+        assert_eq!(requests.len(), 2);
+        for request in requests {
+            assert!(TokenEndpoint::is_for(request.bearer().expect("a token"), subject), "{request:?}");
+            assert!(request.headers.get(HEADER).is_none(), "{request:?}");
+        }
+    }
+    assert_eq!((endpoint.requests().len(), upstream.requests().len()), (2, 4));
+    for (headers, status, name) in [
+        (&[("X-Api-Key", OTHER), (HEADER, "ada")][..], 403, "subject_not_allowed"),
+        (&[("X-Api-Key", OTHER)], 403, "subject_not_allowed"),
+        (&[("X-Api-Key", PORTAL)], 400, "subject_missing"),
+    ] {
+        let problem = assert_problem(&send(headers), status);
+        assert_eq!(problem["type"], format!("urn:attache:problem:{name}"));
+    }
+    assert_eq!((endpoint.requests().len(), upstream.requests().len()), (2, 4));
+}
+
 /// `attache check --live` and `attache token` have no subject, and say so; nothing is asked for.
 #[test]
 fn who_has_no_subject_asks_for_nothing() {

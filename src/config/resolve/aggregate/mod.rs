@@ -43,7 +43,9 @@ pub(super) fn aggregate(
     refuse_keys_of_forwarding(reading, route);
     let fields = route.table("aggregate")?;
     let named = fields.named("parts");
-    let scope = Scope { path, anyone, parts: named.iter().map(|(name, _)| name).collect() };
+    let credentials = upstreams.iter().filter_map(|(_, upstream)| upstream.credential.as_ref());
+    let subject_headers = credentials.filter_map(|credential| Some(&credential.subject_header()?.name)).collect();
+    let scope = Scope { path, anyone, subject_headers, parts: named.iter().map(|(name, _)| name).collect() };
     refuse_names(reading, &scope, &fields);
     let deadline = fields.duration(reading, "deadline").unwrap_or(DEADLINE);
     let here = Here { scope: &scope, each: false };

@@ -23,6 +23,8 @@ pub(super) struct Scope<'a> {
     pub path: Option<&'a PathPattern>,
     /// No client is known where anyone may call.
     pub anyone: bool,
+    /// Headers in which clients name subjects.
+    pub subject_headers: Vec<&'a HeaderName>,
     pub parts: Vec<&'a Text>,
 }
 
@@ -60,6 +62,23 @@ impl Scope<'_> {
     /// Whether the route's path has a placeholder of this name.
     pub(super) fn is_parameter(&self, name: &str) -> bool {
         self.parameter(name).is_some()
+    }
+
+    /// A header of the client, but for those that hold its own credential or its subject's (SEC-10).
+    fn header(&self, name: &str) -> Result<HeaderName, Why> {
+        let header = HeaderName::from_bytes(name.as_bytes());
+        let header = header.map_err(|_| {
+            (format!("`{}` is no header name", name.escape_debug()), "it is made of letters, digits and `-`".to_owned())
+        })?;
+        if header == AUTHORIZATION || header == PROXY_AUTHORIZATION || header == DPOP || header == "x-api-key" {
+            let hint = "name the `credential` that the upstream wants in `[upstreams.NAME]`".to_owned();
+            return Err((format!("`{header}` is the client's own credential, and goes no further"), hint));
+        }
+        if self.subject_headers.contains(&&header) {
+            let hint = "name the `credential` that exchanges it in `[upstreams.NAME]`".to_owned();
+            return Err((format!("`{header}` is the token of a subject, and goes no further"), hint));
+        }
+        Ok(header)
     }
 
     /// Every name that a placeholder can begin with.
@@ -188,7 +207,7 @@ impl Here<'_> {
         let first = names[0].as_str();
         let (source, taken) = match (first, names.get(1)) {
             ("query", Some(name)) => (ValueSource::Query(name.clone()), 2),
-            ("header", Some(name)) => (ValueSource::Header(header(name)?), 2),
+            ("header", Some(name)) => (ValueSource::Header(self.scope.header(name)?), 2),
             ("query" | "header", None) => {
                 return Err((
                     format!("it does not say which {first} is meant"),
@@ -241,19 +260,6 @@ impl JsonValue {
             }
         }
     }
-}
-
-/// A header of the client, but for those that hold its own credential.
-fn header(name: &str) -> Result<HeaderName, Why> {
-    let header = HeaderName::from_bytes(name.as_bytes());
-    let header = header.map_err(|_| {
-        (format!("`{}` is no header name", name.escape_debug()), "it is made of letters, digits and `-`".to_owned())
-    })?;
-    if header == AUTHORIZATION || header == PROXY_AUTHORIZATION || header == DPOP || header == "x-api-key" {
-        let hint = "name the `credential` that the upstream wants in `[upstreams.NAME]`".to_owned();
-        return Err((format!("`{header}` is the client's own credential, and goes no further"), hint));
-    }
-    Ok(header)
 }
 
 /// JSON without placeholders, such as a default.
