@@ -151,7 +151,7 @@ impl Failure {
             Failure::NoToken { cause: TokenUnavailable::Refused { error }, .. } if error.kind == FetchErrorKind::SubjectRefused => meaning(S::FORBIDDEN, "subject_refused", "The subject token is refused", DENIED, D, Client),
             // The credential's cell logs what its token endpoint says, once per fetch: here it would flood the log.
             Failure::NoToken { cause: TokenUnavailable::Temporarily { .. }, .. } => meaning(S::SERVICE_UNAVAILABLE, "token_unavailable", "No token can be had at the moment", "destination_unavailable", D, TokenEndpoint),
-            Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint refuses this proxy", "proxy_configuration_error", D, TokenEndpoint),
+            Failure::NoToken { cause: TokenUnavailable::Refused { .. }, .. } => meaning(S::BAD_GATEWAY, "token_refused", "The token endpoint gives this proxy no token that it may use", "proxy_configuration_error", D, TokenEndpoint),
             Failure::Unsignable(Unsignable::LengthUnknown) => meaning(S::LENGTH_REQUIRED, "signature_needs_length", "The body's length is needed to sign it", REQUEST, D, Client),
             Failure::Unsignable(Unsignable::SignedByClient) => meaning(S::BAD_REQUEST, "body_signed_already", "The body's chunks are signed already", REQUEST, D, Client),
             Failure::Unsignable(Unsignable::UnsignedChunks) => meaning(S::BAD_REQUEST, "body_unprotected", "The body's chunks would go unsigned in cleartext", REQUEST, D, Client),
@@ -408,7 +408,9 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
         TokenUnavailable::Refused { error } if error.kind == FetchErrorKind::SubjectRefused => {
             (Some(error), "refuses the subject token that came with the request")
         }
-        TokenUnavailable::Refused { error } => (Some(error), "refuses this proxy; an operator is needed"),
+        TokenUnavailable::Refused { error } => {
+            (Some(error), "gives this proxy no token that it may use; an operator is needed")
+        }
     };
     let code = error.and_then(|error| error.code).map(|code| format!(" ({code})")).unwrap_or_default();
     format!("The token endpoint of credential `{credential}` {what}{code}. The cause has been logged.")

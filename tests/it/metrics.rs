@@ -104,7 +104,10 @@ fn clients_learn_nothing_of_what_a_token_endpoint_says() {
     endpoint.script(vec![Grant::Json(400, said); 3]);
     let answer = proxy.get("/api/x");
     let text = answer.text();
-    assert!(text.contains("token endpoint of credential `api` refuses") && text.contains("invalid_scope"), "{text}");
+    assert!(
+        text.contains("token endpoint of credential `api` gives this proxy no token") && text.contains("invalid_scope"),
+        "{text}"
+    );
     assert!(!text.contains("10.1.2.3") && !text.contains("127.0.0.1"), "{text}");
     let status = proxy.admin("/status").text();
     assert!(status.contains("10.1.2.3"), "operators learn it: {status}");

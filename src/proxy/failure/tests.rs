@@ -129,7 +129,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 70);
+    assert_eq!(table.len(), 71);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");
@@ -162,7 +162,8 @@ fn no_failure_shows_an_address_or_what_an_endpoint_said() {
     assert!(refused.line().contains("backend 10.1.2.3"));
     let detail = refused.detail();
     assert!(
-        detail.contains("token endpoint of credential `crm` refuses") && detail.contains("invalid_scope"),
+        detail.contains("token endpoint of credential `crm` gives this proxy no token")
+            && detail.contains("invalid_scope"),
         "{detail}"
     );
 }
