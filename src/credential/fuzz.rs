@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -90,7 +91,7 @@ pub fn aws_keys_answer(data: &[u8]) -> End {
 /// # Panics
 /// If the proof with that nonce is no header value, or the claims are no JSON object.
 pub fn nonce_and_claims(data: &[u8]) {
-    let key = ProofKey::new(SigningKey::generate().expect("the system gives random bytes"));
+    let key = ProofKey::new(Arc::new(SigningKey::generate().expect("the system gives random bytes")));
     let request = Proven { method: "POST", origin: "https://login.example.com", target: "/token", token: None };
     if let Ok(nonce) = HeaderValue::from_bytes(data) {
         let mut headers = HeaderMap::from_iter([(HeaderName::from_static("dpop-nonce"), nonce)]);

@@ -15,9 +15,7 @@ const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[server]";
 fn setup(server: &str) -> (TokenEndpoint, Upstream, Proxy) {
     let endpoint = TokenEndpoint::start();
     let upstream = Upstream::guarded(endpoint.grants());
-    let aggregate = "\n[[routes]]\npath = \"/overview\"\nclients = \"anyone\"\n\
-                     aggregate.parts.a = { upstream = \"api\", path = \"/a\" }\n";
-    let toml = one_route(&endpoint, &upstream, aggregate).replace("[server]", &format!("{ADMIN}\n{server}"));
+    let toml = one_route(&endpoint, &upstream, "").replace("[server]", &format!("{ADMIN}\n{server}"));
     (endpoint, upstream, Proxy::start(&toml))
 }
 
@@ -30,14 +28,16 @@ fn count(scrape: &Answer, name: &str) -> u64 {
 #[test]
 fn every_metric_that_the_documentation_names_is_scraped() {
     let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
-    // One with a token for each subject, which has metrics of its own.
-    let people = format!(
+    // A token for each subject, and an aggregate, which have metrics of their own.
+    let more = format!(
         "[clients.portal.key]\nsha256 = [\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\n\
          [credentials.people.token_exchange]\ntoken_url = \"{}\"\n\
-         subject_token = {{ header = \"X-Subject-Token\", clients = [\"portal\"] }}\n",
+         subject_token = {{ header = \"X-Subject-Token\", clients = [\"portal\"] }}\n\
+         [[routes]]\npath = \"/overview\"\nclients = \"anyone\"\n\
+         aggregate.parts.a = {{ upstream = \"api\", path = \"/a\" }}\n",
         endpoint.url()
     );
-    let proxy = Proxy::start(&one_route(&endpoint, &upstream, &people).replace("[server]", ADMIN));
+    let proxy = Proxy::start(&one_route(&endpoint, &upstream, &more).replace("[server]", ADMIN));
     assert_eq!(proxy.get("/api/x").status, 200);
     let scrape = proxy.admin("/metrics").text();
     let scraped: Vec<_> = scrape.lines().filter_map(|line| line.split([' ', '{']).next()).collect();
