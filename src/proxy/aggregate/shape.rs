@@ -184,14 +184,14 @@ impl<'e> Step<'e> {
 
     fn write_members(&self, out: &mut Vec<u8>, object: &str, all: bool) {
         let renames = self.next.iter().any(|(_, step)| step.renamed.is_some());
-        let taken = if renames { self.new_names(object, all) } else { Vec::new() };
+        let taken = if renames { self.new_names(object, all) } else { HashMap::new() };
         for_each_member(object, |name, value| {
             let step = self.of(&name.decoded);
             let Some(all) = Step::shows(step, value, all) else { return };
             let renamed = step.and_then(|step| step.renamed);
             let shown = renamed.map_or(&*name.decoded, |(_, name)| name.as_bytes());
             let number = renamed.map(|(number, _)| number);
-            if taken.iter().any(|(other, name)| name.as_bytes() == shown && Some(*other) > number) {
+            if taken.get(shown).copied() > number {
                 return;
             }
             separate(out);
@@ -207,13 +207,17 @@ impl<'e> Step<'e> {
         });
     }
 
-    /// The new names that members of this object get.
-    fn new_names(&self, object: &str, all: bool) -> Vec<(usize, &'e str)> {
-        let mut names = Vec::new();
+    /// The new names that members of this object get, each once, with the highest number that gives it: however many members
+    /// there are, there are no more of these than renames.
+    fn new_names(&self, object: &str, all: bool) -> HashMap<&'e [u8], usize> {
+        let mut names = HashMap::new();
         for_each_member(object, |name, value| {
             let step = self.of(&name.decoded);
-            if Step::shows(step, value, all).is_some() {
-                names.extend(step.and_then(|step| step.renamed));
+            if Step::shows(step, value, all).is_some()
+                && let Some((number, name)) = step.and_then(|step| step.renamed)
+            {
+                let highest = names.entry(name.as_bytes()).or_insert(number);
+                *highest = number.max(*highest);
             }
         });
         names

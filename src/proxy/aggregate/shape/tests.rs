@@ -111,6 +111,16 @@ fn a_renamed_member_stands_where_it_stood_and_wins() {
     shows(r#"{"a":1,"b":2}"#, &edits(&["a"], &[], &[("a", "z")]), r#"{"z":1}"#);
 }
 
+/// An upstream that says a name again and again: each member is looked up among the renames, not among the other members.
+#[test]
+fn a_name_that_comes_again_and_again_is_renamed_at_once() {
+    let many = format!("{{{}}}", vec![r#""a":1,"b":2,"x":3"#; 1000].join(","));
+    let edits = edits(&[], &[], &[("a", "x"), ("b", "x")]);
+    let names = Step::tree(&edits).new_names(&many, true);
+    assert_eq!(names, HashMap::from([(&b"x"[..], 1)]));
+    shows(&many, &edits, &format!("{{{}}}", vec![r#""x":2"#; 1000].join(",")));
+}
+
 #[test]
 fn what_is_not_edited_is_not_copied() {
     let value = json(r#"{"a": 1}"#);
