@@ -8,6 +8,17 @@ pub struct JsonPath {
     pub query: serde_json_path::JsonPath,
     /// Whether it can find one node at most (RFC 9535 section 2.3.5.1), so that this node is meant and no list.
     pub singular: bool,
+    /// Its steps, if it has but names, indices and `[*]`: then it can be followed without a tree.
+    pub plain: Option<Vec<PlainStep>>,
+}
+
+/// One step of a plain query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlainStep {
+    Name(String),
+    /// Negative: from the end.
+    Index(i64),
+    All,
 }
 
 impl JsonPath {
@@ -17,8 +28,36 @@ impl JsonPath {
         let query = serde_json_path::JsonPath::parse(text)?;
         // The crate does not say whether a query is singular; but RFC 9535 lets only those be compared.
         let singular = serde_json_path::JsonPath::parse(&format!("$[?{text} == 1]")).is_ok();
-        Ok(JsonPath { query, singular })
+        Ok(JsonPath { query, singular, plain: plain(text) })
     }
+}
+
+/// The steps of a valid query, unless there is more to it.
+fn plain(text: &str) -> Option<Vec<PlainStep>> {
+    let mut rest = text.strip_prefix('$')?;
+    let mut steps = Vec::new();
+    while !rest.is_empty() {
+        let (step, after) = if let Some(after) = rest.strip_prefix("[*]").or_else(|| rest.strip_prefix(".*")) {
+            (PlainStep::All, after)
+        } else if let Some(quoted) = rest.strip_prefix("['") {
+            let (name, after) = quoted.split_once('\'')?;
+            (PlainStep::Name(name.to_owned()), after.strip_prefix(']')?)
+        } else if let Some(index) = rest.strip_prefix('[') {
+            let (index, after) = index.split_once(']')?;
+            (PlainStep::Index(index.parse().ok()?), after)
+        } else {
+            let name = rest.strip_prefix('.')?;
+            let (name, after) = name.split_at(name.find(['.', '[']).unwrap_or(name.len()));
+            (PlainStep::Name(name.to_owned()), after)
+        };
+        // An escape, a descent (`..`), spaces.
+        if matches!(&step, PlainStep::Name(name) if name.is_empty() || name.contains(['\\', ' ', '\t', '\n', '\r'])) {
+            return None;
+        }
+        steps.push(step);
+        rest = after;
+    }
+    Some(steps)
 }
 
 #[cfg(test)]
@@ -52,6 +91,31 @@ mod tests {
             ["", "a.b", "$.", "$[", "$.a[", "$.a[?]", "$ == 1", "$.a == 1", "$.a || $.b", "$.a]", "@.a", " $.a"];
         for text in refused {
             assert!(JsonPath::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_plain_if_it_walks_straight_on() {
+        use PlainStep::{All, Index, Name};
+        let name = |name: &str| Name(name.to_owned());
+        for (text, steps) in [
+            ("$", Some(vec![])),
+            ("$.a.b[0]", Some(vec![name("a"), name("b"), Index(0)])),
+            ("$['a.b'][-1][*].c", Some(vec![name("a.b"), Index(-1), All, name("c")])),
+            ("$.*", Some(vec![All])),
+            ("$..a", None),
+            ("$.a..b", None),
+            ("$['a','b']", None),
+            (r"$['a\'b']", None),
+            ("$['a b']", None),
+            (r#"$["a"]"#, None),
+            ("$[0,1]", None),
+            ("$[0:1]", None),
+            ("$ .a", None),
+            ("$.a .b", None),
+            ("$.a[?@.b == 1]", None),
+        ] {
+            assert_eq!(JsonPath::parse(text).expect(text).plain, steps, "{text}");
         }
     }
 }

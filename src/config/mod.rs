@@ -29,7 +29,7 @@ pub use answer_shape::{AnswerPlace, AnswerShape, Success};
 pub use base_url::{AllowedHost, BaseUrl, BaseUrlFlaw, UpstreamUrl};
 pub use file::json_schema;
 pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer, SubjectHeader};
-pub use json_path::JsonPath;
+pub use json_path::{JsonPath, PlainStep};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
 pub use open_api::{NoOperation, OpenApi};

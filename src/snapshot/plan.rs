@@ -2,7 +2,8 @@
 
 pub use crate::config::{
     Absent, Aggregate, Collision, Condition, Edits, FailStatus, ForEach, JsonPath, JsonValue, Layout, NextPage,
-    OnFailure, Pages, Part, PartRequest, Place, Reference, Report, StatusRange, Target, TextPiece, ValueSource,
+    OnFailure, Pages, Part, PartRequest, Place, PlainStep, Reference, Report, StatusRange, Target, TextPiece,
+    ValueSource,
 };
 
 /// Aggregates for the tests of modules that know no configuration.

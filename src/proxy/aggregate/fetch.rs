@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::asked::Asked;
 use super::call::{CallRequest, Caller};
 use super::json::Json;
+use super::shape::NoTarget;
 use super::together::Together;
 use super::value::{self, Content};
 use super::{pages, shape};
@@ -77,15 +78,17 @@ async fn one(caller: Caller<'_>, request: CallRequest, room: &Room<'_>) -> Resul
     }
     let answer = caller.answer(&request).await?;
     room.take(answer.bytes)?;
-    Ok((target(caller.part(), &answer.json)?, false))
+    Ok((target(caller, &answer.json)?, false))
 }
 
 /// What of an answer counts.
-pub(super) fn target(part: &Part, answer: &Json) -> Result<Json, PartCause> {
-    match &part.target {
-        None => Ok(answer.clone()),
-        Some(target) => shape::target(answer, target).map_err(|none| PartCause::NoTarget(none.to_string())),
-    }
+pub(super) fn target(caller: Caller<'_>, answer: &Json) -> Result<Json, PartCause> {
+    let Some(target) = &caller.part().target else { return Ok(answer.clone()) };
+    let memory = &caller.asked.worker.living.aggregate_memory;
+    shape::target(answer, target, memory).map_err(|none| match none {
+        NoTarget::NoMemory => PartCause::NoMemory,
+        none => PartCause::NoTarget(none.to_string()),
+    })
 }
 
 /// A call for each item, some at once; the list of what they came to is in the order of the items.

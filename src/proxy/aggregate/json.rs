@@ -11,6 +11,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::snapshot::Held;
 use walk::{
     decoded, for_each_item, for_each_member, index, is_deeper_than, item, kind, list_interior, member, write_items,
 };
@@ -94,6 +95,11 @@ impl Json {
         }
         out.push(b']');
         Some(Json::composed(out))
+    }
+
+    /// Counted for as long as any of it is shared. `None`: there is no room for it.
+    pub(super) fn counted(self, held: Held) -> Option<Json> {
+        held.count(self.0).map(Json)
     }
 
     pub fn as_bytes(&self) -> &[u8] {

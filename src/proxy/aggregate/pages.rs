@@ -76,7 +76,7 @@ pub(super) async fn follow(
 
 /// The list of a page. Null is an empty one, as many say it.
 fn list_of(caller: Caller<'_>, answer: &Answer) -> Result<Json, PartCause> {
-    let list = target(caller.part(), &answer.json)?;
+    let list = target(caller, &answer.json)?;
     match list.kind() {
         Kind::List => Ok(list),
         Kind::Null => Ok(Json::list(&[])),

@@ -1,17 +1,18 @@
 //! What of an answer counts, and what of it is shown. Only what lies along the paths that are named is opened; all else is
 //! copied as it came.
 
+mod json_path;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-
-use serde_json::Value;
+use std::sync::Arc;
 
 use super::json::walk::{for_each_item, for_each_member, kind, separate};
 use super::json::{Json, Kind};
-use crate::snapshot::plan::{Edits, JsonPath, Target};
+use crate::snapshot::MemoryBudget;
+use crate::snapshot::plan::{Edits, Target};
 
 /// Why nothing of an answer counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,62 +22,15 @@ pub enum NoTarget {
     Unreadable,
     /// What is found lies in what is found, again and again: `$..*` of a deep answer.
     TooMuch,
+    /// There is no room for what a JSONPath needs.
+    NoMemory,
 }
 
-/// How many times the size of its answer a JSONPath may find.
-const FOUND_TIMES_MAX: usize = 4;
-
-/// What of an answer counts.
-pub fn target(answer: &Json, target: &Target) -> Result<Json, NoTarget> {
+/// What of an answer counts. What is made for it is counted in `memory`.
+pub fn target(answer: &Json, target: &Target, memory: &Arc<MemoryBudget>) -> Result<Json, NoTarget> {
     match target {
         Target::Path(path) => answer.at(path).ok_or(NoTarget::Absent),
-        Target::JsonPath(path) => found(answer, path),
-    }
-}
-
-/// What a JSONPath finds, each as it is written in the answer. Members of one object are visited in order of their names.
-fn found(answer: &Json, path: &JsonPath) -> Result<Json, NoTarget> {
-    let tree: Value = serde_json::from_str(answer.as_str()).map_err(|_| NoTarget::Unreadable)?;
-    let nodes = path.query.query(&tree);
-    let mut texts: HashMap<*const Value, Option<Json>> =
-        nodes.iter().map(|node| (std::ptr::from_ref(*node), None)).collect();
-    look_up(answer.as_str(), &tree, &mut |node, text| {
-        if let Some(found) = texts.get_mut(&std::ptr::from_ref(node)) {
-            *found = Some(answer.within(text));
-        }
-    });
-    let found: Vec<_> = nodes.iter().filter_map(|node| texts[&std::ptr::from_ref(*node)].clone()).collect();
-    if path.singular {
-        return found.into_iter().next().ok_or(NoTarget::Absent);
-    }
-    let bytes: usize = found.iter().map(|json| json.as_bytes().len()).sum();
-    if bytes > FOUND_TIMES_MAX * answer.as_bytes().len() {
-        return Err(NoTarget::TooMuch);
-    }
-    Ok(Json::list(&found))
-}
-
-/// Calls with each node of a tree and the text that it was made of. Of a name that occurs twice the last text made the node:
-/// the others are called with before it.
-fn look_up<'a>(text: &'a str, tree: &Value, each: &mut impl FnMut(&Value, &'a str)) {
-    each(tree, text);
-    match tree {
-        Value::Array(items) => {
-            let mut items = items.iter();
-            for_each_item(text, |text| {
-                if let Some(item) = items.next() {
-                    look_up(text, item, each);
-                }
-            });
-        }
-        Value::Object(members) => {
-            for_each_member(text, |name, text| {
-                if let Some(member) = std::str::from_utf8(&name.decoded).ok().and_then(|name| members.get(name)) {
-                    look_up(text, member, each);
-                }
-            });
-        }
-        _ => {}
+        Target::JsonPath(path) => json_path::found(answer, path, memory),
     }
 }
 
@@ -249,6 +203,7 @@ impl fmt::Display for NoTarget {
         f.write_str(match self {
             NoTarget::Absent => "the answer has nothing at its target",
             NoTarget::Unreadable => "the answer holds a number or a string that a JSONPath cannot be asked about",
+            NoTarget::NoMemory => "there is no room for what its target needs",
             NoTarget::TooMuch => "its target finds more than four times the answer",
         })
     }

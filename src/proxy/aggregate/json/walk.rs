@@ -73,7 +73,8 @@ pub(super) fn index(step: &str) -> Option<usize> {
     if canonical { step.parse().ok() } else { None }
 }
 
-pub(super) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
+/// The member of this name; the last one if there are several.
+pub(in crate::proxy::aggregate) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
     let mut found = None;
     for_each_member(object, |name, value| {
         if *name.decoded == *wanted.as_bytes() {
@@ -83,7 +84,7 @@ pub(super) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
     found
 }
 
-pub(super) fn item(list: &str, index: usize) -> Option<&str> {
+pub(in crate::proxy::aggregate) fn item(list: &str, index: usize) -> Option<&str> {
     let (mut at, mut found) = (0, None);
     for_each_item(list, |item| {
         if at == index {
