@@ -82,7 +82,10 @@ impl<'a> Caller<'a> {
             None => Bytes::new(),
             Some(body) => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                value::json(known, body).map_err(|why| self.unfilled(why))?.unwrap_or_default().into()
+                let body = value::json(known, body).map_err(|why| self.unfilled(why))?.unwrap_or_default();
+                // It may hold whole parts, once for each item that is under way.
+                let memory = self.asked.worker.living.aggregate_memory.hold();
+                memory.count(body.into_boxed_slice().into()).ok_or(PartCause::NoMemory)?
             }
         };
         for (name, pieces) in &request.headers {

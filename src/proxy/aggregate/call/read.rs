@@ -30,7 +30,8 @@ impl Caller<'_> {
         if !data.is_empty() && is_gzip(&headers)? {
             data = decoded(data, bytes_max, &mut held).await?;
         }
-        let mut data = Bytes::from(data);
+        // What is counted is what it takes.
+        let mut data = Bytes::from(data.into_boxed_slice());
         if let Some(scanner) = masks.as_ref().and_then(|masks| masks.scanner()) {
             let redactor = Redactor::new(scanner, self.asked.name.clone());
             data = redactor.whole(data).map_err(|Unscannable| PartCause::NotJson("it is no UTF-8".to_owned()))?;
@@ -101,9 +102,13 @@ async fn decoded(encoded: Vec<u8>, bytes_max: usize, held: &mut Held) -> Result<
     loop {
         // One byte more than may be, so that it shows.
         let room = (bytes_max - data.len()).min(DECODED_BYTES_AT_ONCE - 1) + 1;
-        let needed = encoded.capacity() + data.len() + room;
-        if !held.resize(needed) {
-            return Err(PartCause::NoMemory);
+        let needed = data.len() + room;
+        if needed > data.capacity() {
+            let capacity = needed.max(data.capacity() * 2).min(bytes_max + 1);
+            if !held.resize(encoded.capacity() + capacity) {
+                return Err(PartCause::NoMemory);
+            }
+            data.reserve_exact(capacity - data.len());
         }
         let read = (&mut decoder).take(room as u64).read_to_end(&mut data).map_err(|_| PartCause::Encoding)?;
         if data.len() > bytes_max {
