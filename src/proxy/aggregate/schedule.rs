@@ -117,7 +117,7 @@ impl<'a> Schedule<'a> {
             }
             Ok(Fetched::Skipped) => {
                 self.told[index] = Told::Skipped;
-                instead(&part.on_failure).unwrap_or(Content::Json(Json::null()))
+                instead(part).unwrap_or(Content::Json(Json::null()))
             }
             Err(cause) => {
                 let cause = Arc::new(cause);
@@ -126,10 +126,10 @@ impl<'a> Schedule<'a> {
                         let (part, status) = (part.name.clone(), *status);
                         return Err(Failure::Part(Box::new(PartFailure { part, cause, status })));
                     }
-                    on_failure => {
+                    _ => {
                         self.asked.part_failed(part, &cause);
                         self.told[index] = Told::Failed(cause);
-                        let Some(content) = instead(on_failure) else {
+                        let Some(content) = instead(part) else {
                             self.call_fallback(index);
                             return Ok(());
                         };
@@ -187,9 +187,11 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// What stands in the place of a part that has no content of its own. `None`: another part, or nothing at all.
-fn instead(on_failure: &OnFailure) -> Option<Content> {
-    match on_failure {
+/// What stands in the place of a part that has no content of its own: of one that is called for each item of a list an empty
+/// list, since `on_failure` says what stands for an item. `None`: another part, or nothing at all.
+fn instead(part: &Part) -> Option<Content> {
+    match &part.on_failure {
+        OnFailure::Null | OnFailure::Value(_) if part.for_each.is_some() => Some(Content::Json(Json::list(&[]))),
         OnFailure::Null => Some(Content::Json(Json::null())),
         OnFailure::Omit => Some(Content::Absent),
         OnFailure::Value(value) => Some(Content::Json(Json::from(value))),

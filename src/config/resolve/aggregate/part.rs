@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::fields::{Fields, Text};
 use super::super::named::Named;
 use super::super::{Reading, upstream};
-use super::scope::{Here, Scope, fixed};
+use super::scope::{Here, Needed, Scope, fixed};
 use super::{failure, request, shape};
 use crate::config::file::Value;
 use crate::config::{Condition, ForEach, NoOperation, Part, PartRequest, Problem, Upstream};
@@ -101,9 +101,9 @@ fn when(reading: &mut Reading<'_>, here: Here<'_>, part: &Fields<'_>) -> Option<
     let Some(value) = part.value("when") else { return Some(None) };
     let Some(fields) = part.table("when") else {
         let text = part.text(reading, "when")?;
-        return here.alone(reading, "when", &text).map(|reference| Some(Condition::Holds(reference)));
+        return here.alone(reading, "when", &text, Needed::Always).map(|reference| Some(Condition::Holds(reference)));
     };
-    let reference = fields.text(reading, "value").and_then(|text| here.alone(reading, "value", &text));
+    let reference = fields.text(reading, "value").and_then(|text| here.alone(reading, "value", &text, Needed::Always));
     let condition = match (fields.value("equals"), fields.value("not_equals")) {
         (Some(equals), None) => Condition::OneOf(reference?, one_or_more(reading, "equals", equals)?),
         (None, Some(differs)) => Condition::NoneOf(reference?, one_or_more(reading, "not_equals", differs)?),
@@ -145,7 +145,7 @@ fn for_each(reading: &mut Reading<'_>, here: Here<'_>, fields: &Fields<'_>) -> O
         return Some(None);
     }
     let text = fields.text(reading, "for_each")?;
-    let items = here.alone(reading, "for_each", &text)?;
+    let items = here.alone(reading, "for_each", &text, Needed::Maybe)?;
     if !items.source.may_hold_lists() {
         let why = format!("`for_each`: `{}` is a text, and no list", text.value);
         return reading.refuse((why, "lists come from parts and from `request`".to_owned()), &text.span);

@@ -135,19 +135,24 @@ impl Here<'_> {
         pieces.into_iter().collect()
     }
 
-    /// A text that is one placeholder and nothing else, whose value has to be there.
-    pub(super) fn alone(self, reading: &mut Reading<'_>, key: &str, text: &Text) -> Option<Reference> {
+    /// A text that is one placeholder and nothing else. Its value has to be there, unless it says that it may be absent where
+    /// it may be.
+    pub(super) fn alone(self, reading: &mut Reading<'_>, key: &str, text: &Text, needed: Needed) -> Option<Reference> {
         let mut written = self.written(reading, key, text)?;
         let Some(Written::Placeholder(placeholder)) = written.pop().filter(|_| written.is_empty()) else {
             let why = format!("`{key}` is one placeholder, and nothing else");
             return reading.refuse((why, "write such as \"{profile.orders}\"".to_owned()), &text.span);
         };
-        if placeholder.absent != Absent::Fails {
+        let hint = match (&placeholder.absent, needed) {
+            (Absent::Fails, _) | (Absent::LeavesOut, Needed::Maybe) => None,
+            (_, Needed::Always) => Some("write it without `?` and without a default"),
+            (_, Needed::Maybe) => Some("write it without a default; with `?` what is absent is an empty list"),
+        };
+        if let Some(hint) = hint {
             let why = format!("`{key}`: `{}`: there is no value that could stand in its place", placeholder.written);
-            let hint = "write it without `?` and without a default".to_owned();
-            return reading.refuse((why, hint), &text.span);
+            return reading.refuse((why, hint.to_owned()), &text.span);
         }
-        self.reference(reading, key, &text.span, placeholder, Needed::Always)
+        self.reference(reading, key, &text.span, placeholder, needed)
     }
 
     /// JSON with placeholders in its texts.
