@@ -13,6 +13,7 @@ use super::json::{Json, Kind};
 use crate::proxy::failure::PartCause;
 use crate::proxy::query;
 use crate::snapshot::plan::{NextPage, Pages};
+use crate::token::NOT_UNRESERVED;
 use crate::upstream::Upstream;
 
 /// All pages that were followed, as one list.
@@ -136,12 +137,8 @@ fn with_parameter(target: &str, name: &str, value: &str) -> String {
 }
 
 fn encoded(text: &str) -> Cow<'_, str> {
-    percent_encoding::utf8_percent_encode(text, UNRESERVED_STAYS).into()
+    percent_encoding::utf8_percent_encode(text, NOT_UNRESERVED).into()
 }
-
-/// All but what RFC 3986 section 2.3 calls unreserved.
-const UNRESERVED_STAYS: &percent_encoding::AsciiSet =
-    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests {
