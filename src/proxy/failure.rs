@@ -83,8 +83,6 @@ pub enum Failure {
     RequestNotJson(String),
     /// All that aggregates hold is as much as may be.
     NoAggregateMemory,
-    /// A placeholder of the aggregate's template has no value.
-    Unfilled(Unfilled),
     /// A part of an aggregate without which there is no answer. Boxed, because it is large and rare.
     Part(Box<PartFailure>),
     /// A bug of ours, caught (SEC-42).
@@ -165,8 +163,6 @@ impl Failure {
             Failure::RequestType => meaning(S::UNSUPPORTED_MEDIA_TYPE, "request_not_json_type", "The request's body is not declared as JSON", REQUEST, D, Client),
             Failure::RequestNotJson(_) => meaning(S::BAD_REQUEST, "request_not_json", "The request's body is not JSON", REQUEST, D, Client),
             Failure::NoAggregateMemory => meaning(S::SERVICE_UNAVAILABLE, "no_memory", "This proxy has no room for another answer", "connection_limit_reached", W, Proxy),
-            Failure::Unfilled(Unfilled { by_client: true, .. }) => meaning(S::BAD_REQUEST, "request_incomplete", "The request does not have what the answer needs", REQUEST, D, Client),
-            Failure::Unfilled(Unfilled { by_client: false, .. }) => meaning(S::BAD_GATEWAY, "unfilled", "The upstreams' answers do not have what the answer needs", "http_protocol_error", W, Fault::Upstream),
             Failure::Part(part) => part.meaning(),
             Failure::Panicked => meaning(S::INTERNAL_SERVER_ERROR, "internal_error", "This proxy failed", "proxy_internal_error", E, Proxy),
         }
@@ -231,7 +227,6 @@ impl Failure {
             Failure::NoAggregateMemory => {
                 "server.limits.aggregate_memory_bytes_max is the limit of what all aggregates hold.".to_owned()
             }
-            Failure::Unfilled(unfilled) => format!("{}.", unfilled.text),
             Failure::Part(part) => part.detail(),
             Failure::Panicked => "It has been logged with the request id.".to_owned(),
         }
@@ -322,7 +317,6 @@ impl Failure {
             Failure::NoToken { cause: TokenUnavailable::Refused { error }, .. } => Some(&error.text),
             Failure::BadTarget(what) | Failure::BadHost(what) | Failure::BadPath(what) => Some(what),
             Failure::RequestNotJson(why) => Some(why),
-            Failure::Unfilled(unfilled) => Some(&unfilled.text),
             Failure::Part(part) => part.cause.cause(),
             _ => None,
         }

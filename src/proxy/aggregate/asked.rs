@@ -85,6 +85,7 @@ impl Asked {
             client: self.client.as_deref(),
             parts,
             item,
+            seen: None,
         }
     }
 

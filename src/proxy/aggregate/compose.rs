@@ -1,6 +1,6 @@
 //! The parts become one document. What it looks like depends on the declared order only.
 
-mod place;
+mod node;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use super::json::{Json, Kind};
 use super::shape::edited;
-use super::value::{self, Content, Known, Unfilled};
-use crate::snapshot::plan::{Aggregate, Edits, JsonValue, Layout, Part, Place};
-use place::Node;
+use super::value::{self, Content, Known};
+use crate::snapshot::Held;
+use crate::snapshot::plan::{Aggregate, Edits, JsonValue, Layout, Place};
+use node::Node;
 
 /// The member that says which parts failed.
 const REPORT: &str = "_parts";
@@ -31,31 +32,41 @@ pub fn fits(place: &Place, answer: &Json) -> bool {
 ///   objects that only lead to it.
 /// - A template reads the parts as they are shown, after `pick`, `drop` and `rename`.
 ///
-/// # Errors
-/// If a placeholder of the template has no value.
-pub fn composed(aggregate: &Aggregate, known: &Known<'_>, report: Option<&Json>) -> Result<Bytes, Unfilled> {
-    match &aggregate.layout {
-        Layout::Places => Ok(placed(aggregate, known.parts, report)),
-        Layout::Template(template) => filled(aggregate, template, known, report),
-    }
+///
+/// It is counted by `held`, before it is made where its size is known. `None`: there is no room for it.
+pub fn composed(aggregate: &Aggregate, known: &Known<'_>, report: Option<&Json>, mut held: Held) -> Option<Bytes> {
+    let answer = match &aggregate.layout {
+        Layout::Places => placed(aggregate, known.parts, report, &mut held)?,
+        Layout::Template(template) => filled(aggregate, template, known, report, &mut held)?,
+    };
+    held.count(answer)
 }
 
-fn placed(aggregate: &Aggregate, contents: &[Option<Content>], report: Option<&Json>) -> Bytes {
-    let shown: Vec<_> =
-        aggregate.parts.iter().zip(contents).filter_map(|(part, content)| shown(part, content)).collect();
+fn placed(
+    aggregate: &Aggregate,
+    contents: &[Option<Content>],
+    report: Option<&Json>,
+    held: &mut Held,
+) -> Option<Bytes> {
+    let mut shown = Vec::with_capacity(contents.len());
+    for (part, content) in aggregate.parts.iter().zip(contents) {
+        match content {
+            Some(Content::Json(json)) if part.place != Place::Hidden => {
+                shown.push((part, edit_counted(json, &part.edits, held)?));
+            }
+            _ => {}
+        }
+    }
     let mut answer = Node::root(shown.len() + 1);
     for (part, json) in &shown {
         answer.add(&part.place, json.as_str(), aggregate.collision);
     }
-    finished(answer, report)
+    finished(answer, report, held)
 }
 
-/// What of a part is shown, if it is there.
-fn shown<'a>(part: &'a Part, content: &'a Option<Content>) -> Option<(&'a Part, Cow<'a, Json>)> {
-    match content {
-        Some(Content::Json(json)) if part.place != Place::Hidden => Some((part, edit(json, &part.edits))),
-        _ => None,
-    }
+/// What is made of a part is counted. `None`: there is no room for it.
+fn edit_counted<'a>(json: &'a Json, edits: &Edits, held: &mut Held) -> Option<Cow<'a, Json>> {
+    (edits.is_empty() || held.grow(json.as_bytes().len())).then(|| edit(json, edits))
 }
 
 fn edit<'a>(json: &'a Json, edits: &Edits) -> Cow<'a, Json> {
@@ -67,28 +78,37 @@ fn filled(
     template: &JsonValue,
     known: &Known<'_>,
     report: Option<&Json>,
-) -> Result<Bytes, Unfilled> {
-    let edits = |(part, content): (&Part, &Option<Content>)| match content {
-        Some(Content::Json(json)) => Some(Content::Json(edit(json, &part.edits).into_owned())),
-        other => other.clone(),
-    };
-    let parts: Vec<_> = aggregate.parts.iter().zip(known.parts).map(edits).collect();
+    held: &mut Held,
+) -> Option<Bytes> {
+    let mut parts = Vec::with_capacity(known.parts.len());
+    for (part, content) in aggregate.parts.iter().zip(known.parts) {
+        parts.push(match content {
+            Some(Content::Json(json)) => Some(Content::Json(edit_counted(json, &part.edits, held)?.into_owned())),
+            other => other.clone(),
+        });
+    }
     let known = Known { parts: &parts, ..*known };
-    let answer = Json::composed(value::json(&known, template)?.unwrap_or_else(|| b"null".to_vec()));
+    let answer = Json::composed(value::template(&known, template));
+    if !held.grow(answer.as_bytes().len()) {
+        return None;
+    }
     match report {
-        Some(_) if answer.kind() == Kind::Object => Ok(finished(Node::opened(answer.as_str()), report)),
-        _ => Ok(answer.into_bytes()),
+        Some(_) if answer.kind() == Kind::Object => finished(Node::opened(answer.as_str()), report, held),
+        _ => Some(answer.into_bytes()),
     }
 }
 
 /// Written down, with the report, which nothing that a part says can take the place of.
-fn finished<'a>(mut answer: Node<'a>, report: Option<&'a Json>) -> Bytes {
+fn finished<'a>(mut answer: Node<'a>, report: Option<&'a Json>, held: &mut Held) -> Option<Bytes> {
     if let Some(report) = report {
         answer.set(REPORT, report.as_str());
     }
     let bytes = answer.bytes();
+    if !held.grow(bytes) {
+        return None;
+    }
     let mut out = Vec::with_capacity(bytes);
     answer.write(&mut out);
     debug_assert_eq!(out.len(), bytes);
-    Bytes::from(out)
+    Some(Bytes::from(out))
 }

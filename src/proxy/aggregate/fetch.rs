@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use tokio::task::yield_now;
+
 use super::asked::Asked;
 use super::call::{CallRequest, Caller};
 use super::json::Json;
 use super::shape::NoTarget;
 use super::together::Together;
-use super::value::{self, Content};
+use super::value::{self, Content, Known, Seen};
 use super::{pages, shape};
 use crate::proxy::failure::PartCause;
 use crate::snapshot::plan::{ForEach, OnFailure, Part};
@@ -99,23 +101,21 @@ async fn each(
     room: &Room<'_>,
 ) -> Result<Fetched, PartCause> {
     let known = caller.asked.known(parts, None);
-    let items = value::items(&known, &for_each.items).map_err(|why| caller.unfilled(why))?;
+    let items = value::items(&known, &for_each.items, for_each.items_max).map_err(|why| caller.unfilled(why))?;
     if items.len() > for_each.items_max {
         return Err(PartCause::TooManyItems(for_each.items_max));
     }
-    let call = |index: usize| {
-        let item = items[index].clone();
-        async move {
-            let request = caller.request(&caller.asked.known(parts, Some((&item, index))))?;
-            one(caller, request, room).await
-        }
-    };
+    let seen = Seen::default();
     let mut results: Vec<Option<Result<(Json, bool), PartCause>>> = items.iter().map(|_| None).collect();
     let (mut together, mut started, mut end) = (Together::new(), 0, items.len());
     loop {
         while started < end && together.len() < for_each.concurrency {
-            together.add(started, call(started));
+            let known = Known { item: Some((&items[started], started)), seen: Some(&seen), ..known };
+            let request = caller.request(&known);
+            together.add(started, async move { one(caller, request?, room).await });
             started += 1;
+            // Large items take their time; others of the worker have their turn in between.
+            yield_now().await;
         }
         let Some((index, result)) = together.next().await else { break };
         match (&result, &caller.part().on_failure) {

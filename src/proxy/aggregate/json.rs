@@ -12,9 +12,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::snapshot::Held;
-use walk::{
-    decoded, for_each_item, for_each_member, index, is_deeper_than, item, kind, list_interior, member, write_items,
-};
+#[cfg(any(test, fuzzing))]
+use walk::for_each_member;
+use walk::{decoded, each_until, for_each_item, index, is_deeper_than, item, kind, list_interior, member, write_items};
 
 /// How deep lists and objects may lie in each other: as deep as `serde_json` reads them into a tree.
 const DEPTH_MAX: usize = 127;
@@ -141,6 +141,7 @@ impl Json {
     }
 
     /// The members of an object as they stand, names decoded; half a surrogate pair in a name is shown as U+FFFD.
+    #[cfg(any(test, fuzzing))]
     pub fn members(&self) -> Option<Vec<(String, Json)>> {
         let mut members = Vec::new();
         for_each_member(self.as_str(), |name, value| {
@@ -153,6 +154,16 @@ impl Json {
     pub fn items(&self) -> Option<Vec<Json>> {
         let mut items = Vec::new();
         for_each_item(self.as_str(), |item| items.push(self.within(item)))?;
+        Some(items)
+    }
+
+    /// The first items of a list, no more than so many. `items_max` is at least 1.
+    pub fn first_items(&self, items_max: usize) -> Option<Vec<Json>> {
+        let mut items = Vec::new();
+        each_until(self.as_str(), |item| {
+            items.push(self.within(item));
+            items.len() >= items_max
+        })?;
         Some(items)
     }
 

@@ -64,10 +64,9 @@ pub(super) async fn answer(arrived: Arrived<'_>) -> Result<Response<Content>, Fa
     let aggregate = &*asked.aggregate().config;
     let ended = schedule::run(&asked, |_, _| Ok(())).await?;
     let report = in_body(aggregate, &ended.told);
-    let composed = compose::composed(aggregate, &asked.known(&ended.contents, None), report.as_ref())
-        .map_err(|unfilled| Failure::Unfilled(asked.unfilled(unfilled, None)))?;
     let memory = asked.worker.living.aggregate_memory.hold();
-    let composed = memory.count(composed).ok_or(Failure::NoAggregateMemory)?;
+    let composed = compose::composed(aggregate, &asked.known(&ended.contents, None), report.as_ref(), memory)
+        .ok_or(Failure::NoAggregateMemory)?;
     let mut headers = head(in_header(aggregate, &ended.told));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(composed.len()));
     let content = if is_head { Content::Empty } else { Content::Ready(composed) };

@@ -1,17 +1,19 @@
 //! Placeholders become values: typed, spelled as they came, and escaped for where they stand.
 
-mod place;
+mod escape;
 #[cfg(test)]
 mod tests;
 
-pub use place::{header, json, path, query};
+pub use escape::{header, json, path, query, template};
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 
 use http::HeaderMap;
 use percent_encoding::percent_decode;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::json::{Json, Kind};
 use crate::proxy::query::decoded_name_is;
@@ -34,6 +36,20 @@ pub struct Known<'a> {
     pub parts: &'a [Option<Content>],
     /// Of `for_each`, with its number from 0.
     pub item: Option<(&'a Json, usize)>,
+    /// What was found in the request and in parts, for those who look for the same again and again.
+    pub seen: Option<&'a Seen>,
+}
+
+/// What was found in the request's body and in parts, by where the placeholder is: an answer may have megabytes, and is
+/// walked to its end each time.
+#[derive(Debug, Default)]
+pub struct Seen(RefCell<HashMap<*const Reference, Option<Json>>>);
+
+impl Seen {
+    fn at(&self, json: &Json, reference: &Reference) -> Option<Json> {
+        let mut seen = self.0.borrow_mut();
+        seen.entry(std::ptr::from_ref(reference)).or_insert_with(|| json.at(&reference.path)).clone()
+    }
 }
 
 /// What stands for a part.
@@ -76,22 +92,22 @@ pub fn value(known: &Known<'_>, reference: &Reference) -> Result<Option<Json>, U
     Ok(present(known, reference, Nulls::Count)?.map(Found::into_json))
 }
 
-/// The items that a part is called for; none if the list is absent or null and may be (`?`).
-pub fn items(known: &Known<'_>, reference: &Reference) -> Result<Vec<Json>, Unfilled> {
-    match present(known, reference, Nulls::AreAbsent)? {
+/// The items that a part is called for, no more than one beyond `items_max`; none if the list is null, or absent and may be
+/// (`?`).
+pub fn items(known: &Known<'_>, reference: &Reference, items_max: usize) -> Result<Vec<Json>, Unfilled> {
+    match present(known, reference, Nulls::Count)? {
         None => Ok(Vec::new()),
-        Some(Found::Json(list)) => list.items().ok_or_else(|| unfilled(reference, Why::NotList)),
+        Some(Found::Json(list)) if list.is_null() => Ok(Vec::new()),
+        Some(Found::Json(list)) => list.first_items(items_max + 1).ok_or_else(|| unfilled(reference, Why::NotList)),
         Some(Found::Text(_) | Found::Number(_)) => Err(unfilled(reference, Why::NotList)),
     }
 }
 
-/// Whether a part is called. What is absent does not hold, is equal to nothing, and differs from everything.
+/// Whether a part is called. What is absent does not hold, is equal to nothing, and differs from everything: a condition has
+/// no default.
 pub fn holds(known: &Known<'_>, condition: &Condition) -> Result<bool, Unfilled> {
     let (Condition::Holds(reference) | Condition::OneOf(reference, _) | Condition::NoneOf(reference, _)) = condition;
-    let found = match (find(known, reference)?, &reference.absent) {
-        (None, Absent::Default(text)) => Some(Found::Text(Cow::Borrowed(text))),
-        (found, _) => found,
-    };
+    let found = find(known, reference)?;
     Ok(match condition {
         Condition::Holds(_) => match found {
             None => false,
@@ -137,7 +153,13 @@ fn find<'a>(known: &Known<'a>, reference: &Reference) -> Result<Option<Found<'a>
         Some(Cow::Borrowed(bytes)) => std::str::from_utf8(bytes).map(Cow::Borrowed).map(Some).map_err(drop),
         Some(Cow::Owned(bytes)) => String::from_utf8(bytes).map(Cow::Owned).map(Some).map_err(drop),
     };
-    let within = |json: Option<&Json>| Ok(json.and_then(|json| json.at(&reference.path)).map(Found::Json));
+    let within = |json: Option<&Json>| {
+        let found = json.and_then(|json| match known.seen {
+            Some(seen) => seen.at(json, reference),
+            None => json.at(&reference.path),
+        });
+        Ok(found.map(Found::Json))
+    };
     let found = match &reference.source {
         // A path has a segment for each of its pattern's.
         ValueSource::Segment(index) => text(known.path.split('/').nth(index + 1).map(decoded)),
@@ -146,7 +168,9 @@ fn find<'a>(known: &Known<'a>, reference: &Reference) -> Result<Option<Found<'a>
         ValueSource::Header(name) => text(known.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes()))),
         ValueSource::Client => Ok(known.client.map(Cow::Borrowed)),
         ValueSource::Index => return Ok(known.item.map(|(_, index)| Found::Number(index))),
-        ValueSource::Item => return within(known.item.map(|(item, _)| item)),
+        ValueSource::Item => {
+            return Ok(known.item.and_then(|(item, _)| item.at(&reference.path)).map(Found::Json));
+        }
         ValueSource::Request => return within(known.request),
         ValueSource::Part(index) => match &known.parts[*index] {
             Some(Content::Json(json)) => return within(Some(json)),
@@ -197,17 +221,19 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether it equals a value of the configuration: type and value; `1.0` is `1`.
+    /// Whether it equals a value of the configuration, which is no list and no object: type and value; `1.0` is `1`.
     fn is(&self, value: &Value) -> bool {
         match (self, value) {
             (Found::Text(text), Value::String(value)) => text == value,
-            (Found::Number(number), Value::Number(_)) => equal(&Value::from(*number), value),
+            (Found::Number(number), Value::Number(value)) => is_same_number(&Number::from(*number), value),
             // A string is not read into a tree, which half a surrogate pair in it would refuse.
             (Found::Json(json), Value::String(value)) => json.text().is_some_and(|text| text == *value),
-            (Found::Json(json), value) => {
-                serde_json::from_str(json.as_str()).is_ok_and(|json: Value| equal(&json, value))
+            (Found::Json(json), Value::Number(value)) if json.kind() == Kind::Number => {
+                serde_json::from_str(json.as_str()).is_ok_and(|number| is_same_number(&number, value))
             }
-            (Found::Text(_) | Found::Number(_), _) => false,
+            (Found::Json(json), Value::Bool(value)) => json.as_str() == if *value { "true" } else { "false" },
+            (Found::Json(json), Value::Null) => json.is_null(),
+            _ => false,
         }
     }
 }
@@ -222,23 +248,9 @@ fn json_text(json: &Json) -> Result<Cow<'_, str>, Why> {
     }
 }
 
-fn equal(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || is_same_number(one, other),
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len()
-                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| equal(value, other)))
-        }
-        _ => one == other,
-    }
-}
-
-/// Whether numbers of which one is no integer are the same.
-fn is_same_number(one: &serde_json::Number, other: &serde_json::Number) -> bool {
-    (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
+/// `1.0` is `1`.
+fn is_same_number(one: &Number, other: &Number) -> bool {
+    one == other || (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
 }
 
 fn unfilled(reference: &Reference, why: Why) -> Unfilled {

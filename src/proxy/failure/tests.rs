@@ -98,8 +98,6 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (Failure::RequestType, 415, "request_not_json_type", request, "client"),
         (Failure::RequestNotJson("is none".to_owned()), 400, "request_not_json", request, "client"),
         (Failure::NoAggregateMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
-        (Failure::Unfilled(unfilled(true)), 400, "request_incomplete", request, "client"),
-        (Failure::Unfilled(unfilled(false)), 502, "unfilled", "http_protocol_error", "upstream"),
         (part(PartCause::Status(StatusCode::NOT_FOUND)), 502, "upstream_status", "destination_unavailable", "upstream"),
         (part(PartCause::Timeout), 504, "timeout", "http_response_timeout", "upstream"),
         (part(PartCause::Deadline), 504, "deadline", "http_response_timeout", "upstream"),

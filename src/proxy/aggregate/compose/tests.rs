@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::proxy::aggregate::shape::tests::{documents, random_edits};
 use crate::route::Matched;
+use crate::snapshot::MemoryBudget;
 use crate::snapshot::plan::testing::{aggregate, part};
 use crate::snapshot::plan::{Absent, Collision, Reference, TextPiece, ValueSource};
 
@@ -39,7 +40,7 @@ fn placed_at(places: &[&str], collision: Option<Collision>) -> Aggregate {
     Aggregate { collision, ..aggregate(parts.collect()) }
 }
 
-fn answer(aggregate: &Aggregate, contents: &[Option<Content>], report: Option<&str>) -> Result<String, Unfilled> {
+fn answer(aggregate: &Aggregate, contents: &[Option<Content>], report: Option<&str>) -> String {
     let matched = Matched { route: 0, parameters: Vec::new(), rest: None };
     let known = Known {
         matched: &matched,
@@ -50,16 +51,20 @@ fn answer(aggregate: &Aggregate, contents: &[Option<Content>], report: Option<&s
         client: Some("billing"),
         parts: contents,
         item: None,
+        seen: None,
     };
     let report = report.map(json);
-    composed(aggregate, &known, report.as_ref()).map(|bytes| String::from_utf8(bytes.into()).expect("UTF-8"))
+    let memory = MemoryBudget::new(1 << 20);
+    let bytes = composed(aggregate, &known, report.as_ref(), memory.hold()).expect("room");
+    assert_eq!(memory.used(), bytes.len());
+    String::from_utf8(bytes.into()).expect("UTF-8")
 }
 
 #[track_caller]
 fn gives(rule: Option<Collision>, parts: &[(&str, &str)], expected: &str) {
     let (places, texts): (Vec<_>, Vec<_>) = parts.iter().copied().unzip();
     let contents: Vec<_> = texts.into_iter().map(content).collect();
-    assert_eq!(answer(&placed_at(&places, rule), &contents, None).as_deref(), Ok(expected), "{rule:?} {parts:?}");
+    assert_eq!(answer(&placed_at(&places, rule), &contents, None), expected, "{rule:?} {parts:?}");
 }
 
 #[test]
@@ -132,7 +137,7 @@ fn collisions_follow_the_rule_and_the_declared_order() {
 #[test]
 fn the_report_is_the_last_member_and_nobodys_else() {
     let one = |place: &str, text: &str| {
-        answer(&placed_at(&[place], Some(Collision::Last)), &[content(text)], Some(r#"{"e":1}"#)).unwrap()
+        answer(&placed_at(&[place], Some(Collision::Last)), &[content(text)], Some(r#"{"e":1}"#))
     };
     assert_eq!(one("a", "1"), r#"{"a":1,"_parts":{"e":1}}"#);
     assert_eq!(one("a", "-"), r#"{"_parts":{"e":1}}"#);
@@ -158,7 +163,7 @@ fn merging_many_members_is_not_quadratic() {
         format!("{{{}}}", members.join(","))
     };
     let contents = [content(&object(0)), content(&object(50_000))];
-    let merged = answer(&placed_at(&["+", "+"], Some(Collision::First)), &contents, None).unwrap();
+    let merged = answer(&placed_at(&["+", "+"], Some(Collision::First)), &contents, None);
     let tree: BTreeMap<String, u32> = serde_json::from_str(&merged).unwrap();
     assert_eq!(tree.len(), 150_000);
     assert_eq!((tree["49999"], tree["50000"], tree["100000"]), (0, 0, 50_000));
@@ -198,12 +203,13 @@ fn a_template_reads_the_parts_as_they_are_shown() {
     ]));
     let contents = [content(r#"{"id": 1.0, "secret": 2}"#), content("[ 1 ]"), content("-")];
     let expected = r#"{"z":{"number":1.0},"n":1.0,"l":[[ 1 ],null],"t":"for billing""#;
-    assert_eq!(answer(&plan, &contents, None), Ok(format!("{expected}}}")));
-    assert_eq!(answer(&plan, &contents, Some("{}")), Ok(format!("{expected},\"_parts\":{{}}}}")));
-    let unfilled = answer(&plan, &[content("1"), content("1"), content("1")], None).unwrap_err();
-    assert_eq!(unfilled.to_string(), "{a.number} is absent");
+    assert_eq!(answer(&plan, &contents, None), format!("{expected}}}"));
+    assert_eq!(answer(&plan, &contents, Some("{}")), format!("{expected},\"_parts\":{{}}}}"));
+    // The shape is the same whatever is missing.
+    let failed = [content("1"), content("-"), content("1")];
+    assert_eq!(answer(&plan, &failed, None), r#"{"z":1,"n":null,"c":1,"l":[null,null],"t":"for billing"}"#);
     plan.layout = Layout::Template(value("b", 1, "", Absent::Fails));
-    assert_eq!(answer(&plan, &contents, Some("{}")).as_deref(), Ok("[ 1 ]"));
+    assert_eq!(answer(&plan, &contents, Some("{}")), "[ 1 ]");
 }
 
 /// Three parts cost three allocations: what is shown, the members, the answer, whose size is known.
@@ -212,7 +218,8 @@ fn composing_copies_each_part_once() {
     let plan = placed_at(&["a", "b", "c"], None);
     let contents = [content("[1]"), content("[2]"), content("[3]")];
     let mut bytes = Bytes::new();
-    let counted = allocation_counter::measure(|| bytes = placed(&plan, &contents, None));
+    let mut held = MemoryBudget::new(1 << 20).hold();
+    let counted = allocation_counter::measure(|| bytes = placed(&plan, &contents, None, &mut held).unwrap());
     assert_eq!(bytes, r#"{"a":[1],"b":[2],"c":[3]}"#);
     assert!(counted.count_total <= 3, "{counted:?}");
 }
@@ -258,9 +265,9 @@ fn a_stream_is_what_would_be_composed() {
     for absent in 0..256_u32 {
         let contents: Vec<_> =
             (0..8).map(|index| content(if absent >> index & 1 == 1 { "-" } else { all[index] })).collect();
-        assert_eq!(Ok(streamed(&plan, &contents, None)), answer(&plan, &contents, None));
+        assert_eq!(streamed(&plan, &contents, None), answer(&plan, &contents, None));
         let report = json(r#"{"a":{}}"#);
-        assert_eq!(Ok(streamed(&plan, &contents, Some(&report))), answer(&plan, &contents, Some(r#"{"a":{}}"#)));
+        assert_eq!(streamed(&plan, &contents, Some(&report)), answer(&plan, &contents, Some(r#"{"a":{}}"#)));
     }
     let empty = ["-", "-", "[]", "-", "-", "-", "-", "[]"].map(content);
     assert_eq!(streamed(&plan, &empty, None), r#"{"x":{"y":{"c":[]}},"l":[]}"#);
@@ -367,7 +374,7 @@ proptest! {
         let contents: Vec<_> = parts.iter().map(|(_, text)| content(text.as_deref().unwrap_or("-"))).collect();
         let shown = parts.into_iter().map(|(place, _)| Part { place, ..part("p") });
         let plan = Aggregate { collision: Some(rule), ..aggregate(shown.collect()) };
-        let text = answer(&plan, &contents, None).unwrap();
+        let text = answer(&plan, &contents, None);
         let tree: Value = serde_json::from_str(&text).expect(&text);
         prop_assert_eq!(tree, expected.value(), "{}", text);
     }
@@ -386,7 +393,7 @@ proptest! {
         });
         let plan = Arc::new(aggregate(plan.collect()));
         let contents: Vec<_> = parts.iter().map(|(text, _)| content(text)).collect();
-        let whole = answer(&plan, &contents, None).unwrap();
+        let whole = answer(&plan, &contents, None);
         prop_assert_eq!(&whole, &format!("{{{}}}", shown.join(",")));
         prop_assert_eq!(streamed(&plan, &contents, None), whole);
     }

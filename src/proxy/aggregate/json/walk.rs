@@ -35,6 +35,15 @@ pub(in crate::proxy::aggregate) fn for_each_item<'a>(text: &'a str, each: impl F
     })
 }
 
+/// Calls with each item of a list, until one is the last that is wanted: what lies behind it is not looked at. `None`: it is
+/// no list.
+pub(super) fn each_until<'a>(text: &'a str, mut is_last: impl FnMut(&'a str) -> bool) -> Option<()> {
+    (kind(text.as_bytes()) == Kind::List).then(|| {
+        // That it ended before the list did, is said as an error.
+        let _ = serde_json::Deserializer::from_str(text).deserialize_seq(EachUntil(&mut is_last));
+    })
+}
+
 /// What kind of value a checked text without space around it is.
 pub(in crate::proxy::aggregate) fn kind(text: &[u8]) -> Kind {
     match text.first() {
@@ -85,13 +94,15 @@ pub(in crate::proxy::aggregate) fn member<'a>(object: &'a str, wanted: &str) -> 
 }
 
 pub(in crate::proxy::aggregate) fn item(list: &str, index: usize) -> Option<&str> {
-    let (mut at, mut found) = (0, None);
-    for_each_item(list, |item| {
+    let mut at = 0;
+    let mut found = None;
+    each_until(list, |item| {
         if at == index {
             found = Some(item);
         }
         at += 1;
-    });
+        found.is_some()
+    })?;
     found
 }
 
@@ -162,6 +173,25 @@ impl<'a, F: FnMut(&'a str)> Visitor<'a> for EachItem<F> {
     fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
         while let Some(item) = seq.next_element::<&RawValue>()? {
             (self.0)(item.get());
+        }
+        Ok(())
+    }
+}
+
+struct EachUntil<F>(F);
+
+impl<'a, F: FnMut(&'a str) -> bool> Visitor<'a> for EachUntil<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(item) = seq.next_element::<&RawValue>()? {
+            if (self.0)(item.get()) {
+                break;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Where values stand: in a path, a query, a header, JSON. Each escapes them in its own way.
 
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::{Found, Known, Nulls, Unfilled, Why, json_text, present, rest, unfilled};
 use crate::proxy::aggregate::json::Kind;
@@ -9,9 +9,7 @@ use crate::proxy::aggregate::json::walk::separate;
 use crate::proxy::aggregate::shape::write_string;
 use crate::route::check_path;
 use crate::snapshot::plan::{JsonValue, Reference, TextPiece, ValueSource};
-
-/// All but what RFC 3986 section 2.3 leaves unreserved.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::token::NOT_UNRESERVED;
 
 /// A path. A value stands within one segment, whatever it holds; what the rest of the route matched stands there as it came,
 /// slashes included.
@@ -32,7 +30,7 @@ pub fn path(known: &Known<'_>, pieces: &[TextPiece]) -> Result<String, Unfilled>
                         if text.is_empty() {
                             return Err(unfilled(reference, Why::Empty));
                         }
-                        out.extend(utf8_percent_encode(&text, RESERVED));
+                        out.extend(utf8_percent_encode(&text, NOT_UNRESERVED));
                     }
                 }
             }
@@ -77,21 +75,42 @@ pub fn header(known: &Known<'_>, pieces: &[TextPiece]) -> Result<Option<HeaderVa
 /// JSON. `None`: it is left out, being one placeholder.
 pub fn json(known: &Known<'_>, value: &JsonValue) -> Result<Option<Vec<u8>>, Unfilled> {
     let mut out = Vec::new();
-    Ok(write_json(&mut out, known, value)?.then_some(out))
+    Ok(write_json(&mut out, known, value, Unfit::Fails)?.then_some(out))
+}
+
+/// JSON of an answer, whose shape is the same whatever parts came to: what has no value is null.
+pub fn template(known: &Known<'_>, value: &JsonValue) -> Vec<u8> {
+    let mut out = Vec::new();
+    match write_json(&mut out, known, value, Unfit::IsNull) {
+        Ok(true) => out,
+        Ok(false) | Err(_) => b"null".to_vec(),
+    }
+}
+
+/// What becomes of a placeholder whose value cannot stand in its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    Fails,
+    /// It, or the text that it stands in.
+    IsNull,
 }
 
 /// Writes a value; `false`: it is left out, and nothing was written.
-fn write_json(out: &mut Vec<u8>, known: &Known<'_>, value: &JsonValue) -> Result<bool, Unfilled> {
+fn write_json(out: &mut Vec<u8>, known: &Known<'_>, value: &JsonValue, unfit: Unfit) -> Result<bool, Unfilled> {
     match value {
-        JsonValue::Value(reference) => match present(known, reference, Nulls::Count)? {
-            None => return Ok(false),
-            Some(Found::Text(text)) => write_string(out, &text),
-            Some(Found::Number(number)) => out.extend_from_slice(number.to_string().as_bytes()),
-            Some(Found::Json(json)) => out.extend_from_slice(json.as_bytes()),
+        JsonValue::Value(reference) => match present(known, reference, Nulls::Count) {
+            Err(_) if unfit == Unfit::IsNull => out.extend_from_slice(b"null"),
+            Err(why) => return Err(why),
+            Ok(None) => return Ok(false),
+            Ok(Some(Found::Text(text))) => write_string(out, &text),
+            Ok(Some(Found::Number(number))) => out.extend_from_slice(number.to_string().as_bytes()),
+            Ok(Some(Found::Json(json))) => out.extend_from_slice(json.as_bytes()),
         },
-        JsonValue::Text(pieces) => match text(known, pieces, |_| Ok(()))? {
-            None => return Ok(false),
-            Some(text) => write_string(out, &text),
+        JsonValue::Text(pieces) => match text(known, pieces, |_| Ok(())) {
+            Err(_) if unfit == Unfit::IsNull => out.extend_from_slice(b"null"),
+            Err(why) => return Err(why),
+            Ok(None) => return Ok(false),
+            Ok(Some(text)) => write_string(out, &text),
         },
         JsonValue::Other(value) => serde_json::to_writer(out, value).expect("a value is JSON, and memory takes it"),
         JsonValue::List(items) => {
@@ -99,7 +118,7 @@ fn write_json(out: &mut Vec<u8>, known: &Known<'_>, value: &JsonValue) -> Result
             for item in items {
                 let before = out.len();
                 separate(out);
-                if !write_json(out, known, item)? {
+                if !write_json(out, known, item, unfit)? {
                     out.truncate(before);
                 }
             }
@@ -112,7 +131,7 @@ fn write_json(out: &mut Vec<u8>, known: &Known<'_>, value: &JsonValue) -> Result
                 separate(out);
                 write_string(out, name);
                 out.push(b':');
-                if !write_json(out, known, value)? {
+                if !write_json(out, known, value, unfit)? {
                     out.truncate(before);
                 }
             }
@@ -127,9 +146,9 @@ fn write_parameter(out: &mut String, known: &Known<'_>, name: &str, value: &Json
         if !out.is_empty() {
             out.push('&');
         }
-        out.extend(utf8_percent_encode(name, RESERVED));
+        out.extend(utf8_percent_encode(name, NOT_UNRESERVED));
         out.push('=');
-        out.extend(utf8_percent_encode(text, RESERVED));
+        out.extend(utf8_percent_encode(text, NOT_UNRESERVED));
     };
     match value {
         JsonValue::Value(reference) => match present(known, reference, Nulls::AreAbsent)? {
