@@ -18,7 +18,7 @@ use crate::proxy::target::Authority;
 use crate::proxy::worker::{Installed, Worker};
 use crate::route::Matched;
 use crate::snapshot::plan::{ForEach, Part, ValueSource};
-use crate::snapshot::{Aggregate, Answers, Call, Held, Route, Via};
+use crate::snapshot::{Aggregate, Answers, Call, Route, Via};
 
 /// A request, and what belongs to it. It owns all of it: an answer that is streamed outlives the request's own future.
 pub(super) struct Asked {
@@ -43,8 +43,6 @@ pub(super) struct Asked {
     /// When all parts have to be there.
     pub(super) deadline: Instant,
     pub(super) notes: Rc<PartNotes>,
-    /// What was made of answers, and is counted until the request has ended.
-    pub(super) held: RefCell<Held>,
     /// The status of each part's last answer.
     pub(super) statuses: RefCell<Vec<Option<StatusCode>>>,
 }
@@ -102,11 +100,6 @@ impl Asked {
 
     pub(super) fn now(&self) -> Boot {
         self.worker.living.clock.now()
-    }
-
-    /// Counts so many further bytes until the request has ended. False: there is no room.
-    pub(super) fn keep(&self, bytes: usize) -> bool {
-        self.held.borrow_mut().grow(bytes)
     }
 
     /// An upstream answered with this status.

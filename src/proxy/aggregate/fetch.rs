@@ -46,9 +46,9 @@ impl Room<'_> {
         Ok(())
     }
 
-    /// Counts what was made of answers, for as long as the request lasts.
-    pub(super) fn keep(&self, bytes: usize) -> Result<(), PartCause> {
-        if self.asked.keep(bytes) { Ok(()) } else { Err(PartCause::NoMemory) }
+    /// Counts what was made of answers, for as long as it is there.
+    pub(super) fn counted(&self, json: Json) -> Result<Json, PartCause> {
+        json.counted(self.asked.worker.living.aggregate_memory.hold()).ok_or(PartCause::NoMemory)
     }
 }
 
@@ -158,7 +158,6 @@ fn listed(
             }
         }
     }
-    let content = Json::list(&list);
-    room.keep(content.as_bytes().len())?;
+    let content = room.counted(Json::list(&list))?;
     Ok(Fetched::Answered { content, truncated, items: first.map(|cause| (cause, failed)) })
 }

@@ -97,7 +97,7 @@ impl Json {
         Some(Json::composed(out))
     }
 
-    /// Counted for as long as any of it is shared. `None`: there is no room for it.
+    /// Itself, counted for as long as any of it is shared. `None`: there is no room for it.
     pub(super) fn counted(self, held: Held) -> Option<Json> {
         held.count(self.0).map(Json)
     }

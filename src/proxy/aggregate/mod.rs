@@ -62,7 +62,7 @@ pub(super) async fn answer(arrived: Arrived<'_>) -> Result<Response<Content>, Fa
         return stream::begin(asked).await;
     }
     let aggregate = &*asked.aggregate().config;
-    let ended = schedule::run(&asked, |_, _| Ok(())).await?;
+    let ended = schedule::run(&asked, None).await?;
     let report = in_body(aggregate, &ended.told);
     let memory = asked.worker.living.aggregate_memory.hold();
     let composed = compose::composed(aggregate, &asked.known(&ended.contents, None), report.as_ref(), memory)

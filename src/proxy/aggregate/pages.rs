@@ -68,8 +68,7 @@ pub(super) async fn follow(
             }
             _ => {
                 let list = Json::joined(&lists).ok_or(PartCause::NoList("a page"))?;
-                room.keep(list.as_bytes().len())?;
-                return Ok(Followed { list, truncated });
+                return Ok(Followed { list: room.counted(list)?, truncated });
             }
         }
     }

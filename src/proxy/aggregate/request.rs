@@ -71,7 +71,6 @@ pub(super) async fn read(arrived: Arrived<'_>) -> Result<Asked, Failure> {
         body,
         deadline: timer_now() + aggregate.deadline,
         notes,
-        held: RefCell::new(worker.living.aggregate_memory.hold()),
         statuses: RefCell::new(vec![None; aggregate.parts.len()]),
         installed,
     })

@@ -1,6 +1,8 @@
 //! What waits for what: every part starts as soon as all that it needs is settled, and those that need nothing of each other
 //! run at once, in place. Dropped, it cancels all of them. What it comes to depends on the order in which parts are
-//! declared, never on the order in which they answer.
+//! declared, never on the order in which they answer, with one exception: the first failure of a part that the answer
+//! cannot do without ends it, and which part that is may be for the upstreams to say. Of several at once the one counts
+//! that is declared first.
 
 use std::sync::Arc;
 
@@ -22,40 +24,49 @@ use crate::snapshot::plan::{OnFailure, Part};
 
 /// What all parts came to, in declared order.
 pub(super) struct Ended {
-    /// All there.
+    /// All there, but for those that were sent.
     pub(super) contents: Vec<Option<Content>>,
     pub(super) told: Vec<Told>,
 }
 
-/// Calls all parts that are needed. `settled` is told of each part in declared order, as soon as it and all before it are
-/// settled.
+/// Sends what a part came to.
+pub(super) type Sending<'a> = dyn FnMut(usize, &Content) -> Result<(), Failure> + 'a;
+
+/// Calls all parts that are needed. If there is a `send`, it gets each part in declared order, as soon as it and all before
+/// it are settled; what it got, and no part needs any more, is let go of.
 ///
 /// # Errors
 /// The first failure of a part that the answer cannot do without: all others are dropped then.
-pub(super) async fn run(
-    asked: &Asked,
-    mut settled: impl FnMut(usize, &Content) -> Result<(), Failure>,
-) -> Result<Ended, Failure> {
+pub(super) async fn run(asked: &Asked, mut send: Option<&mut Sending<'_>>) -> Result<Ended, Failure> {
     let mut schedule = Schedule::new(asked);
     let mut under_way = Together::new();
-    let mut in_order = 0;
+    let mut sent = 0;
     loop {
         for index in schedule.ready() {
-            let parts = schedule.contents.clone();
+            let parts = schedule.needed_by(index);
             under_way.add(index, async move {
                 let under_way = UnderWay { asked, index, begin: asked.now(), ended: false };
                 under_way.end(fetch(Caller { asked, index }, parts).await)
             });
             schedule.started[index] = true;
         }
-        while let Some(Some(content)) = schedule.contents.get(in_order) {
-            settled(in_order, content)?;
-            in_order += 1;
+        if let Some(send) = &mut send {
+            while let Some(Some(content)) = schedule.contents.get(sent) {
+                send(sent, content)?;
+                sent += 1;
+            }
+            schedule.let_go_of_sent(sent);
         }
-        match under_way.next().await {
-            Some((index, fetched)) => schedule.settle(index, fetched)?,
-            None => break,
+        let Some((index, fetched)) = under_way.next().await else { break };
+        let Err(failure) = schedule.settle(index, fetched) else { continue };
+        let mut first = (index, failure);
+        while let Some((index, fetched)) = under_way.next_of_this_turn().await {
+            match schedule.settle(index, fetched) {
+                Err(failure) if index < first.0 => first = (index, failure),
+                _ => {}
+            }
         }
+        return Err(first.1);
     }
     assert!(schedule.contents.iter().all(Option::is_some), "resolve lets no part wait for itself");
     Ok(Ended { contents: schedule.contents, told: schedule.told })
@@ -105,6 +116,27 @@ impl<'a> Schedule<'a> {
                 && self.parts[index].needs.iter().all(|need| self.contents[*need].is_some())
         };
         (0..self.parts.len()).filter(is_ready).collect()
+    }
+
+    /// What a part may read: nothing else is kept for as long as it runs.
+    fn needed_by(&self, index: usize) -> Vec<Option<Content>> {
+        let mut needed = vec![None; self.parts.len()];
+        for need in &self.parts[index].needs {
+            needed[*need].clone_from(&self.contents[*need]);
+        }
+        needed
+    }
+
+    /// The first so many parts were sent. One that has begun has what it needs.
+    fn let_go_of_sent(&mut self, sent: usize) {
+        for index in 0..sent {
+            let reads = |part: usize| {
+                !self.started[part] && self.contents[part].is_none() && self.parts[part].needs.contains(&index)
+            };
+            if !(0..self.parts.len()).any(reads) {
+                self.contents[index] = Some(Content::Absent);
+            }
+        }
     }
 
     /// A part has come to its end.

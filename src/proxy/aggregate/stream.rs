@@ -1,6 +1,11 @@
 //! An answer that is sent while parts are still under way (`stream = true`). They run in a task of their own, because a client
 //! that takes its time must not take that of the parts; the task ends with the answer.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,9 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::asked::Asked;
 use super::compose::Stream;
-use super::{head, in_body, schedule, with_head};
+use super::{head, in_body, schedule, value, with_head};
 use crate::proxy::body::Content;
 use crate::proxy::failure::Failure;
+use crate::snapshot::plan::Target;
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -20,8 +26,14 @@ pub(in crate::proxy) struct Streaming {
     /// The piece that was waited for before there was an answer.
     first: Option<Bytes>,
     pieces: UnboundedReceiver<Piece>,
-    task: JoinHandle<()>,
+    writing: Writing,
     ended: bool,
+}
+
+/// Runs in a task of its own, and is dropped by whoever sends the answer: a task that is aborted is dropped later.
+struct Writing {
+    future: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    task: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -45,8 +57,8 @@ pub(super) async fn begin(asked: Asked) -> Result<Response<Content>, Failure> {
     let metrics = asked.worker.metrics.clone();
     // What is in it is counted, each piece until it has been sent.
     let (sender, pieces) = unbounded_channel();
-    let task = tokio::task::spawn_local(write(asked, sender));
-    let mut streaming = Streaming { first: None, pieces, task, ended: false };
+    let writing = Writing::begin(write(asked, sender));
+    let mut streaming = Streaming { first: None, pieces, writing, ended: false };
     match streaming.pieces.recv().await {
         Some(Piece::Data(first)) => streaming.first = Some(first),
         Some(Piece::End) => streaming.ended = true,
@@ -67,16 +79,24 @@ async fn write(asked: Asked, sender: UnboundedSender<Piece>) {
     let mut stream = Stream::new(aggregate.clone());
     let send = |data: Bytes| {
         if !data.is_empty() {
-            let data = memory.hold().count(data).ok_or(Failure::NoAggregateMemory)?;
             // Where nobody takes it any more, this task is about to be ended.
             let _ = sender.send(Piece::Data(data));
         }
+    };
+    let counted = |data: Bytes| memory.hold().count(data).ok_or(Failure::NoAggregateMemory);
+    let mut part = |index: usize, content: &value::Content| {
+        let [lead, json] = stream.part(index, content);
+        send(counted(lead)?);
+        // As it came it is counted already.
+        let part = &aggregate.parts[index];
+        let as_it_came = part.edits.is_empty() && !matches!(part.target, Some(Target::JsonPath(_)));
+        send(if as_it_came { json } else { counted(json)? });
         Ok(())
     };
-    let ended = match schedule::run(&asked, |index, content| send(stream.part(index, content))).await {
-        Ok(ended) => send(stream.finish(in_body(&aggregate, &ended.told).as_ref())),
-        Err(failure) => Err(failure),
-    };
+    let ended = schedule::run(&asked, Some(&mut part)).await.and_then(|ended| {
+        send(counted(stream.finish(in_body(&aggregate, &ended.told).as_ref()))?);
+        Ok(())
+    });
     let last = match ended {
         Ok(()) => Piece::End,
         Err(failure) => Piece::Failed(Box::new(failure)),
@@ -109,8 +129,36 @@ impl Streaming {
 }
 
 impl Drop for Streaming {
-    /// Nobody wants it any more: what is under way is cancelled.
+    /// Nobody wants it any more: what is under way is cancelled, here and now, so that the request's record has it.
     fn drop(&mut self) {
+        self.writing.end();
+    }
+}
+
+impl Writing {
+    fn begin(future: impl Future<Output = ()> + 'static) -> Writing {
+        let future: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>> =
+            Rc::new(RefCell::new(Some(Box::pin(future))));
+        let shared = future.clone();
+        let task = tokio::task::spawn_local(poll_fn(move |cx| {
+            let mut future = shared.borrow_mut();
+            let polled = future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx));
+            if polled.is_ready() {
+                *future = None;
+            }
+            polled
+        }));
+        Writing { future, task }
+    }
+
+    fn end(&self) {
+        self.future.take();
         self.task.abort();
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writing")
     }
 }

@@ -44,18 +44,25 @@ impl<'a, T> Together<'a, T> {
 
     /// The next one that ends; of several that are ready the one that was added first. `None`: none is under way.
     pub(super) async fn next(&mut self) -> Option<(usize, T)> {
-        poll_fn(|cx| {
-            if self.members.is_empty() {
-                return Poll::Ready(None);
-            }
-            for place in 0..self.members.len() {
-                if let Poll::Ready(output) = self.members[place].poll(cx) {
-                    return Poll::Ready(Some((self.members.remove(place).number, output)));
-                }
-            }
-            Poll::Pending
+        poll_fn(|cx| match self.poll(cx) {
+            None if !self.members.is_empty() => Poll::Pending,
+            ended => Poll::Ready(ended),
         })
         .await
+    }
+
+    /// The next one that has ended already. `None`: all that are under way would have to be waited for.
+    pub(super) async fn next_of_this_turn(&mut self) -> Option<(usize, T)> {
+        poll_fn(|cx| Poll::Ready(self.poll(cx))).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<(usize, T)> {
+        for place in 0..self.members.len() {
+            if let Poll::Ready(output) = self.members[place].poll(cx) {
+                return Some((self.members.remove(place).number, output));
+            }
+        }
+        None
     }
 }
 

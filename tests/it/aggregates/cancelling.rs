@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use super::{Overview, json};
-use crate::support::{Proxy, Reply, Upstream, Watched, assert_problem};
+use crate::support::{Child, Client, Proxy, Reply, Upstream, Watched, assert_problem, free_address};
 
 /// An answer that never comes, and how often its connection was closed instead.
 fn never(closed: &Arc<Watched<usize>>, begun: &Arc<Watched<usize>>) -> Reply {
@@ -68,6 +68,44 @@ fn a_client_that_leaves_cancels_all() {
         drop(client);
         wait_for(2, &closed, "both connections' ends");
     }
+}
+
+/// The log of an answer that was being streamed to a client that left has what was under way.
+#[test]
+fn what_was_cancelled_while_streaming_is_logged() {
+    let [closed, begun] = counters();
+    let (a, b) = (Upstream::open(), Upstream::open());
+    let head = "[log]\nformat = \"json\"";
+    let toml = Overview { head, ..Overview::of(&[("a", &a, ""), ("b", &b, "")]) }.with("stream = true").toml();
+    let address = free_address();
+    let child = Child::run(&toml.replacen("127.0.0.1:0", &address.to_string(), 1), &[]);
+    child.wait_for_line("it listens", |line| line.contains("listening"));
+    a.script([json("1")]);
+    b.script([never(&closed, &begun)]);
+    let mut client = Client::connect(address);
+    client.write_request("GET", "/overview/1", &[], b"");
+    client.read_answer_head().unwrap();
+    client.read_chunk().unwrap();
+    wait_for(1, &begun, "the call");
+    drop(client);
+    let line = child.wait_for_line("its access line", |line| line.contains("attache::access"));
+    assert!(line.contains("a;status=200;ms=") && line.contains(", b;cancelled;ms="), "{line}");
+    wait_for(1, &closed, "its connection's end");
+}
+
+/// Of required parts that fail in the same turn the one that is declared first is named, although it began later.
+#[test]
+fn of_failures_at_once_the_first_in_declared_order_counts() {
+    let [closed, begun] = counters();
+    let (a, b, c) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let proxy = Overview::of(&[("a", &a, "path = \"/{c.x}\""), ("b", &b, ""), ("c", &c, "")])
+        .with("deadline = \"300ms\"")
+        .start();
+    a.script([never(&closed, &begun)]);
+    b.script([never(&closed, &begun)]);
+    c.script([json("{\"x\":1}")]);
+    assert_eq!(assert_problem(&proxy.get("/overview/1"), 504)["part"], "a");
+    wait_for(2, &closed, "both connections' ends");
 }
 
 /// At the deadline what is not there has failed: a required part fails the whole, the answer does without others.

@@ -97,3 +97,39 @@ fn a_reload_that_removes_it_ends_it() {
     assert_eq!(rest(&mut client), (String::new(), false));
     go.update(|go| *go = true);
 }
+
+/// What was sent and no part needs any more is let go of: an answer may be larger than the memory for all answers.
+#[test]
+fn what_was_sent_is_let_go_of() {
+    const PART_BYTES: usize = 2_000_000;
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let upstreams = NAMES.map(|_| Upstream::open());
+    let paths: Vec<_> = (0..6).map(|part| format!("path = \"/{{{}.id}}\"", NAMES[usize::max(part, 1) - 1])).collect();
+    // One after the other because each needs the one before, or only because they answer so.
+    for chained in [true, false] {
+        let keys = |part: usize| if chained && part > 0 { &*paths[part] } else { "" };
+        let parts: Vec<_> = (0..6).map(|part| (NAMES[part], &upstreams[part], keys(part))).collect();
+        let head = "[server]\nlimits.aggregate_memory_bytes_max = 9000000";
+        let proxy = Proxy::start(&Overview { head, ..Overview::of(&parts) }.with("stream = true").toml());
+        let read = Arc::new(Watched::new(0));
+        for (part, upstream) in upstreams.iter().enumerate() {
+            let read = read.clone();
+            upstream.script([Reply::custom(move |_, connection| {
+                read.wait("what stands before it", |read| (*read >= part * PART_BYTES).then_some(()));
+                let body = format!("{{\"id\":{part},\"fill\":\"{}\"}}", "x".repeat(PART_BYTES));
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                connection.stream().write_all((head + &body).as_bytes())
+            })]);
+        }
+        let mut client = begin(&proxy);
+        let mut answer = Vec::new();
+        while let Some(chunk) = client.read_chunk().unwrap() {
+            answer.extend(chunk);
+            read.update(|read| *read = answer.len());
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        for (part, name) in NAMES.iter().enumerate() {
+            assert_eq!(answer[name]["id"], part, "chained: {chained}");
+        }
+    }
+}

@@ -11,6 +11,9 @@ use crate::proxy::aggregate::shape::write_string;
 use crate::proxy::aggregate::value::Content;
 use crate::snapshot::plan::{Aggregate, Place};
 
+/// What is no larger goes with what leads to it: a piece of its own would cost more than the copy.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
 /// Writes an aggregate's answer piece by piece. What it can be used for, [`Aggregate::stream`] says.
 #[derive(Debug)]
 pub struct Stream {
@@ -20,47 +23,29 @@ pub struct Stream {
     last: Option<usize>,
     /// Nothing stands behind the bracket that was opened last.
     empty: bool,
-    /// The part of whose list the items are being written.
-    list: Option<usize>,
 }
 
 impl Stream {
     pub fn new(aggregate: Arc<Aggregate>) -> Stream {
-        Stream { aggregate, begun: false, last: None, empty: true, list: None }
+        Stream { aggregate, begun: false, last: None, empty: true }
     }
 
-    /// The next part that is complete. Nothing comes of one that is hidden or absent.
-    pub fn part(&mut self, index: usize, content: &Content) -> Bytes {
-        let Content::Json(json) = content else { return Bytes::new() };
+    /// The next part that is complete: what leads to it, and itself, which is not copied if it is large and nothing of it
+    /// changes. Nothing comes of one that is hidden or absent.
+    pub fn part(&mut self, index: usize, content: &Content) -> [Bytes; 2] {
+        let Content::Json(json) = content else { return [const { Bytes::new() }; 2] };
         if self.aggregate.parts[index].place == Place::Hidden {
-            return Bytes::new();
+            return [const { Bytes::new() }; 2];
         }
         let aggregate = self.aggregate.clone();
         let json = edit(json, &aggregate.parts[index].edits);
-        let mut out = Vec::with_capacity(json.as_bytes().len() + 64);
-        self.lead_to(index, &mut out);
-        out.extend_from_slice(json.as_bytes());
-        Bytes::from(out)
-    }
-
-    /// The next item of a part that is called for each of a list, as soon as it is complete.
-    pub fn item(&mut self, index: usize, item: &Json) -> Bytes {
-        let aggregate = self.aggregate.clone();
-        let item = edit(item, &aggregate.parts[index].edits);
-        let mut out = Vec::with_capacity(item.as_bytes().len() + 64);
-        self.open_list(index, &mut out);
-        self.separate(&mut out);
-        out.extend_from_slice(item.as_bytes());
-        Bytes::from(out)
-    }
-
-    /// After the last item of a part, or if there was none.
-    pub fn end_of_items(&mut self, index: usize) -> Bytes {
-        let mut out = Vec::new();
-        self.open_list(index, &mut out);
-        self.close(b']', &mut out);
-        self.list = None;
-        Bytes::from(out)
+        let mut lead = Vec::new();
+        self.lead_to(index, &mut lead);
+        if json.as_bytes().len() > COPIED_BYTES_MAX {
+            return [lead.into(), json.into_owned().into_bytes()];
+        }
+        lead.extend_from_slice(json.as_bytes());
+        [lead.into(), Bytes::new()]
     }
 
     /// What comes after the last part.
@@ -91,15 +76,6 @@ impl Stream {
         }
         self.name(name, out);
         self.last = Some(index);
-    }
-
-    fn open_list(&mut self, index: usize, out: &mut Vec<u8>) {
-        if self.list != Some(index) {
-            self.lead_to(index, out);
-            out.push(b'[');
-            self.list = Some(index);
-            self.empty = true;
-        }
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {

@@ -229,15 +229,7 @@ fn streamed(plan: &Arc<Aggregate>, contents: &[Option<Content>], report: Option<
     let mut out = Vec::new();
     for (index, content) in contents.iter().enumerate() {
         let Some(content) = content else { continue };
-        match content {
-            Content::Json(list) if plan.parts[index].for_each.is_some() => {
-                for item in list.items().unwrap() {
-                    out.extend_from_slice(&stream.item(index, &item));
-                }
-                out.extend_from_slice(&stream.end_of_items(index));
-            }
-            content => out.extend_from_slice(&stream.part(index, content)),
-        }
+        stream.part(index, content).iter().for_each(|piece| out.extend_from_slice(piece));
     }
     out.extend_from_slice(&stream.finish(report));
     String::from_utf8(out).unwrap()
@@ -245,18 +237,7 @@ fn streamed(plan: &Arc<Aggregate>, contents: &[Option<Content>], report: Option<
 
 #[test]
 fn a_stream_is_what_would_be_composed() {
-    let for_each = |part: Part| {
-        let items = placeholder("request", ValueSource::Request, "", Absent::Fails);
-        Part { for_each: Some(crate::snapshot::plan::ForEach { items, concurrency: 8, items_max: 100 }), ..part }
-    };
     let mut plan = placed_at(&["a", "x.b", "x.y.c", "x.y.d", "x.e", "z", "#", "l"], None);
-    let lists = [2, 7];
-    plan.parts = plan
-        .parts
-        .into_iter()
-        .enumerate()
-        .map(|(index, part)| if lists.contains(&index) { for_each(part) } else { part })
-        .collect();
     plan.parts[7].edits.pick = vec![names("k")];
     let plan = Arc::new(plan);
     let all = ["{ }", "1.0", "[1,2]", "null", "\"e\"", "-0", "9", r#"[{"k":1,"s":2},{"k":3}]"#];
