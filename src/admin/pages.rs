@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{State, page, text};
 use crate::metrics::{counter, counters, gauge, gauges};
+use crate::snapshot::MemoryBudget;
 use crate::token::{CellStatus, SubjectsStatus};
 use crate::upstream::{Bulkhead, ReplayBudget};
 
@@ -91,6 +92,7 @@ pub(super) fn metrics(state: &State) -> Response<Full<Bytes>> {
         subjects: state.living.tokens.subject_statuses(),
     }));
     registry.register_collector(Box::new(ReplayCopies(state.living.replay_budget.clone())));
+    registry.register_collector(Box::new(AggregateMemory(state.living.aggregate_memory.clone())));
     registry.register_collector(Box::new(UpstreamConnections(state.living.upstream_connections.clone())));
     let mut scraped = String::with_capacity(16 << 10);
     match openmetrics::encode(&mut scraped, &registry) {
@@ -108,6 +110,17 @@ impl Collector for ReplayCopies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         counter(&mut encoder, "attache_replay_copies_refused", "Bodies not kept for want of memory", self.0.refused())?;
         gauge(&mut encoder, "attache_replay_copies_bytes", "Bytes of bodies that are kept", self.0.used() as f64)
+    }
+}
+
+/// What aggregates hold of answers.
+#[derive(Debug)]
+struct AggregateMemory(Arc<MemoryBudget>);
+
+impl Collector for AggregateMemory {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Bytes of answers that aggregates hold";
+        gauge(&mut encoder, "attache_aggregate_memory_bytes", help, self.0.used() as f64)
     }
 }
 
