@@ -187,3 +187,32 @@ fn a_panic_in_a_part_ends_its_own_request_only() {
         }
     });
 }
+
+/// SEC-42: a panic while an aggregate is streamed cuts its answer, which never looks complete.
+#[test]
+fn a_panic_after_a_streamed_head_cuts_the_answer() {
+    with_a_log_that_panics("panics::a_panic_after_a_streamed_head_cuts_the_answer", || {
+        let (stage, fine) = (Stage::set(), Upstream::open());
+        let more = format!(
+            "[upstreams.fine]\nurl = \"{}\"\n[[routes]]\npath = \"/both\"\nclients = \"anyone\"\n\
+             aggregate.stream = true\naggregate.parts.a = {{ upstream = \"fine\", path = \"/\" }}\n\
+             aggregate.parts.b = {{ upstream = \"api\", path = \"/{{a}}\" }}\n\n[admin]\naddress = \"127.0.0.1:0\"",
+            fine.url()
+        );
+        let proxy = Proxy::start(&one_route(&stage.endpoint, &stage.upstream, &more));
+        let number = |number: &str| Reply::answer(200, &[], number.as_bytes());
+        fine.script([number("1"), number("2"), number("3")]);
+        stage.end.update(|end| *end = true);
+        assert_eq!(proxy.get("/api/x").status, 200);
+        stage.revoke();
+        let mut client = proxy.connect();
+        client.write_request("GET", "/both", &[], b"");
+        assert_eq!(client.read_answer_head().unwrap().status, 200);
+        assert_eq!(client.read_chunk().unwrap().as_deref(), Some(&b"{\"a\":1"[..]));
+        assert!(client.read_chunk().is_err());
+        let metrics = proxy.admin("/metrics").text();
+        assert!(metrics.contains("attache_panics_total 1\n"), "{metrics}");
+        stage.upstream.script([number("4")]);
+        assert_eq!(proxy.get("/both").json()["b"], 4);
+    });
+}

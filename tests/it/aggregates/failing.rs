@@ -45,7 +45,7 @@ fn bomb() -> Vec<u8> {
 }
 
 /// What `on_failure` says, and what stands in the part's place then; `None`: the whole fails.
-const INSTEAD: [(&str, Option<&str>); 7] = [
+pub(super) const INSTEAD: [(&str, Option<&str>); 7] = [
     ("", None),
     ("on_failure = { status = \"own\" }", None),
     ("on_failure = { status = 418 }", None),
@@ -55,19 +55,19 @@ const INSTEAD: [(&str, Option<&str>); 7] = [
     ("on_failure = { part = \"spare\" }", Some(r#"{"fine":1,"broken":3,"last":2}"#)),
 ];
 
-struct Stage {
+pub(super) struct Stage {
     fine: Upstream,
-    broken: Upstream,
+    pub(super) broken: Upstream,
     last: Upstream,
     spare: Upstream,
 }
 
 impl Stage {
-    fn set() -> Stage {
+    pub(super) fn set() -> Stage {
         Stage { fine: Upstream::open(), broken: Upstream::open(), last: Upstream::open(), spare: Upstream::open() }
     }
 
-    fn toml(&self, on_failure: &str, more: &str, keys: &str) -> String {
+    pub(super) fn toml(&self, on_failure: &str, more: &str, keys: &str) -> String {
         let keys = format!("target = \"data\"\nbytes_max = 1000\ntimeout = \"200ms\"\n{on_failure}\n{keys}");
         let mut parts = vec![("fine", &self.fine, ""), ("broken", &self.broken, &*keys), ("last", &self.last, "")];
         if on_failure.contains("spare") {
@@ -76,7 +76,7 @@ impl Stage {
         Overview::of(&parts).with(more).toml()
     }
 
-    fn script(&self, spare: bool) {
+    pub(super) fn script(&self, spare: bool) {
         self.fine.script([json("1")]);
         self.last.script([json("2")]);
         if spare {
@@ -85,7 +85,7 @@ impl Stage {
     }
 }
 
-fn assert_came_out(
+pub(super) fn assert_came_out(
     answer: &Answer,
     on_failure: &str,
     instead: Option<&str>,

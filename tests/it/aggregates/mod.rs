@@ -1,11 +1,13 @@
 //! Aggregates: one request, several scripted APIs, one answer.
 
+mod bounds;
 mod cancelling;
 mod documented;
 mod failing;
 mod fanning_out;
 mod order;
 mod paging;
+mod renewing;
 mod streaming;
 mod whole;
 

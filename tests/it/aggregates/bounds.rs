@@ -1,0 +1,92 @@
+//! Failures that take keys of their own to come about: bounds, lists, pages, members, a connection that closes.
+
+use super::failing::{INSTEAD, Stage, assert_came_out};
+use super::{Overview, json};
+use crate::support::{DEADLINE, Proxy, Reply, Upstream, assert_problem};
+
+/// How the failure is called, the keys of the aggregate and of the part, what is answered, and the status that it comes to.
+type Kind = (&'static str, &'static str, &'static str, fn() -> Vec<Reply>, u16);
+
+fn never() -> Vec<Reply> {
+    vec![Reply::custom(|_, connection| {
+        connection.pause(DEADLINE);
+        Ok(())
+    })]
+}
+
+const KINDS: [Kind; 6] = [
+    // A connection that was kept is tried once more.
+    ("upstream_closed", "", "", || vec![Reply::RawThenClose(Vec::new()), Reply::RawThenClose(Vec::new())], 502),
+    ("deadline", "deadline = \"100ms\"", "", never, 504),
+    ("no_memory", "", "", || vec![json(&format!("{{\"data\":\"{}\"}}", "x".repeat(900)))], 503),
+    ("too_many_items", "", "for_each = \"{request_lines}\"\nitems_max = 1", Vec::new, 502),
+    ("no_list", "", "for_each = \"{fine}\"", Vec::new, 502),
+    (
+        "next_page",
+        "",
+        "pages = { link = true }",
+        || vec![Reply::answer(200, &[("Link", "<http://other.example/x>; rel=\"next\"")], b"{\"data\":[1]}")],
+        502,
+    ),
+];
+
+#[test]
+fn they_come_out_as_on_failure_says() {
+    for (error, more, keys, replies, status) in KINDS {
+        for (on_failure, instead) in INSTEAD {
+            // The deadline is that of what would stand in for it, too.
+            if error == "deadline" && on_failure.contains("spare") {
+                continue;
+            }
+            let stage = Stage::set();
+            let lines = Upstream::open();
+            let mut toml = stage.toml(on_failure, more, &keys.replace("request_lines", "lines"));
+            if keys.contains("request_lines") {
+                let upstream = format!("[upstreams.lines]\nurl = \"{}\"\n[[routes]]", lines.url());
+                toml = toml.replace("[[routes]]", &upstream)
+                    + "[routes.aggregate.parts.lines]\nupstream = \"lines\"\npath = \"/\"\nhidden = true\n";
+                lines.script([json("[1,2]")]);
+            }
+            if error == "no_memory" {
+                toml = format!("[server]\nlimits.aggregate_memory_bytes_max = 400\n{toml}");
+            }
+            let proxy = Proxy::start(&toml);
+            stage.script(on_failure.contains("spare"));
+            stage.broken.script(replies());
+            let answer = proxy.get("/overview/1");
+            assert_came_out(&answer, on_failure, instead, "header", (error, None), status);
+        }
+    }
+}
+
+/// What is merged has to have members.
+#[test]
+fn what_has_no_members_cannot_be_merged() {
+    let (a, b) = (Upstream::open(), Upstream::open());
+    let start = |keys: &str| {
+        Overview::of(&[("a", &a, ""), ("b", &b, &format!("merge = true\n{keys}"))]).with("collision = \"last\"").start()
+    };
+    let required = start("");
+    a.script([json("1"), json("2")]);
+    b.script([json("[1]"), json("[1]")]);
+    let problem = assert_problem(&required.get("/overview/1"), 502);
+    assert_eq!((&problem["type"], &problem["part"]), (&"urn:attache:problem:no_object".into(), &"b".into()));
+    let answer = start("on_failure = { value = { b = 3 } }").get("/overview/1");
+    assert_eq!(answer.text(), "{\"a\":2,\"b\":3}");
+    assert_eq!(answer.headers.get("attache-parts"), Some("b;error=\"no_object\""));
+}
+
+/// Objects are merged member by member, lists joined only where that is asked for.
+#[test]
+fn two_parts_in_one_place_are_merged() {
+    let (a, b) = (Upstream::open(), Upstream::open());
+    for (collision, merged) in
+        [("deep", r#"{"m":{"x":1,"l":[2],"y":2},"k":2}"#), ("concat", r#"{"m":{"x":1,"l":[1,2],"y":2},"k":2}"#)]
+    {
+        let collision = format!("collision = \"{collision}\"");
+        let proxy = Overview::of(&[("a", &a, "merge = true"), ("b", &b, "merge = true")]).with(&collision).start();
+        a.script([json(r#"{"m":{"x":1,"l":[1]},"k":1}"#)]);
+        b.script([json(r#"{"m":{"y":2,"l":[2]},"k":2}"#)]);
+        assert_eq!(proxy.get("/overview/1").text(), merged);
+    }
+}
