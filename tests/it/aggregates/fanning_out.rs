@@ -89,11 +89,19 @@ fn an_item_that_fails_is_replaced_alone() {
 fn what_is_no_list_or_too_long_fails_the_part() {
     let (list, each) = (Upstream::open(), Upstream::open());
     let proxy = start(&list, &each, "items_max = 2\non_failure = { value = [] }");
-    for (ids, told) in [("[1,2,3]", "too_many_items"), ("{}", "unfilled"), ("null", "unfilled")] {
+    let cases = [("[1,2,3]", Some("too_many_items")), ("{}", Some("unfilled")), ("null", None)];
+    for (ids, told) in cases {
         list.script([json(&format!("{{\"ids\":{ids}}}"))]);
         let answer = proxy.get("/overview/1");
         assert_eq!(answer.text(), "{\"each\":[]}");
-        assert_eq!(answer.headers.get("attache-parts"), Some(&*format!("each;error=\"{told}\"")), "{ids}");
+        let told = told.map(|told| format!("each;error=\"{told}\""));
+        assert_eq!(answer.headers.get("attache-parts"), told.as_deref(), "{ids}");
     }
     assert_eq!(each.asked(), 0);
+    // What stands for an item is not what stands for the list.
+    for on_failure in ["\"null\"", "{ value = 0 }"] {
+        let proxy = start(&list, &each, &format!("items_max = 2\non_failure = {on_failure}"));
+        list.script([json("{\"ids\":[1,2,3]}")]);
+        assert_eq!(proxy.get("/overview/1").text(), "{\"each\":[]}", "{on_failure}");
+    }
 }

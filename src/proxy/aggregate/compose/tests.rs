@@ -10,7 +10,7 @@ use crate::proxy::aggregate::shape::tests::{documents, random_edits};
 use crate::route::Matched;
 use crate::snapshot::MemoryBudget;
 use crate::snapshot::plan::testing::{aggregate, part};
-use crate::snapshot::plan::{Absent, Collision, Reference, TextPiece, ValueSource};
+use crate::snapshot::plan::{Absent, Collision, Part, Reference, TextPiece, ValueSource};
 
 fn json(text: &str) -> Json {
     Json::check(Bytes::copy_from_slice(text.as_bytes())).expect(text)
