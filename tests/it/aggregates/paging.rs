@@ -71,7 +71,7 @@ fn pages_are_bounded() {
     assert_eq!(a.asked(), 2);
 }
 
-/// The credential goes to no other scheme, host or port, and pages that go round in a circle end.
+/// The credential goes nowhere but under the upstream's own URL, and pages that go round in a circle end.
 #[test]
 fn a_next_page_elsewhere_is_not_asked_for() {
     let (a, other) = (Upstream::open(), Upstream::open());
@@ -80,13 +80,15 @@ fn a_next_page_elsewhere_is_not_asked_for() {
         format!("<{}/v1/list>; rel=next", other.url()),
         format!("<//{}/v1/list>; rel=next", other.address()),
         format!("<{}/v1/list>; rel=next", a.url().replace("http://", "https://")),
+        format!("<{}/v2/list>; rel=next", a.url()),
+        "</v10/list>; rel=next".to_owned(),
         "</v1/list?size=2>; rel=next".to_owned(),
     ] {
         a.script([linked("[1]", &link)]);
         let problem = assert_problem(&proxy.get("/overview/1"), 502);
         assert_eq!((&problem["type"], &problem["part"]), (&"urn:attache:problem:next_page".into(), &"a".into()));
     }
-    assert_eq!((a.asked(), other.asked()), (4, 0));
+    assert_eq!((a.asked(), other.asked()), (6, 0));
 }
 
 /// All pages together have eight times what one may have.

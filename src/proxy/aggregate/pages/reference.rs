@@ -1,4 +1,4 @@
-//! Where a URL in an answer leads: to the same scheme, host and port, or nowhere.
+//! Where a URL in an answer leads: under its upstream's own URL, or nowhere.
 
 use http::Uri;
 
@@ -11,6 +11,8 @@ pub(super) struct Origin<'a> {
     /// In lower case.
     pub(super) host: &'a str,
     pub(super) port: u16,
+    /// What the paths of all requests begin with; no slash at the end.
+    pub(super) base: &'a str,
 }
 
 /// Path and query of a reference (RFC 3986 section 4.2) that was met at `current`, or why it may not be followed.
@@ -35,6 +37,10 @@ pub(super) fn resolve(origin: Origin<'_>, current: &str, reference: &str) -> Res
         return Err(NO_URL);
     }
     check_path(uri.path()).map_err(|_| "the path of the next page is ambiguous")?;
+    // Other paths of this host may be others' APIs, for which the credential is not meant.
+    if !uri.path().strip_prefix(origin.base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Err("the next page is not under the URL of its upstream");
+    }
     match uri.path_and_query() {
         Some(target) if target.as_str().starts_with('/') && uri.authority().is_none() => Ok(target.as_str().to_owned()),
         _ => Err(NO_URL),
@@ -77,7 +83,7 @@ fn in_origin(origin: Origin<'_>, url: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
-    const HERE: Origin<'_> = Origin { https: true, host: "api.test", port: 443 };
+    const HERE: Origin<'_> = Origin { https: true, host: "api.test", port: 443, base: "" };
 
     #[test]
     fn references_of_all_forms_lead_to_the_same_host() {
@@ -95,7 +101,7 @@ mod tests {
         ] {
             assert_eq!(resolve(HERE, "/v2/orders?page=1", reference).as_deref(), Ok(target), "{reference}");
         }
-        let other = Origin { https: false, host: "::1", port: 8080 };
+        let other = Origin { https: false, host: "::1", port: 8080, base: "" };
         assert_eq!(resolve(other, "/", "http://[::1]:8080/x").as_deref(), Ok("/x"));
     }
 
@@ -136,6 +142,36 @@ mod tests {
             // What stays here is a path of this host, whatever it looks like.
             let harmless = matches!(&resolved, Ok(path) if reference == "///evil.test/x" && path.starts_with('/'));
             assert!(resolved.is_err() || harmless, "{reference:?}: {resolved:?}");
+        }
+    }
+
+    /// What does not lie at a segment border under the upstream's URL is not asked for, as no such link is followed (SEC-12).
+    #[test]
+    fn pages_stay_under_the_path_of_the_upstream() {
+        let under = Origin { base: "/v2/crm", ..HERE };
+        for (reference, target) in [
+            ("/v2/crm", "/v2/crm"),
+            ("/v2/crm?page=2", "/v2/crm?page=2"),
+            ("https://api.test/v2/crm/orders?page=2", "/v2/crm/orders?page=2"),
+            ("?page=2", "/v2/crm/orders?page=2"),
+            ("more", "/v2/crm/more"),
+        ] {
+            assert_eq!(resolve(under, "/v2/crm/orders", reference).as_deref(), Ok(target), "{reference}");
+        }
+        for reference in [
+            "/",
+            "/v2",
+            "/v2/",
+            "/v2/crm2/x",
+            "/v2/crm%2fx",
+            "/v2/CRM/x",
+            "/%76%32/crm/x",
+            "//api.test/x",
+            "/admin",
+            "https://api.test?x",
+        ] {
+            let resolved = resolve(under, "/v2/crm/orders", reference);
+            assert_eq!(resolved, Err("the next page is not under the URL of its upstream"), "{reference}");
         }
     }
 }
