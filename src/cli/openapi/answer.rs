@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::part::{of_template, shown};
-use super::schema::Components;
+use super::schema::{Components, with_reference};
 use crate::config::{Aggregate, FailStatus, Layout, OnFailure, Place, Report};
 
 pub(super) fn schema(aggregate: &Aggregate, components: &mut Components) -> Value {
@@ -46,7 +46,7 @@ fn places(aggregate: &Aggregate, components: &mut Components) -> Value {
             }
             Place::Merged(path) => {
                 let shown = shown(&aggregate.parts, index, &[], components);
-                let (members, required) = members(&shown.value, components);
+                let (members, required) = members(&shown.value, components, &[]);
                 for (name, value) in members {
                     let always = shown.always && required.contains(&name);
                     put(&mut answer, &[&path[..], &[name]].concat(), value, always);
@@ -84,21 +84,23 @@ fn put(answer: &mut Value, path: &[String], value: Value, always: bool) {
     }
 }
 
-/// The members of an object's schema, as far as they are known, and which of them are always there.
-fn members(schema: &Value, components: &Components) -> (Map<String, Value>, BTreeSet<String>) {
+/// The members of an object's schema, as far as they are known, and which of them are always there. `met`: the references
+/// that were followed to get here.
+fn members(schema: &Value, components: &Components, met: &[&str]) -> (Map<String, Value>, BTreeSet<String>) {
     let (mut members, mut required) = (Map::new(), BTreeSet::new());
+    let Some(met) = with_reference(met, schema) else { return (members, required) };
     let schema = match schema.get("$ref").and_then(Value::as_str).and_then(|to| to.rsplit('/').next()) {
         Some(name) => components.0.get(name).unwrap_or(&Value::Null),
         None => schema,
     };
     for branch in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        let (of_branch, always) = self::members(branch, components);
+        let (of_branch, always) = self::members(branch, components, &met);
         members.extend(of_branch);
         required.extend(always);
     }
     // Of several that are possible, none is always there.
     for branch in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
-        members.extend(self::members(branch, components).0);
+        members.extend(self::members(branch, components, &met).0);
     }
     let own = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     members.extend(own.map(|(name, value)| (name.clone(), value.clone())));
@@ -116,4 +118,20 @@ fn report() -> Value {
             "properties": { "error": { "type": "string" }, "status": { "type": "integer" } },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_what_refers_to_itself_are_found_once() {
+        let mut components = Components::default();
+        let to = json!({ "$ref": "#/components/schemas/crm.Itself" });
+        let schema = json!({ "allOf": [to, { "properties": { "a": {} }, "required": ["a"] }], "anyOf": [to] });
+        components.0.insert("crm.Itself".to_owned(), schema);
+        let (members, required) = members(&to, &components, &[]);
+        assert_eq!(members.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(required, BTreeSet::from(["a".to_owned()]));
+    }
 }

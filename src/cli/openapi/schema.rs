@@ -44,6 +44,12 @@ impl<'d> Schema<'d> {
     }
 
     fn member(&self, name: &str) -> Option<Schema<'d>> {
+        self.member_behind(name, &[])
+    }
+
+    /// `met`: the references that were followed to get here.
+    fn member_behind(&self, name: &str, met: &[&str]) -> Option<Schema<'d>> {
+        let met = with_reference(met, &self.value)?;
         let value = self.resolved();
         if let Some(member) = value.get("properties").and_then(|members| members.get(name)) {
             return Some(self.of(member));
@@ -52,7 +58,7 @@ impl<'d> Schema<'d> {
             return Some(self.of(items));
         }
         let branches = value.get("allOf").and_then(Value::as_array)?;
-        branches.iter().find_map(|branch| self.of(branch).member(name))
+        branches.iter().find_map(|branch| Schema { api: self.api, value: branch.clone() }.member_behind(name, &met))
     }
 
     /// What `pick`, `drop` and `rename` leave of it.
@@ -63,29 +69,32 @@ impl<'d> Schema<'d> {
             drop: paths(&edits.drop),
             rename: edits.rename.clone(),
         };
-        Schema { value: self.edit(&self.value, &below), api: self.api }
+        Schema { value: self.edit(&self.value, &below, &[]), api: self.api }
     }
 
-    fn edit(&self, value: &Value, below: &Below) -> Value {
+    /// `met`: the references that were followed to get here, with nothing less to be edited since.
+    fn edit(&self, value: &Value, below: &Below, met: &[&str]) -> Value {
         if below.is_empty() {
             return value.clone();
         }
+        // It would be written within itself, for ever.
+        let Some(met) = with_reference(met, value) else { return json!({}) };
         let mut value = self.api.resolved(value).clone();
         let Some(object) = value.as_object_mut() else { return value };
         // They show what is not there any more.
         ["example", "examples", "default"].iter().for_each(|key| drop(object.remove(*key)));
         if let Some(items) = object.get_mut("items") {
-            *items = self.edit(items, below);
+            *items = self.edit(items, below, &met);
         }
         for key in ["allOf", "anyOf", "oneOf"] {
             for branch in object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
-                *branch = self.edit(branch, below);
+                *branch = self.edit(branch, below, &met);
             }
         }
         if let Some(properties) = object.get("properties").and_then(Value::as_object) {
             let shown = |(name, value): (&String, &Value)| {
                 let new = below.name_of(name)?;
-                Some((new, self.edit(value, &below.of(name))))
+                Some((new, self.edit(value, &below.of(name), &[])))
             };
             let properties: Map<String, Value> = properties.iter().filter_map(shown).collect();
             object.insert("properties".to_owned(), Value::Object(properties));
@@ -148,6 +157,14 @@ impl<'d> Schema<'d> {
     }
 }
 
+/// The references that were followed, with that of this schema, if it is one. `None`: it was followed before.
+pub(super) fn with_reference<'v>(met: &[&'v str], schema: &'v Value) -> Option<Vec<&'v str>> {
+    match schema.get("$ref").and_then(Value::as_str) {
+        Some(to) if met.contains(&to) => None,
+        to => Some(met.iter().copied().chain(to).collect()),
+    }
+}
+
 /// A schema of OpenAPI 3.0 in the words of JSON Schema.
 fn of_3_1(mut schema: Map<String, Value>) -> Value {
     for (flag, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
@@ -206,5 +223,55 @@ impl Below {
             drop: self.drop.iter().filter_map(tail).collect(),
             rename: self.rename.iter().filter_map(|(path, new)| Some((tail(path)?, new.clone()))).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api() -> OpenApi {
+        let document = json!({
+            "openapi": "3.1.0",
+            "paths": {},
+            "components": { "schemas": {
+                "Itself": { "allOf": [{ "$ref": "#/components/schemas/Itself" }, { "properties": { "a": { "type": "string" } } }] },
+                "List": { "type": "array", "items": { "$ref": "#/components/schemas/List" } },
+                "Either": { "anyOf": [{ "$ref": "#/components/schemas/Other" }, { "properties": { "b": {}, "c": {} } }] },
+                "Other": { "oneOf": [{ "$ref": "#/components/schemas/Either" }] },
+                "Tree": { "properties": { "id": {}, "secret": {}, "children": { "type": "array", "items": { "$ref": "#/components/schemas/Tree" } } } },
+            } },
+        });
+        OpenApi::parse(document.to_string().as_bytes()).unwrap()
+    }
+
+    fn edited(api: &OpenApi, name: &str, drop: &[&str]) -> Value {
+        let value = json!({ "$ref": format!("#/components/schemas/{name}") });
+        let drop = vec![drop.iter().map(|name| (*name).to_owned()).collect()];
+        Schema { api, value }.edited(&Edits { drop, ..Edits::default() }).value
+    }
+
+    #[test]
+    fn what_refers_to_itself_is_edited_once() {
+        let api = api();
+        assert_eq!(edited(&api, "Itself", &["a"]), json!({ "allOf": [{}, { "properties": {} }] }));
+        assert_eq!(edited(&api, "List", &["a"]), json!({ "type": "array", "items": {} }));
+        let either = json!({ "anyOf": [{ "oneOf": [{}] }, { "properties": { "c": {} } }] });
+        assert_eq!(edited(&api, "Either", &["b"]), either);
+        // A path that goes round ends, and so does what is edited.
+        let tree = json!({ "$ref": "#/components/schemas/Tree" });
+        let children = json!({ "type": "array", "items": { "properties": {
+            "id": {}, "children": { "type": "array", "items": tree },
+        } } });
+        let tree = json!({ "properties": { "id": {}, "secret": {}, "children": children } });
+        assert_eq!(edited(&api, "Tree", &["children", "secret"]), tree);
+    }
+
+    #[test]
+    fn a_member_of_what_refers_to_itself_is_found_or_not() {
+        let api = api();
+        let itself = Schema { api: &api, value: json!({ "$ref": "#/components/schemas/Itself" }) };
+        assert_eq!(itself.member("a").map(|found| found.value), Some(json!({ "type": "string" })));
+        assert!(itself.member("b").is_none());
     }
 }
