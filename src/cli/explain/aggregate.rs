@@ -46,7 +46,11 @@ struct Request<'r> {
 impl Request<'_> {
     /// What is asked for, as far as it is known.
     fn url(&self, part: &Part) -> String {
-        let path: String = part.request.path.iter().map(|piece| self.piece(piece, true)).collect();
+        let piece = |piece: &TextPiece| match (piece, self.rest()) {
+            (TextPiece::Value(Reference { source: ValueSource::Rest, .. }), Some(rest)) => rest.to_owned(),
+            (piece, _) => self.piece(piece, true),
+        };
+        let path: String = part.request.path.iter().map(piece).collect();
         let parameter = |(name, value): &(String, JsonValue)| {
             let value = match value {
                 JsonValue::Value(reference) => self.value(reference, true),
@@ -84,6 +88,12 @@ impl Request<'_> {
         }
     }
 
+    /// What stands in a path as it came.
+    fn rest(&self) -> Option<&str> {
+        let rest = &self.uri.path()[self.plan.matched.rest.clone()?];
+        Some(rest.strip_prefix('/').unwrap_or(rest)).filter(|rest| !rest.is_empty())
+    }
+
     fn known(&self, source: &ValueSource) -> Option<String> {
         let path = self.uri.path();
         match source {
@@ -92,10 +102,7 @@ impl Request<'_> {
                 let number = before.iter().filter(|segment| matches!(segment, Segment::Parameter(_))).count();
                 Some(decoded(&path[self.plan.matched.parameters.get(number)?.clone()]))
             }
-            ValueSource::Rest => {
-                let rest = self.plan.matched.rest.clone().map_or("", |rest| &path[rest]);
-                Some(decoded(rest.trim_start_matches('/')))
-            }
+            ValueSource::Rest => self.rest().map(decoded),
             ValueSource::Query(name) => {
                 let query = self.uri.query().unwrap_or_default();
                 let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -141,20 +148,26 @@ fn composed(aggregate: &Aggregate) -> String {
 
 /// How many others each part waits for, one after the other at most. `None`: it is called only if another fails.
 fn waves(aggregate: &Aggregate) -> Vec<Option<usize>> {
-    fn wave(parts: &[Part], part: &Part) -> usize {
-        let waits = part.needs.iter().map(|need| {
-            let need = &parts[*need];
-            let stand_in = match need.on_failure {
-                OnFailure::Part(stand_in) => wave(parts, &parts[stand_in]),
+    // Each is known once: the ways that lead to a part can be more than anybody counts.
+    fn wave(parts: &[Part], index: usize, known: &mut [Option<usize>]) -> usize {
+        if let Some(wave) = known[index] {
+            return wave;
+        }
+        let mut waits = 0;
+        for need in &parts[index].needs {
+            let stand_in = match parts[*need].on_failure {
+                OnFailure::Part(stand_in) => wave(parts, stand_in, known),
                 _ => 0,
             };
-            1 + wave(parts, need).max(stand_in)
-        });
-        waits.max().unwrap_or(0)
+            waits = waits.max(1 + wave(parts, *need, known).max(stand_in));
+        }
+        known[index] = Some(waits);
+        waits
     }
     let is_fallback = |index: usize| aggregate.parts.iter().any(|part| part.on_failure == OnFailure::Part(index));
     let parts = &aggregate.parts;
-    parts.iter().enumerate().map(|(index, part)| (!is_fallback(index)).then(|| wave(parts, part))).collect()
+    let mut known = vec![None; parts.len()];
+    (0..parts.len()).map(|index| (!is_fallback(index)).then(|| wave(parts, index, &mut known))).collect()
 }
 
 fn said_of(aggregate: &Aggregate, part: &Part, request: &Request<'_>) -> Vec<String> {
@@ -212,7 +225,9 @@ fn condition(condition: &Condition) -> String {
 
 fn failure(aggregate: &Aggregate, part: &Part) -> String {
     match &part.on_failure {
-        OnFailure::Fail(FailStatus::Default) => "the whole fails, with 502, 503 or 504".to_owned(),
+        OnFailure::Fail(FailStatus::Default) => {
+            "the whole fails, with 502, 503 or 504, or 400 if the request lacks a value".to_owned()
+        }
         OnFailure::Fail(FailStatus::Own) => "the whole fails, with its status".to_owned(),
         OnFailure::Fail(FailStatus::Fixed(status)) => format!("the whole fails, with {status}"),
         OnFailure::Null => "null stands in its place".to_owned(),
@@ -294,14 +309,33 @@ mod tests {
 
     #[test]
     fn a_template_with_a_body_is_drawn() {
-        let drawn = explained(http::Method::POST, "/search/x/y");
+        let drawn = explained(http::Method::POST, "/search/x%2Fz/y");
         for line in [
             r#"composes     1 part, within 30s; as {"found":{search},"by":"{client|nobody}!"}; the header Attache-Parts says which parts failed"#,
-            "wave 1       search: POST https://api.crm.example/v2/search/x%2Fy",
+            "wave 1       search: POST https://api.crm.example/v2/search/x%2Fz/y",
             r#"               body: {"text":{request.text?},"more":[1,"{request.a} b"]}"#,
             "               in the answer: where the template says",
         ] {
             assert!(drawn.lines().any(|drawn| drawn == line), "{line}\n{drawn}");
         }
+    }
+
+    /// Each part reads all before it: the ways from one to another double with every part.
+    #[test]
+    fn a_plan_with_many_ways_is_drawn_at_once() {
+        let mut text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[upstreams.a]\nurl = \"https://a.example\"\n\
+                        [[routes]]\npath = \"/\"\nclients = \"anyone\"\n"
+            .to_owned();
+        for part in 0..32 {
+            let read: String = (0..part).map(|other| format!("/{{p{other}}}")).collect();
+            text += &format!("[routes.aggregate.parts.p{part}]\nupstream = \"a\"\npath = \"/{part}{read}\"\n");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = load(&file, &Environment::default(), Load::WithoutSecrets).unwrap_or_else(|why| panic!("{why}"));
+        let drawn =
+            explain(&loaded.config, http::Method::GET, "/".parse().unwrap()).unwrap_or_else(|why| panic!("{why:?}"));
+        assert!(drawn.contains("\nwave 32 "), "{drawn}");
     }
 }
