@@ -83,6 +83,8 @@ pub enum Failure {
     RequestNotJson(String),
     /// All that aggregates hold is as much as may be.
     NoAggregateMemory,
+    /// All bodies of requests that are held are as much as may be.
+    NoReplayMemory,
     /// A part of an aggregate without which there is no answer. Boxed, because it is large and rare.
     Part(Box<PartFailure>),
     /// A bug of ours, caught (SEC-42).
@@ -162,7 +164,7 @@ impl Failure {
             Failure::RequestTooLarge => meaning(S::PAYLOAD_TOO_LARGE, "request_too_large", "The request's JSON is too large", DENIED, D, Client),
             Failure::RequestType => meaning(S::UNSUPPORTED_MEDIA_TYPE, "request_not_json_type", "The request's body is not declared as JSON", REQUEST, D, Client),
             Failure::RequestNotJson(_) => meaning(S::BAD_REQUEST, "request_not_json", "The request's body is not JSON", REQUEST, D, Client),
-            Failure::NoAggregateMemory => meaning(S::SERVICE_UNAVAILABLE, "no_memory", "This proxy has no room for another answer", "connection_limit_reached", W, Proxy),
+            Failure::NoAggregateMemory | Failure::NoReplayMemory => meaning(S::SERVICE_UNAVAILABLE, "no_memory", "This proxy has no room for another answer", "connection_limit_reached", W, Proxy),
             Failure::Part(part) => part.meaning(),
             Failure::Panicked => meaning(S::INTERNAL_SERVER_ERROR, "internal_error", "This proxy failed", "proxy_internal_error", E, Proxy),
         }
@@ -227,6 +229,9 @@ impl Failure {
             Failure::NoAggregateMemory => {
                 "server.limits.aggregate_memory_bytes_max is the limit of what all aggregates hold.".to_owned()
             }
+            Failure::NoReplayMemory => {
+                "server.limits.replay_memory_bytes_max is the limit of what is held of all requests' bodies.".to_owned()
+            }
             Failure::Part(part) => part.detail(),
             Failure::Panicked => "It has been logged with the request id.".to_owned(),
         }
@@ -275,7 +280,7 @@ impl Failure {
             // What was idle has made way, and what is in use may end any time.
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Failure::Unsignable(Unsignable::NoMemory) | Failure::NoAggregateMemory = self {
+        if let Failure::Unsignable(Unsignable::NoMemory) | Failure::NoAggregateMemory | Failure::NoReplayMemory = self {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         let allowed = match self {

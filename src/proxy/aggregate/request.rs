@@ -110,7 +110,7 @@ fn json_of(worker: &Worker, body: &OutgoingBody) -> Result<Json, Failure> {
 fn unheld(error: HoldError) -> Failure {
     let kind = match error {
         HoldError::TooLarge => return Failure::RequestTooLarge,
-        HoldError::NoMemory => return Failure::NoAggregateMemory,
+        HoldError::NoMemory => return Failure::NoReplayMemory,
         HoldError::Client(_) => ExchangeErrorKind::ClientBody,
         HoldError::Timeout => ExchangeErrorKind::ClientBodyTimeout,
     };

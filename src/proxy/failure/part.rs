@@ -68,8 +68,11 @@ impl PartFailure {
         let meaning = self.cause.meaning();
         let status = match (self.status, &*self.cause) {
             (FailStatus::Default, _) => meaning.status,
-            // Redirects and the like would mean something else in an answer of ours.
-            (FailStatus::Own, PartCause::Status(own)) if own.as_u16() >= 400 => *own,
+            // Redirects and the like would mean something else in an answer of ours, and 401 and 407 would ask the client for
+            // a credential that is not its own.
+            (FailStatus::Own, PartCause::Status(own)) if own.as_u16() >= 400 && !matches!(own.as_u16(), 401 | 407) => {
+                *own
+            }
             (FailStatus::Own, _) => meaning.status,
             (FailStatus::Fixed(fixed), _) => StatusCode::from_u16(fixed).unwrap_or(meaning.status),
         };
