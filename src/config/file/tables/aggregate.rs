@@ -61,7 +61,7 @@ static PART: Table = table(
         optional(
             "retries",
             count(0, 5),
-            "How often a call that can be repeated is made again after a lost connection, 429, 502 or 503. Default 0.",
+            "How often a call that can be repeated is made again after a lost connection, 429, 502, 503 or 504. Default 0.",
         ),
         optional(
             "success",
