@@ -319,6 +319,10 @@ impl Checker<'_> {
                     owner.title
                 )
             }
+            _ if owners.start > span.start && is_header(self.text, &owners) => {
+                let line = line_of(self.text, owners.start);
+                format!("a key belongs to the header above it: move this line down, below {outer} in line {line}")
+            }
             // Below the owner's own header, before the next one, whose table it would belong to otherwise.
             _ => {
                 let next = self.headers.iter().find(|next| next.start >= owners.end).unwrap_or(&header);
