@@ -69,6 +69,13 @@ impl ApiKeyPlace {
         }
     }
 
+    pub(in crate::config) fn query(&self) -> Option<&str> {
+        match self {
+            ApiKeyPlace::Query(name) => Some(name),
+            ApiKeyPlace::Header(_) | ApiKeyPlace::Cookie(_) => None,
+        }
+    }
+
     /// What an upstream may echo of a value by itself: of `Authorization: Token KEY` and its like the key (RFC 9110 section
     /// 11.4), of a quoted cookie what is quoted (RFC 6265 section 4.1.1). Elsewhere a blank separates nothing, and parameters
     /// after a scheme are not secrets each by itself.

@@ -15,6 +15,11 @@ impl Attach {
     pub(in crate::config) fn headers(&self) -> Vec<&HeaderName> {
         self.parts.iter().filter_map(|part| part.place.header()).collect()
     }
+
+    /// The query parameters that it sets.
+    pub(in crate::config) fn query_names(&self) -> Vec<&str> {
+        self.parts.iter().filter_map(|part| part.place.query()).collect()
+    }
 }
 
 /// Where the token of a credential goes. `known`: what can go with it.

@@ -100,6 +100,20 @@ impl Credential {
             }
         }
     }
+
+    /// The names of the query parameters that it sets, decoded.
+    pub(in crate::config) fn query_names(&self) -> Vec<&str> {
+        match &self.kind {
+            CredentialKind::ApiKeys(keys) => keys.iter().filter_map(|key| key.place.query()).collect(),
+            CredentialKind::OAuth2(oauth2) => oauth2.life.attach.query_names(),
+            CredentialKind::Login(login) => login.life.attach.query_names(),
+            CredentialKind::Metadata(metadata) => metadata.life.attach.query_names(),
+            CredentialKind::Signature(signature) => signature.query_names(),
+            CredentialKind::Bearer { .. } | CredentialKind::Basic { .. } | CredentialKind::BasicKey { .. } => {
+                Vec::new()
+            }
+        }
+    }
 }
 
 fn signature(signature: Signature) -> CredentialKind {

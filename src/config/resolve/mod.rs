@@ -163,6 +163,7 @@ fn config(reading: &mut Reading<'_>, root: &Fields<'_>, log: Log, failed: Vec<Te
     failed.into_iter().for_each(|name| credentials.add(reading, name, None));
     let upstreams = upstream::upstreams(reading, root, &credentials);
     let routes = route::routes(reading, root, &upstreams, &clients, &listeners);
+    aggregate::warn_of_memory(reading, root, server.limits.aggregate_memory_bytes_max);
     store::warn_of_forgetting(reading, root);
     unused::warn_of_unused(reading, &clients, &credentials, &upstreams, &routes);
     Some(Config {

@@ -30,6 +30,14 @@ impl Signature {
             Signature::Hmac(hmac) => hmac.headers.iter().map(|(name, _)| name).collect(),
         }
     }
+
+    /// The query parameters that it sets.
+    pub(in crate::config) fn query_names(&self) -> Vec<&str> {
+        match self {
+            Signature::AwsSigV4(_) | Signature::Jwt(_) => Vec::new(),
+            Signature::Hmac(hmac) => hmac.query.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
 }
 
 pub(super) fn aws_sigv4(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Signature> {

@@ -27,7 +27,7 @@ const PART_NAME_BYTES_MAX: usize = 64;
 const KEYS_OF_FORWARDING: [(&str, &str); 5] = [
     ("upstream_path", "each part has its own `path`"),
     ("request_headers", "parts have `headers`, and send nothing of the client's by themselves"),
-    ("cookies", "parts send nothing of the client's by themselves; `headers = { Cookie = \"{header.cookie}\" }` does"),
+    ("cookies", "parts send none of the client's cookies"),
     ("redact_bodies", "the answers of parts are always scanned for the secret"),
     ("timeouts", "parts have `timeout`, and upstreams have `timeouts`"),
 ];
@@ -76,6 +76,7 @@ pub(super) fn aggregate(
     if stream {
         places::refuse_unstreamable(reading, &fields, &parts, report);
     }
+    places::refuse_unmergeable(reading, &parts);
     let collision = collision(reading, &fields, &parts);
     places::warn_of_unread(reading, &parts, template_read);
     let layout = template?.map_or(Layout::Places, Layout::Template);
@@ -83,6 +84,19 @@ pub(super) fn aggregate(
     let mut aggregate = Aggregate { parts, layout, collision, deadline, report, stream, reads_request: false };
     aggregate.reads_request = aggregate.references().iter().any(|reference| reference.source == ValueSource::Request);
     (!aggregate.parts.is_empty()).then_some(aggregate)
+}
+
+/// Warns of parts that may have larger answers than there is room for.
+pub(super) fn warn_of_memory(reading: &mut Reading<'_>, root: &Fields<'_>, memory: usize) {
+    for aggregate in root.tables("routes").iter().filter_map(|route| route.table("aggregate")) {
+        for fields in aggregate.named("parts").into_iter().filter_map(|(_, fields)| fields) {
+            if let Some(value) = fields.value("bytes_max").filter(|_| fields.size("bytes_max", 0) > memory) {
+                let message = format!("all aggregates together may hold {memory} bytes, and this part's answer more");
+                let problem = Problem::new(message, value.span());
+                reading.warning(problem.hint("lower it, or raise `server.limits.aggregate_memory_bytes_max`"));
+            }
+        }
+    }
 }
 
 fn refuse_keys_of_forwarding(reading: &mut Reading<'_>, route: &Fields<'_>) {

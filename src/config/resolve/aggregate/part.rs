@@ -8,7 +8,7 @@ use super::super::{Reading, upstream};
 use super::scope::{Here, Needed, Scope, fixed};
 use super::{failure, request, shape};
 use crate::config::file::Value;
-use crate::config::{Condition, ForEach, NoOperation, Part, PartRequest, Problem, Upstream};
+use crate::config::{Condition, ForEach, NoOperation, Part, PartRequest, Problem, Reference, Upstream};
 
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONCURRENCY: usize = 8;
@@ -34,8 +34,7 @@ pub(super) fn part(reading: &mut Reading<'_>, common: Common<'_>, name: &Text, f
     }
     let when = when(reading, all, fields);
     let for_each = for_each(reading, all, fields);
-    let query = request.as_ref().map(|request| &request.query[..]).unwrap_or_default();
-    let pages = shape::pages(reading, fields, request.as_ref().map(|request| &request.method), query);
+    let pages = shape::pages(reading, fields, request.as_ref(), upstream.as_deref());
     let timeout = timeout(reading, fields, upstream.as_deref(), common.deadline);
     let retries = fields.size("retries", 0) as u32;
     if let (Some(value), Some(request)) = (fields.value("retries"), &request)
@@ -105,8 +104,18 @@ fn when(reading: &mut Reading<'_>, here: Here<'_>, part: &Fields<'_>) -> Option<
     };
     let reference = fields.text(reading, "value").and_then(|text| here.alone(reading, "value", &text, Needed::Always));
     let condition = match (fields.value("equals"), fields.value("not_equals")) {
-        (Some(equals), None) => Condition::OneOf(reference?, one_or_more(reading, "equals", equals)?),
-        (None, Some(differs)) => Condition::NoneOf(reference?, one_or_more(reading, "not_equals", differs)?),
+        (Some(equals), None) => {
+            let wanted = one_or_more(reading, "equals", equals)?;
+            let reference = reference?;
+            refuse_other_types(reading, "equals", &reference, &wanted, equals);
+            Condition::OneOf(reference, wanted)
+        }
+        (None, Some(differs)) => {
+            let unwanted = one_or_more(reading, "not_equals", differs)?;
+            let reference = reference?;
+            refuse_other_types(reading, "not_equals", &reference, &unwanted, differs);
+            Condition::NoneOf(reference, unwanted)
+        }
         (None, None) => {
             let hint = "write `equals = …`; whether a value is there at all is `when = \"{profile.id}\"`".to_owned();
             return reading.refuse(("`when` compares with nothing".to_owned(), hint), &value.span());
@@ -117,6 +126,21 @@ fn when(reading: &mut Reading<'_>, here: Here<'_>, part: &Fields<'_>) -> Option<
         }
     };
     Some(Some(condition))
+}
+
+/// What comes from a path, a query, a header or a client's name is a text, and equals nothing else.
+fn refuse_other_types(
+    reading: &mut Reading<'_>,
+    key: &str,
+    reference: &Reference,
+    values: &[serde_json::Value],
+    value: &Value<'_>,
+) {
+    let other = values.iter().find(|value| !value.is_string()).filter(|_| !reference.source.may_hold_lists());
+    if let Some(other) = other {
+        let message = format!("`{key}`: `{{{}}}` is always a text, and {other} is none", reference.text);
+        reading.problem(Problem::new(message, value.span()).hint("write it in quotes"));
+    }
 }
 
 /// Values to compare with: a list holds several.

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::super::Reading;
 use super::super::fields::Fields;
 use super::order::Read;
-use crate::config::{Collision, JsonValue, Place, Problem, Report};
+use crate::config::{Collision, JsonValue, OnFailure, Place, Problem, Report};
 
 /// The member that the report stands in.
 const REPORT: &str = "_parts";
@@ -67,6 +67,30 @@ fn meeting(first: &Read<'_>, second: &Read<'_>) -> String {
     }
 }
 
+/// What is merged has members: a list has none, whoever gives it.
+pub(super) fn refuse_unmergeable(reading: &mut Reading<'_>, parts: &[Read<'_>]) {
+    for read in parts.iter().filter(|read| place(read).is_some_and(|(_, merged)| merged)) {
+        let merged = &read.name.value;
+        let mut next = Some(read);
+        // Parts may fall back on each other in a circle, which was reported.
+        for _ in 0..parts.len() {
+            let Some(Read { fields, part: Some(part), .. }) = next else { break };
+            let list = ["for_each", "pages"].into_iter().find(|key| fields.value(key).is_some());
+            let fixed = matches!(&part.on_failure, OnFailure::Value(value) if !value.is_object() && !value.is_null());
+            let wrong = [list.map(|key| (key, "is a list")), fixed.then_some(("on_failure", "is no object"))];
+            for (key, what) in wrong.into_iter().flatten() {
+                let message = format!("`{merged}` is merged, and what `{key}` gives {what}, which has no members");
+                let problem = Problem::new(message, fields.value(key).map(|value| value.span()));
+                reading.problem(problem.hint(format!("remove `merge` of `{merged}`, and let `into` say its place")));
+            }
+            next = match part.on_failure {
+                OnFailure::Part(stand_in) => parts.get(stand_in),
+                _ => None,
+            };
+        }
+    }
+}
+
 /// The report has its own place, and needs an object to stand in.
 pub(super) fn refuse_place_of_report(
     reading: &mut Reading<'_>,
@@ -75,7 +99,7 @@ pub(super) fn refuse_place_of_report(
     report: Report,
 ) {
     let template = aggregate.value("answer").filter(|_| report == Report::Body);
-    if let Some(template) = template.filter(|template| !template.get_ref().is_table() && !template.get_ref().is_str()) {
+    if let Some(template) = template.filter(|template| !template.get_ref().is_table()) {
         let problem =
             Problem::new(format!("the report is the member `{REPORT}`, and this is no object"), template.span());
         reading.problem(problem.hint("let the template be a table, or let `report` be \"header\""));
@@ -141,7 +165,7 @@ pub(super) fn warn_of_unread(reading: &mut Reading<'_>, parts: &[Read<'_>], temp
         let by_parts = parts
             .iter()
             .filter_map(|read| read.part.as_ref())
-            .any(|part| part.needs.contains(&index) || part.on_failure == crate::config::OnFailure::Part(index));
+            .any(|part| part.needs.contains(&index) || part.on_failure == OnFailure::Part(index));
         by_parts || of_template.iter().any(|reference| reference.part() == Some(index))
     };
     for (index, read) in parts.iter().enumerate() {

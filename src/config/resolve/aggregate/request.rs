@@ -15,7 +15,7 @@ use super::scope::{Here, Needed};
 use super::written::Written;
 use crate::config::file::Format;
 use crate::config::pattern::check_literal;
-use crate::config::{Absent, JsonValue, PartRequest, TextPiece, Upstream};
+use crate::config::{Absent, JsonValue, PartRequest, Problem, TextPiece, Upstream};
 
 pub(super) fn request(
     reading: &mut Reading<'_>,
@@ -25,13 +25,21 @@ pub(super) fn request(
 ) -> Option<PartRequest> {
     let method = part_method(reading, fields);
     let address = fields.text(reading, "path").and_then(|text| address(reading, here, &text));
-    let more = query(reading, here, fields);
+    let more = query(reading, here, fields, upstream);
     let headers = headers(reading, here, fields, upstream);
     let body = match fields.value("body") {
         None => Some(None),
         Some(value) => here.json(reading, "body", value, Needed::Always).map(Some),
     };
     let (path, mut query) = address?;
+    let names: Vec<&str> = query.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(value) = fields.value("path") {
+        for name in names {
+            if refuse_credentials_parameter(reading, upstream, name, &value.span()) {
+                reading.hide_value(value);
+            }
+        }
+    }
     query.extend(more?);
     Some(PartRequest { method: method?, path, query, headers: headers?, body: body? })
 }
@@ -44,6 +52,10 @@ fn part_method(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Method>
     let why = match method(&text.value) {
         Ok(Method::HEAD) => {
             ("an answer to HEAD has nothing that could be composed".to_owned(), "write \"GET\"".to_owned())
+        }
+        Ok(Method::GET) if fields.value("body").is_some() => {
+            let hint = "write \"POST\", or leave `method` out for that".to_owned();
+            ("a GET request has no body".to_owned(), hint)
         }
         Ok(method) => return Some(method),
         Err(why) => why,
@@ -110,10 +122,13 @@ fn check_path(path: &[Written]) -> Result<(), Why> {
     }
     for (segment, defaults) in segments {
         check_literal(&segment).map_err(|error| (error.message, error.hint))?;
-        let bad =
-            |absent: &&Absent| matches!(absent, Absent::Default(text) if ["", ".", ".."].contains(&text.as_str()));
-        if segment == "x" && defaults.iter().any(bad) {
-            let why = "a default would make an empty segment or a dot segment of it".to_owned();
+        // An empty value fails the part wherever it stands in a path.
+        let bad = |absent: &&Absent| match absent {
+            Absent::Default(text) => text.is_empty() || segment == "x" && [".", ".."].contains(&text.as_str()),
+            Absent::Fails | Absent::LeavesOut => false,
+        };
+        if defaults.iter().any(bad) {
+            let why = "a default is empty, or would make a dot segment of it".to_owned();
             return Err((why, "write another one".to_owned()));
         }
     }
@@ -176,8 +191,33 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-fn query(reading: &mut Reading<'_>, here: Here<'_>, fields: &Fields<'_>) -> Option<Parameters> {
+/// SEC-10: what the credential sets is removed from every request before, so that it would not arrive. True: it was refused.
+pub(super) fn refuse_credentials_parameter(
+    reading: &mut Reading<'_>,
+    upstream: Option<&Upstream>,
+    name: &str,
+    span: &Range<usize>,
+) -> bool {
+    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+    let refused = credential.is_some_and(|credential| credential.query_names().contains(&name));
+    if refused {
+        let why = format!("the query parameter `{name}` is set by the upstream's credential");
+        reading.problem(Problem::new(why, span.clone()).hint("remove it here"));
+    }
+    refused
+}
+
+fn query(
+    reading: &mut Reading<'_>,
+    here: Here<'_>,
+    fields: &Fields<'_>,
+    upstream: Option<&Upstream>,
+) -> Option<Parameters> {
     let parameter = |(name, value): (Text, &crate::config::file::Value<'_>)| {
+        if refuse_credentials_parameter(reading, upstream, &name.value, &name.span) {
+            // What was to be set may be a key.
+            reading.hide_value(value);
+        }
         let value = match value.get_ref() {
             DeValue::Boolean(_) | DeValue::Integer(_) => here.json(reading, &name.value, value, Needed::Maybe)?,
             _ => {

@@ -74,6 +74,10 @@ impl Scope<'_> {
             let hint = "name the `credential` that the upstream wants in `[upstreams.NAME]`".to_owned();
             return Err((format!("`{header}` is the client's own credential, and goes no further"), hint));
         }
+        if is_between(header.as_str()) {
+            let hint = "it is about the connection, or is not for upstreams: let the client send another".to_owned();
+            return Err((format!("`{header}` is removed from a request before anybody reads it"), hint));
+        }
         if self.subject_headers.contains(&&header) {
             let hint = "name the `credential` that exchanges it in `[upstreams.NAME]`".to_owned();
             return Err((format!("`{header}` is the token of a subject, and goes no further"), hint));
@@ -266,6 +270,36 @@ impl JsonValue {
         }
     }
 }
+
+/// Whether a header is between the client and us, and removed there (SEC-10).
+fn is_between(name: &str) -> bool {
+    name.contains('_')
+        || ["x-forwarded-", "proxy-"].iter().any(|start| name.starts_with(start))
+        || BETWEEN.contains(&name)
+}
+
+const BETWEEN: [&str; 20] = [
+    "cf-connecting-ip",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-original-path",
+    "x-original-uri",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
 
 /// JSON without placeholders, such as a default.
 pub(super) fn fixed(reading: &mut Reading<'_>, key: &str, value: &Value<'_>) -> Option<serde_json::Value> {

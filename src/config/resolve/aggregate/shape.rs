@@ -4,9 +4,10 @@ use http::Method;
 
 use super::super::Reading;
 use super::super::fields::{Fields, Text, text};
+use super::request::refuse_credentials_parameter;
 use super::written::dotted;
 use crate::config::file::Format;
-use crate::config::{Edits, JsonPath, JsonValue, NextPage, Pages, Place, Problem, Target};
+use crate::config::{Edits, JsonPath, NextPage, Pages, PartRequest, Place, Problem, Target, Upstream};
 
 const PAGES_MAX: usize = 10;
 
@@ -106,8 +107,8 @@ pub(super) fn place(reading: &mut Reading<'_>, fields: &Fields<'_>, name: &str, 
 pub(super) fn pages(
     reading: &mut Reading<'_>,
     part: &Fields<'_>,
-    method: Option<&Method>,
-    query: &[(String, JsonValue)],
+    request: Option<&PartRequest>,
+    upstream: Option<&Upstream>,
 ) -> Option<Option<Pages>> {
     let Some(fields) = part.table("pages") else {
         return part.value("pages").is_none().then_some(None);
@@ -126,7 +127,7 @@ pub(super) fn pages(
             reading.problem(problem.hint(format!("remove it, or follow the pages by `{of}`")));
         }
     }
-    if method.is_some_and(|method| *method != Method::GET) {
+    if request.is_some_and(|request| request.method != Method::GET) {
         let problem = Problem::new("pages are asked for by GET", fields.span.clone());
         reading.problem(problem.hint("remove `pages`, or `method` and `body`"));
     }
@@ -149,29 +150,30 @@ pub(super) fn pages(
                 let hint = "name the query parameter that takes it: `parameter = \"cursor\"`".to_owned();
                 return reading.refuse((why, hint), &fields.span);
             }
-            NextPage::Cursor { path: cursor?, parameter: parameter(reading, &fields, "parameter", query)? }
+            NextPage::Cursor { path: cursor?, parameter: parameter(reading, &fields, "parameter", upstream)? }
         }
-        _ => NextPage::Number {
-            parameter: parameter(reading, &fields, "number", query)?,
-            first: fields.integer("first").unwrap_or(1),
-        },
+        _ => {
+            let parameter = parameter(reading, &fields, "number", upstream)?;
+            refuse_counted_twice(reading, &fields, request, &parameter);
+            NextPage::Number { parameter, first: fields.integer("first").unwrap_or(1) }
+        }
     };
     Some(Some(Pages { next, pages_max: fields.size("pages_max", PAGES_MAX) }))
 }
 
-fn parameter(
-    reading: &mut Reading<'_>,
-    fields: &Fields<'_>,
-    key: &str,
-    query: &[(String, JsonValue)],
-) -> Option<String> {
+fn parameter(reading: &mut Reading<'_>, fields: &Fields<'_>, key: &str, upstream: Option<&Upstream>) -> Option<String> {
     let text = fields.text(reading, key)?;
     if text.value.is_empty() {
         return reading.refuse((format!("`{key}` is empty"), "name a query parameter".to_owned()), &text.span);
     }
-    if key == "number" && query.iter().any(|(name, _)| *name == text.value) {
-        let why = format!("`pages` counts `{}`, and the query sets it, too", text.value);
-        return reading.refuse((why, "remove it from the query; `first` says where to begin".to_owned()), &text.span);
-    }
+    refuse_credentials_parameter(reading, upstream, &text.value, &text.span);
     Some(text.value)
+}
+
+fn refuse_counted_twice(reading: &mut Reading<'_>, pages: &Fields<'_>, request: Option<&PartRequest>, name: &str) {
+    let sets = |request: &PartRequest| request.query.iter().any(|(other, _)| other == name);
+    if let Some(value) = pages.value("number").filter(|_| request.is_some_and(sets)) {
+        let problem = Problem::new(format!("`pages` counts `{name}`, and the query sets it, too"), value.span());
+        reading.problem(problem.hint("remove it from the query; `first` says where to begin"));
+    }
 }
