@@ -30,9 +30,11 @@ pub(in crate::proxy) struct Streaming {
     ended: bool,
 }
 
+type Boxed = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Runs in a task of its own, and is dropped by whoever sends the answer: a task that is aborted is dropped later.
 struct Writing {
-    future: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    future: Rc<RefCell<Option<Boxed>>>,
     task: JoinHandle<()>,
 }
 
@@ -137,8 +139,7 @@ impl Drop for Streaming {
 
 impl Writing {
     fn begin(future: impl Future<Output = ()> + 'static) -> Writing {
-        let future: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>> =
-            Rc::new(RefCell::new(Some(Box::pin(future))));
+        let future = Rc::new(RefCell::new(Some(Box::pin(future) as Boxed)));
         let shared = future.clone();
         let task = tokio::task::spawn_local(poll_fn(move |cx| {
             let mut future = shared.borrow_mut();
