@@ -38,6 +38,9 @@ fn they_come_out_as_on_failure_says() {
             if error == "deadline" && on_failure.contains("spare") {
                 continue;
             }
+            // What stands for an item does not stand for all of them: those are an empty list.
+            let instead = instead
+                .map(|body| if keys.contains("for_each") { body.replace("null", "[]") } else { body.to_owned() });
             let stage = Stage::set();
             let lines = Upstream::open();
             let mut toml = stage.toml(on_failure, more, &keys.replace("request_lines", "lines"));
@@ -54,7 +57,7 @@ fn they_come_out_as_on_failure_says() {
             stage.script(on_failure.contains("spare"));
             stage.broken.script(replies());
             let answer = proxy.get("/overview/1");
-            assert_came_out(&answer, on_failure, instead, "header", (error, None), status);
+            assert_came_out(&answer, on_failure, instead.as_deref(), "header", (error, None), status);
         }
     }
 }

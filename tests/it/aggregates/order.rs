@@ -111,7 +111,8 @@ impl Course {
             self.fatal.insert(part.name.clone());
             return Outcome { lost: true, ..ends };
         }
-        Outcome { has_x: part.on_failure.contains("value"), ..ends }
+        // An empty list where there would have been a call for each item.
+        Outcome { has_x: part.on_failure.contains("value") && part.calls != Calls::Each, ..ends }
     }
 
     /// An order in which all calls can end: of those that are under way the one of the lowest rank is next.
