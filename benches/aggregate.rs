@@ -12,6 +12,7 @@ use attache::proxy::aggregate::compose::composed;
 use attache::proxy::aggregate::json::Json;
 use attache::proxy::aggregate::value::{Content, Known};
 use attache::route::Matched;
+use attache::snapshot::MemoryBudget;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
@@ -82,6 +83,7 @@ fn aggregate(edits: &Edits) -> Aggregate {
 
 /// From the bytes that three upstreams answered to those that the client gets.
 fn compose(c: &mut Criterion) {
+    let budget = MemoryBudget::new(1 << 30);
     let mut group = c.benchmark_group("compose_3_parts_of_10_kib");
     let answers = [answer(), answer(), answer()];
     group.throughput(Throughput::Bytes(answers.iter().map(|answer| answer.len() as u64).sum()));
@@ -103,8 +105,9 @@ fn compose(c: &mut Criterion) {
                     client: None,
                     parts: &contents,
                     item: None,
+                    seen: None,
                 };
-                composed(&plan, &known, None).expect("there are no placeholders")
+                composed(&plan, &known, None, budget.hold()).expect("there is room")
             });
         });
     }
