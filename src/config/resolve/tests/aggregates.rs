@@ -50,9 +50,9 @@ fn every_key_of_an_aggregate_says_what_it_does() {
     assert_eq!(aggregate.collision, Some(Collision::Deep));
     assert!(matches!(aggregate.layout, Layout::Places));
     let names: Vec<&str> = aggregate.parts.iter().map(|part| &*part.name).collect();
-    assert_eq!(names, ["profile", "orders", "cached", "names", "pages"]);
+    assert_eq!(names, ["profile", "orders", "cached", "names", "pages", "more"]);
     let needs: Vec<&[usize]> = aggregate.parts.iter().map(|part| &part.needs[..]).collect();
-    assert_eq!(needs, [&[][..], &[0], &[], &[], &[3]]);
+    assert_eq!(needs, [&[][..], &[0], &[], &[], &[3], &[]]);
 
     let profile = &aggregate.parts[0];
     assert_eq!((&*profile.upstream.name, &profile.request.method), ("crm", &Method::GET));
@@ -122,11 +122,12 @@ fn requests_and_shapes_are_as_the_file_says() {
         rename: vec![(path(&["lines", "qty"]), "quantity".to_owned())],
     };
     assert_eq!(orders.edits, edits);
-    let [cached, names, pages] = &aggregate.parts[2..] else { panic!("there are five") };
+    let [cached, names, pages, more] = &aggregate.parts[2..] else { panic!("there are six") };
     assert_eq!((&cached.place, &cached.on_failure), (&Place::Hidden, &OnFailure::Value(serde_json::json!([]))));
     assert_eq!((&names.place, &names.on_failure), (&Place::Hidden, &OnFailure::Omit));
     assert_eq!(names.pages, Some(Pages { next: NextPage::Link, pages_max: 3 }));
-    assert_eq!((&pages.place, &pages.on_failure), (&Place::Merged(Vec::new()), &OnFailure::Null));
+    assert_eq!((&pages.place, &pages.on_failure), (&Place::At(path(&["pages"])), &OnFailure::Null));
+    assert_eq!(more.place, Place::Merged(Vec::new()));
     let next = NextPage::Cursor { path: path(&["meta", "cursor"]), parameter: "cursor".to_owned() };
     assert_eq!(pages.pages, Some(Pages { next, pages_max: 10 }));
 }

@@ -54,7 +54,7 @@ fn answer(aggregate: &Aggregate, contents: &[Option<Content>], report: Option<&s
         seen: None,
     };
     let report = report.map(json);
-    let memory = MemoryBudget::new(1 << 20);
+    let memory = MemoryBudget::new(1 << 30);
     let bytes = composed(aggregate, &known, report.as_ref(), memory.hold()).expect("room");
     assert_eq!(memory.used(), bytes.len());
     String::from_utf8(bytes.into()).expect("UTF-8")
