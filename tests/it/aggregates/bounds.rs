@@ -20,7 +20,7 @@ const KINDS: [Kind; 6] = [
     ("deadline", "deadline = \"100ms\"", "", never, 504),
     ("no_memory", "", "", || vec![json(&format!("{{\"data\":\"{}\"}}", "x".repeat(70_000)))], 503),
     ("too_many_items", "", "for_each = \"{request_lines}\"\nitems_max = 1", Vec::new, 502),
-    ("no_list", "", "for_each = \"{fine}\"", Vec::new, 502),
+    ("unfilled", "", "for_each = \"{fine}\"", Vec::new, 502),
     (
         "next_page",
         "",
@@ -51,7 +51,8 @@ fn they_come_out_as_on_failure_says() {
                 lines.script([json("[1,2]")]);
             }
             if error == "no_memory" {
-                toml = format!("[server]\nlimits.aggregate_memory_bytes_max = 65536\n{toml}");
+                let large = toml.replace("bytes_max = 1000", "bytes_max = 100_000");
+                toml = format!("[server]\nlimits.aggregate_memory_bytes_max = 65536\n{large}");
             }
             let proxy = Proxy::start(&toml);
             stage.script(on_failure.contains("spare"));
