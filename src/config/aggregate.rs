@@ -53,7 +53,7 @@ pub enum Collision {
 /// Where the answer says which parts failed, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// `Attache-Parts`, a dictionary of RFC 9651, if there is something to say.
+    /// `Attache-Parts`, a list of RFC 9651, if there is something to say.
     Header,
     /// The member `_parts`, always.
     Body,
