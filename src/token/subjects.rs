@@ -45,6 +45,8 @@ struct Refusal {
     proof: ProofVersion,
     count: u32,
     error: Option<FetchError>,
+    /// When that was answered.
+    at: Boot,
     /// Until when nobody asks for a subject; then one does for all.
     until: Boot,
     /// One did.
@@ -131,7 +133,7 @@ impl Subjects {
         if error.kind == FetchErrorKind::RefusedForAll && is_new {
             let until = now.after((PROBE_BASE * 2u32.pow(refusal.count.min(16))).min(PROBE_MAX));
             let count = refusal.count + 1;
-            *refusal = Refusal { proof, count, error: Some(error.clone()), until, probed: false };
+            *refusal = Refusal { proof, count, error: Some(error.clone()), at: now, until, probed: false };
         }
     }
 
@@ -144,6 +146,12 @@ impl Subjects {
         let busy = *shared.in_flight.borrow() >= shared.bounds.fetches_max;
         let why = TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
         busy.then(|| Closed { until: now.after(RETRY_AFTER_RUNNING), why })
+    }
+
+    /// What a fetch would be answered that was begun at `begun` and has waited for its turn: the client was refused meanwhile.
+    pub(super) fn refused_since(&self, begun: Boot) -> Option<FetchError> {
+        let refusal = self.kept.refusal();
+        refusal.error.clone().filter(|_| refusal.at > begun)
     }
 
     /// A fetch has begun. Where the client was refused, it is the one that asks for all.
@@ -184,7 +192,7 @@ impl Kept {
 
 impl Refusal {
     fn none(proof: ProofVersion) -> Self {
-        Refusal { proof, count: 0, error: None, until: Boot::default(), probed: false }
+        Refusal { proof, count: 0, error: None, at: Boot::default(), until: Boot::default(), probed: false }
     }
 }
 

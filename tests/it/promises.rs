@@ -22,7 +22,6 @@ const PARTLY: &[(&str, &str, &str)] = &[
         "a token bound to a vanished certificate (`cnf`) dies at once",
         "of a certificate that changes it is the upstream that knows",
     ),
-    ("TL-26", "one probe at a time where every subject's token is dead", "several subjects ask at once then"),
     ("TL-27", "a subject's own account: 403 with its `connect_url`", "credentials of users do not exist yet"),
     ("TL-61", "the store is read before any fetch", "it is for one process, which knows what is in it"),
     (

@@ -46,7 +46,13 @@ macro_rules! at_level {
 pub(super) async fn run(ticket: Ticket) {
     let cell = ticket.cell.clone();
     let gate = cell.locate();
+    let begun = cell.shared.clock.now();
     let _turn = gate.enter(cell.waiting.clone()).await;
+    if let Some(error) = cell.subjects.as_ref().and_then(|subjects| subjects.refused_since(begun)) {
+        let asked_for = cell.lock().source.asks_for();
+        ticket.failed(asked_for, error);
+        return;
+    }
     let (mut adopted, mut changed) = (false, false);
     let mut refused = None;
     loop {

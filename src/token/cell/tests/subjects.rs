@@ -173,8 +173,8 @@ async fn a_refused_client_is_probed_by_one_subject() {
     }
 }
 
-/// TL-26: that holds for subjects that have a token, too: renewals of soft ones, and what rejections begin. Whoever has a
-/// token that serves is served meanwhile.
+/// TL-26: that holds for subjects that have a token, too: renewals of soft ones, those in place of dead ones, and what
+/// rejections begin. Whoever has a token that serves is served meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_is_probed_by_one_subject_that_had_a_token() {
     let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Token(Some(HOUR))]));
@@ -184,17 +184,45 @@ async fn a_refused_client_is_probed_by_one_subject_that_had_a_token() {
     endpoint.say([Answer::Fail(FetchErrorKind::RefusedForAll)]);
     tokio::time::sleep(HOUR - secs(300.0)).await;
     take(&house, &endpoint, "s0").await.unwrap();
-    tokio::time::sleep(secs(0.1)).await;
+    // Its fetch has ended then.
+    tokio::time::sleep(secs(1.0)).await;
     for n in 0..200 {
         let subject = format!("s{n}");
         take(&house, &endpoint, &subject).await.unwrap();
         let rejected = cell(&house, &endpoint, &subject).unwrap();
         assert!(matches!(rejected.rejected(Generation(1), false, secs(1.0)).await, Rejected::PassThrough));
     }
-    tokio::time::sleep(secs(0.1)).await;
-    // The rejected ones may have waited: one asks for all after 5, 10, 20, 40 and 80 s.
-    let soft = endpoint.calls();
-    assert!((201..=206).contains(&soft), "one asked for all while they were soft: {soft}");
+    tokio::time::sleep(secs(1.0)).await;
+    assert_eq!(endpoint.calls(), 201, "one asked for all while they were soft");
+    tokio::time::sleep(secs(300.0)).await;
+    for n in 0..200 {
+        let error = take(&house, &endpoint, &format!("s{n}")).await.unwrap_err();
+        assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+    }
+    assert_eq!(endpoint.calls(), 202, "and one when all were dead");
+    endpoint.say([Answer::Token(Some(HOUR))]);
+    tokio::time::sleep(secs(300.0)).await;
+    for n in 0..200 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap();
+    }
+}
+
+/// TL-26: of fetches that wait for their turn when the client is refused, none is made any more.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_the_fetches_that_wait_for_their_turn() {
+    let (house, endpoint) = (house(1000, 1000), Endpoint::new([Answer::Fail(FetchErrorKind::RefusedForAll)]));
+    let takes: Vec<_> = (0..300)
+        .map(|n| {
+            let (cache, clock, endpoint) = (house.cache.clone(), house.clock.clone(), endpoint.clone());
+            let house = House { cache, clock };
+            tokio::spawn(async move { take(&house, &endpoint, &format!("s{n}")).await })
+        })
+        .collect();
+    for take in takes {
+        let error = take.await.unwrap().unwrap_err();
+        assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+    }
+    assert!(endpoint.calls() <= 4, "{} asked", endpoint.calls());
 }
 
 /// While so many fetches are under way none is begun for a subject, be its token dead or soft.
