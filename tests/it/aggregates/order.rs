@@ -229,12 +229,12 @@ fn ask(proxy: &Proxy, stage: &Watched<Stage>, course: &Course, order: Vec<String
     let mut client = proxy.connect();
     client.write_request("GET", &format!("/overview/{run}"), &[], b"");
     let answer = client.read_answer("GET").ok();
+    if course.fatal.is_empty() {
+        // The last call counts when the upstream has written its answer, which may have been read before.
+        stage.wait("all calls", |stage| (stage.answered == course.calls.len()).then_some(()));
+    }
     // What is still asked is none of the next run's.
-    let answered = stage.update(|stage| {
-        stage.run += 1;
-        stage.answered
-    });
-    assert!(!course.fatal.is_empty() || answered == course.calls.len(), "{answered} calls of {course:?}");
+    stage.update(|stage| stage.run += 1);
     answer
 }
 
