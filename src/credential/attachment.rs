@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
-
 use super::sign::{Bound, Signer, Signing};
 use crate::config::HttpUrl;
-use crate::secret::Masks;
-use crate::token::{Attached, Generation, Rest, Token};
+use crate::token::{Attached, Generation, Token};
 
 /// What is attached to one request. Cheap to make, to clone and to hold: counted pointers, and no allocation.
 #[derive(Debug, Clone)]
@@ -54,37 +51,13 @@ impl Attachment {
         }
     }
 
-    fn attached(&self) -> Option<&Attached> {
+    /// What it sets. `None`: nothing before something has signed.
+    pub fn attached(&self) -> Option<&Attached> {
         match &self.what {
             What::Fixed(fixed) => Some(fixed),
             What::Token(token) => Some(&token.attached),
             What::Signer(_) | What::SignedToken(..) => None,
         }
-    }
-
-    /// The header to set; of several the first, the others are in `rest`. Its value is marked sensitive.
-    pub fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
-        self.attached()?.first_header()
-    }
-
-    /// What few credentials set: cookies, and headers beside the first one.
-    pub fn rest(&self) -> Option<&Rest> {
-        self.attached()?.rest()
-    }
-
-    /// Whether it sets the header of this name.
-    pub fn sets(&self, name: &HeaderName) -> bool {
-        self.attached().is_some_and(|attached| attached.names().headers.contains(name))
-    }
-
-    /// What to add to the query, already encoded (`key=VALUE`, with `&` between several).
-    pub fn query(&self) -> Option<&str> {
-        self.attached()?.query()
-    }
-
-    /// How to recognise what was attached. `None`: nothing was.
-    pub fn masks(&self) -> Option<&Arc<Masks>> {
-        self.attached().map(Attached::masks)
     }
 
     /// The base URL of an upstream that the token's answer names, by the value's name.

@@ -21,7 +21,7 @@ use super::{Attachment, Credential, Parts};
 use crate::clock::{Clock, ManualClock, timer_now};
 use crate::config::{self, CredentialKind, Environment, Load, load_text};
 use crate::secret::Secret;
-use crate::token::{Exchange, FetchErrorKind, TokenCache};
+use crate::token::{Attached, Exchange, FetchErrorKind, TokenCache};
 
 /// With everything that an encoding could break.
 const SECRET: &str = "s3cret+/=:x";
@@ -138,10 +138,10 @@ fn headers(quirk: &Value) -> http::HeaderMap {
 /// The header that an API gets.
 fn sent(attachment: &Attachment) -> String {
     let text = |value: &http::HeaderValue| value.to_str().expect("it is text").to_owned();
-    if let Some((name, value)) = attachment.header() {
+    if let Some((name, value)) = attachment.attached().and_then(Attached::first_header) {
         return format!("{name}: {}", text(value));
     }
-    let cookies = attachment.rest().and_then(|rest| rest.cookies.as_ref());
+    let cookies = attachment.attached().and_then(Attached::rest).and_then(|rest| rest.cookies.as_ref());
     format!("cookie: {}", text(&cookies.expect("something is attached").pairs))
 }
 

@@ -1,6 +1,7 @@
 //! Forwarding, retrying, replaying once after a rejection.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{IF_RANGE, RANGE};
@@ -17,12 +18,12 @@ use super::rejection::{self, Rejection};
 use super::source::Source;
 use super::worker::Worker;
 use crate::clock::Boot;
-use crate::credential::sign::Signing;
 use crate::credential::{Attachment, Credential};
 use crate::secret::Masks;
 use crate::snapshot::Call;
-use crate::token::Generation;
-use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, OutgoingHead, Over, Reached, Upstream};
+use crate::token::{Attached, Generation};
+use crate::upstream::{Answer, Destination, ExchangeError, ExchangeErrorKind};
+use crate::upstream::{OutgoingBody, OutgoingHead, Over, Upstream};
 
 /// A request that is clean and ready to go out, but for its credential.
 pub(super) struct Outbound<'a> {
@@ -32,15 +33,20 @@ pub(super) struct Outbound<'a> {
     pub(super) begin: Boot,
     pub(super) label: Label<'a>,
     pub(super) effort: &'a mut Effort,
+    pub(super) head: CleanHead<'a>,
+    pub(super) body: OutgoingBody,
+    /// Where it was sent to last, if the token says where that is.
+    pub(super) moved: Option<Arc<Upstream>>,
+}
+
+/// The head of such a request.
+pub(super) struct CleanHead<'a> {
     pub(super) method: &'a Method,
     /// Path and query, the upstream's own path in front.
     pub(super) target: String,
     pub(super) headers: HeaderMap,
     pub(super) own: Own<'a>,
     pub(super) wants_trailers: bool,
-    pub(super) body: OutgoingBody,
-    /// Where it was sent to last, if the token says where that is.
-    pub(super) moved: Option<Arc<Upstream>>,
 }
 
 /// The upstream's answer, as received.
@@ -53,36 +59,48 @@ pub(super) struct Received {
     pub(super) masks: Option<Arc<Masks>>,
 }
 
+/// What follows an answer that cannot go to the client.
+type Rare<'f> = Pin<Box<dyn Future<Output = Result<Received, Failure>> + 'f>>;
+
 impl<'a> Outbound<'a> {
     /// Attaches, sends, and if the credential was rejected renews and sends once more (TL-40 to TL-45).
     ///
-    /// What happens rarely is boxed: a future is as large as its largest branch, and hyper moves it for each request.
+    /// What happens rarely is boxed: a future is as large as its largest branch, and hyper moves it for each request. What is
+    /// live while nothing is awaited takes no place in it, hence the block.
     pub(super) async fn forward(&mut self) -> Result<Received, Failure> {
         let attachment = self.attachment(self.begin).await?;
-        let mut received = self.send(attachment.as_ref()).await?;
-        if let Some(sent) = attachment.as_ref().and_then(Attachment::generation)
-            && rejection::is_suspected(self.call, received.status, &received.headers, received.present)
-        {
-            received = Box::pin(self.renew_and_replay(sent, received)).await?;
-        }
-        match self.is_unscannable_part(&received) {
-            true => Box::pin(self.ask_for_the_whole(received)).await,
-            false => Ok(received),
-        }
+        let rare: Rare<'_> = {
+            let received = self.send(attachment.as_ref()).await?;
+            match attachment.as_ref().and_then(Attachment::generation) {
+                Some(sent)
+                    if rejection::is_suspected(self.call, received.status, &received.headers, received.present) =>
+                {
+                    Box::pin(self.renew_and_replay(sent, received))
+                }
+                _ if self.is_unscannable_part(&received) => Box::pin(self.ask_for_the_whole(received)),
+                _ => return Ok(received),
+            }
+        };
+        rare.await
     }
 
     /// If the answer really is a rejection, waits for another token and sends once more with that.
     async fn renew_and_replay(&mut self, sent: Generation, mut received: Received) -> Result<Received, Failure> {
-        let Some(rejection) = self.rejection(&mut received).await else { return Ok(received) };
-        if let (Some(credential), Some(claims)) = (&self.call.credential, challenge::lacking_claims(&received.headers))
-        {
-            credential.lacks(sent, &claims);
+        if let Some(rejection) = self.rejection(&mut received).await {
+            if let (Some(credential), Some(claims)) =
+                (&self.call.credential, challenge::lacking_claims(&received.headers))
+            {
+                credential.lacks(sent, &claims);
+            }
+            if let Some(fresh) = self.renew(sent, rejection).await {
+                received.body.discard().await;
+                received = self.replay(&fresh).await?;
+            }
         }
-        if let Some(fresh) = self.renew(sent, rejection).await {
-            received.body.discard().await;
-            received = self.replay(&fresh).await?;
+        match self.is_unscannable_part(&received) {
+            true => self.ask_for_the_whole(received).await,
+            false => Ok(received),
         }
-        Ok(received)
     }
 
     /// What to attach; waits only if there is no token that serves.
@@ -111,74 +129,48 @@ impl<'a> Outbound<'a> {
 
     /// Sends with this attachment; again if the connection failed and that is safe (SEC-31, SEC-32).
     async fn send(&mut self, attachment: Option<&Attachment>) -> Result<Received, Failure> {
-        if let Some(rest) = attachment.and_then(Attachment::rest) {
-            cookie::put(rest, &mut self.headers);
+        if let Some(signing) = attachment.and_then(Attachment::signs) {
+            return Box::pin(self.send_signed(attachment, signing)).await;
         }
-        let upstream = self.reach(attachment)?;
-        let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
-        let (mut attempts, mut may_sign_anew) = (Attempts::One, true);
-        let signing = attachment.and_then(Attachment::signs);
-        let (answer, masks) = loop {
-            let signed = match signing {
-                None => None,
-                Some(signing) => Some(Box::pin(self.sign(signing, &upstream)).await?),
-            };
-            let (attachment, headers) = match &signed {
-                None => (attachment, &self.headers),
-                Some(signed) => (Some(&signed.attachment), &signed.headers),
-            };
-            // What the credential sets wins over everything that would stand there.
-            let is_set = |name: &HeaderName| attachment.is_some_and(|attachment| attachment.sets(name));
-            let [via, accept_encoding] = self.own.fields();
-            let target = with_parameter(&self.target, attachment.and_then(Attachment::query));
-            let head = OutgoingHead {
-                method: self.method,
-                target: &target,
-                headers,
-                over: [via, accept_encoding.filter(|own| !is_set(own.0)), attachment.and_then(Attachment::header)],
-                wants_trailers: self.wants_trailers,
-            };
-            let over = match attempts {
-                Attempts::One | Attempts::Two => Over::Any,
-                Attempts::Three => Over::ItsOwn,
-            };
-            let exchanged = upstream.exchange(over, pool, &head, &mut self.body, timeouts).await;
+        let attached = attachment.and_then(Attachment::attached);
+        if let Some(rest) = attached.and_then(Attached::rest) {
+            cookie::put(rest, &mut self.head.headers);
+        }
+        let mut place = None;
+        let upstream = self.reach(attachment, &mut place)?;
+        let target = with_parameter(&self.head.target, attached.and_then(Attached::query));
+        let head = self.head.outgoing(&target, &self.head.headers, attached);
+        let mut attempts = Attempts::One;
+        loop {
+            let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
+            let exchanged = upstream.exchange(attempts.over(), pool, &head, &mut self.body, timeouts).await;
             self.effort.bytes_in = self.body.bytes();
             match exchanged {
-                Ok(answer) => {
-                    let masks = attachment.and_then(Attachment::masks).cloned();
-                    let Some(hearer) = signing.and_then(Signing::hearer) else { break (answer, masks) };
-                    match Box::pin(self.heed(hearer, &upstream, answer, may_sign_anew)).await {
-                        Some(answer) => break (answer, masks),
-                        None => may_sign_anew = false,
-                    }
-                }
-                Err(error) => match attempts.after(&error, self.method) {
-                    Some(next) if is_kept(&self.body) => attempts = next,
-                    _ => return Err(Failure::Exchange(error)),
-                },
+                Ok(answer) => return Ok(Received::of(answer, attached, self.effort)),
+                Err(error) => attempts = attempts.again(error, head.method, &mut self.body, self.effort)?,
             }
-            self.effort.retries += 1;
-            rewind(&mut self.body);
-        };
-        self.effort.connect += answer.connect;
-        Ok(Received {
-            status: answer.status,
-            present: Present::among(answer.headers.keys()),
-            headers: answer.headers,
-            body: Source::new(answer.body),
-            masks,
-        })
+        }
     }
 
-    /// Where to send what is attached.
-    fn reach(&mut self, attachment: Option<&Attachment>) -> Result<Reached<'a>, Failure> {
-        let base_url = |name: &str| attachment.and_then(|attachment| attachment.base_url(name));
-        let reached = self.call.destination.reach(base_url).map_err(Failure::Exchange)?;
-        if let Reached::Moved(upstream) = &reached {
-            self.moved = Some(upstream.clone());
+    /// Where to send what is attached. `place` holds it if a token says where that is.
+    pub(super) fn reach<'u>(
+        &mut self,
+        attachment: Option<&Attachment>,
+        place: &'u mut Option<Arc<Upstream>>,
+    ) -> Result<&'u Upstream, Failure>
+    where
+        'a: 'u,
+    {
+        let call = self.call;
+        match &*call.destination {
+            Destination::Fixed(upstream) => Ok(upstream),
+            Destination::OfToken(moving) => {
+                let base_url = attachment.and_then(|attachment| attachment.base_url(moving.value()));
+                let reached = moving.reach(base_url).map_err(Failure::Exchange)?;
+                self.moved = Some(reached.clone());
+                Ok(place.insert(reached))
+            }
         }
-        Ok(reached)
     }
 
     async fn rejection(&self, received: &mut Received) -> Option<Rejection> {
@@ -187,7 +179,7 @@ impl<'a> Outbound<'a> {
 
     /// Reports a rejection, and waits for another token if the request can be sent again (TL-40).
     async fn renew(&mut self, sent: Generation, rejection: Rejection) -> Option<Attachment> {
-        let can_replay = rejection.may_replay(self.method, self.call.replays_any())
+        let can_replay = rejection.may_replay(self.head.method, self.call.replays_any())
             && (self.body.is_empty() || self.body.keep_all().await);
         self.report(sent, can_replay).await
     }
@@ -224,8 +216,8 @@ impl<'a> Outbound<'a> {
     /// Whether this is a part of a body that would have to be scanned whole (SEC-13).
     fn is_unscannable_part(&self, received: &Received) -> bool {
         received.status == StatusCode::PARTIAL_CONTENT
-            && *self.method != Method::HEAD
-            && self.headers.contains_key(RANGE)
+            && *self.head.method != Method::HEAD
+            && self.head.headers.contains_key(RANGE)
             && self.call.redact_bodies
             && self.worker.body_judge.judge(received.status, &received.headers, received.present) == Judgement::Partial
             && received.masks.as_ref().is_some_and(|masks| masks.concern_bodies())
@@ -233,12 +225,12 @@ impl<'a> Outbound<'a> {
 
     /// Asks once more without `Range`. A range is optional to grant (RFC 9110 section 14.2), so the whole is a valid answer.
     async fn ask_for_the_whole(&mut self, received: Received) -> Result<Received, Failure> {
-        if !self.method.is_idempotent() || !is_kept(&self.body) {
+        if !self.head.method.is_idempotent() || !is_kept(&self.body) {
             return Err(Failure::PartialAnswer);
         }
         received.body.discard().await;
-        self.headers.remove(RANGE);
-        self.headers.remove(IF_RANGE);
+        self.head.headers.remove(RANGE);
+        self.head.headers.remove(IF_RANGE);
         rewind(&mut self.body);
         self.effort.retries += 1;
         // The token may have been renewed meanwhile: what is attached now is what is masked.
@@ -251,6 +243,35 @@ impl<'a> Outbound<'a> {
             self.report(sent, false).await;
         }
         Ok(whole)
+    }
+}
+
+impl CleanHead<'_> {
+    /// As it goes out. What the credential sets wins over everything that would stand there.
+    pub(super) fn outgoing<'h>(
+        &'h self,
+        target: &'h str,
+        headers: &'h HeaderMap,
+        attached: Option<&'h Attached>,
+    ) -> OutgoingHead<'h> {
+        let is_set = |name: &HeaderName| attached.is_some_and(|attached| attached.names().headers.contains(name));
+        let [via, accept_encoding] = self.own.fields();
+        let over = [via, accept_encoding.filter(|own| !is_set(own.0)), attached.and_then(Attached::first_header)];
+        OutgoingHead { method: self.method, target, headers, over, wants_trailers: self.wants_trailers }
+    }
+}
+
+impl Received {
+    /// `attached`: what was attached to the request.
+    pub(super) fn of(answer: Answer, attached: Option<&Attached>, effort: &mut Effort) -> Self {
+        effort.connect += answer.connect;
+        Received {
+            status: answer.status,
+            present: Present::among(answer.headers.keys()),
+            headers: answer.headers,
+            body: Source::new(answer.body),
+            masks: attached.map(|attached| attached.masks().clone()),
+        }
     }
 }
 
@@ -267,7 +288,7 @@ pub(super) fn with_parameter<'t>(target: &'t str, parameter: Option<&str>) -> Co
 
 /// How often a request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempts {
+pub(super) enum Attempts {
     One,
     Two,
     /// Where the upstream renews its HTTP/2 connections, the second one may meet another that ends. The third has a
@@ -276,12 +297,41 @@ enum Attempts {
 }
 
 impl Attempts {
+    pub(super) fn over(self) -> Over {
+        match self {
+            Attempts::One | Attempts::Two => Over::Any,
+            Attempts::Three => Over::ItsOwn,
+        }
+    }
+
     /// What follows a failure, if something does.
     fn after(self, error: &ExchangeError, method: &Method) -> Option<Attempts> {
         match self {
             Attempts::One => is_safe_to_retry(error, method).then_some(Attempts::Two),
             Attempts::Two => error.connection_ends.then_some(Attempts::Three),
             Attempts::Three => None,
+        }
+    }
+
+    /// The attempt after a failed one, the body again at its beginning.
+    ///
+    /// # Errors
+    /// There is none: it failed for good.
+    #[cold]
+    pub(super) fn again(
+        self,
+        error: ExchangeError,
+        method: &Method,
+        body: &mut OutgoingBody,
+        effort: &mut Effort,
+    ) -> Result<Attempts, Failure> {
+        match self.after(&error, method) {
+            Some(next) if is_kept(body) => {
+                effort.retries += 1;
+                rewind(body);
+                Ok(next)
+            }
+            _ => Err(Failure::Exchange(error)),
         }
     }
 }
@@ -313,7 +363,7 @@ fn is_kept(body: &OutgoingBody) -> bool {
     body.is_empty() || body.is_kept()
 }
 
-fn rewind(body: &mut OutgoingBody) {
+pub(super) fn rewind(body: &mut OutgoingBody) {
     if !body.is_empty() {
         body.rewind();
     }

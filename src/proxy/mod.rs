@@ -47,7 +47,7 @@ use access_log::{Label, Record};
 use aggregate::Arrived;
 use body::Content;
 use failure::{Failure, X_REQUEST_ID};
-use forward::{Outbound, Received};
+use forward::{CleanHead, Outbound, Received};
 use location::Place;
 use own::Own;
 use present::Present;
@@ -131,18 +131,20 @@ async fn serve(
     let snapshot = &*installed.snapshot;
     let Parts { method, uri, version, headers, .. } = head;
 
-    let survey = Survey::of(headers);
-    let present = survey.present;
-    check_limits(snapshot, method, uri, &survey)?;
-    let authority = match target::normalise(method, uri, *version, &survey)? {
-        Target::Path(authority) => authority,
-        Target::Asterisk => {
-            let has_body = !incoming.is_end_stream();
-            drop(incoming);
-            if has_body {
-                let_hyper_drain_or_close().await;
+    // In a block, since what is live while the upstream is awaited makes the future larger.
+    let (present, authority) = {
+        let survey = Survey::of(headers);
+        check_limits(snapshot, method, uri, &survey)?;
+        match target::normalise(method, uri, *version, &survey)? {
+            Target::Path(authority) => (survey.present, authority),
+            Target::Asterisk => {
+                let has_body = !incoming.is_end_stream();
+                drop(incoming);
+                if has_body {
+                    let_hyper_drain_or_close().await;
+                }
+                return Ok(about_ourselves());
             }
-            return Ok(about_ourselves());
         }
     };
     clean::check_framing(*version, headers, present)?;
@@ -173,22 +175,25 @@ async fn serve(
     let wants_trailers = clean::clean(headers, present, forward.config.cookies, &route.kept_back);
     let mut own = Own::stamp(headers, present, &snapshot.via, *version)?;
     prepare(headers, &mut own, route, forward, client, &authority);
+    let clean = CleanHead {
+        method,
+        target: upstream_target(worker.spare_target(), forward, uri, matched),
+        headers: std::mem::take(headers),
+        own,
+        wants_trailers,
+    };
     let mut outbound = Outbound {
         worker,
         call: of_subject.as_deref().unwrap_or(&forward.call),
         begin: record.begin,
         label: Label { id: record.id, route: &route.config.name },
         effort: &mut record.effort,
-        method,
-        target: upstream_target(worker.spare_target(), forward, uri, &matched),
-        headers: std::mem::take(headers),
-        own,
-        wants_trailers,
+        head: clean,
         body: outgoing_body(worker, snapshot, route, incoming),
         moved: None,
     };
     let received = outbound.forward().await?;
-    let Outbound { target, headers, body, moved, .. } = outbound;
+    let Outbound { head: CleanHead { target, headers, .. }, body, moved, .. } = outbound;
     worker.pool.recycle(headers);
     // SEC-35: the upload stops where the answer began.
     if is_unfinished(&body) {
@@ -293,8 +298,8 @@ fn prepare(
 
 /// Path and query for the upstream, without the parameters that the credential will set; written in `out`, in place of what
 /// is there.
-fn upstream_target(out: String, forward: &Forward, uri: &Uri, matched: &Matched) -> String {
-    let mut target = forward.paths.upstream_path(out, uri.path(), matched);
+fn upstream_target(out: String, forward: &Forward, uri: &Uri, matched: Matched) -> String {
+    let mut target = forward.paths.upstream_path(out, uri.path(), &matched);
     let Some(query) = uri.query() else { return target };
     target.push('?');
     match forward.call.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
@@ -366,7 +371,8 @@ fn relay<'a>(
     };
     let mut response = Response::new(content);
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    // What stood there is empty and owns nothing: dropping it would be more work.
+    std::mem::forget(std::mem::replace(response.headers_mut(), headers));
     Ok(response)
 }
 

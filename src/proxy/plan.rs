@@ -83,6 +83,6 @@ pub fn plan<'s>(snapshot: &'s Snapshot, client: &Client, request: &Request<()>) 
     own.settle(&mut headers);
     // The client's own, which the codec leaves out.
     headers.remove(HOST);
-    let target = upstream_target(String::new(), forward, uri, &matched);
+    let target = upstream_target(String::new(), forward, uri, matched);
     Ok(Plan::Forward(ForwardPlan { route, forward, target, headers }))
 }

@@ -5,23 +5,61 @@ use http::{HeaderMap, StatusCode};
 use super::challenge;
 use super::cookie;
 use super::failure::Failure;
-use super::forward::Outbound;
+use super::forward::{Attempts, Outbound, Received, rewind, with_parameter};
 use super::source::Source;
 use crate::credential::Attachment;
 use crate::credential::sign::{Bound, Signing, Unsignable, Unsigned};
-use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, OutgoingHead, Upstream};
+use crate::token::Attached;
+use crate::upstream::{Answer, ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody, Upstream};
 
 /// What one attempt is sent with.
-pub(super) struct Signed {
-    pub(super) attachment: Attachment,
+struct Signed {
+    attachment: Attachment,
     /// The request's, with what the signature sets.
-    pub(super) headers: HeaderMap,
+    headers: HeaderMap,
 }
 
 impl Outbound<'_> {
+    /// Sends as `send` does, where something signs each attempt. `attachment` is what signs.
+    pub(super) async fn send_signed(
+        &mut self,
+        attachment: Option<&Attachment>,
+        signing: Signing<'_>,
+    ) -> Result<Received, Failure> {
+        if let Some(rest) = attachment.and_then(Attachment::attached).and_then(Attached::rest) {
+            cookie::put(rest, &mut self.head.headers);
+        }
+        let mut place = None;
+        let upstream = self.reach(attachment, &mut place)?;
+        let (mut attempts, mut may_sign_anew) = (Attempts::One, true);
+        loop {
+            let signed = self.sign(signing, upstream).await?;
+            let attached = signed.attachment.attached();
+            let target = with_parameter(&self.head.target, attached.and_then(Attached::query));
+            let head = self.head.outgoing(&target, &signed.headers, attached);
+            let (pool, timeouts) = (&self.worker.pool, &self.call.timeouts);
+            let exchanged = upstream.exchange(attempts.over(), pool, &head, &mut self.body, timeouts).await;
+            self.effort.bytes_in = self.body.bytes();
+            let answer = match exchanged {
+                Ok(answer) => answer,
+                Err(error) => {
+                    attempts = attempts.again(error, head.method, &mut self.body, self.effort)?;
+                    continue;
+                }
+            };
+            let Some(hearer) = signing.hearer() else { return Ok(Received::of(answer, attached, self.effort)) };
+            match self.heed(hearer, upstream, answer, may_sign_anew).await {
+                Some(answer) => return Ok(Received::of(answer, attached, self.effort)),
+                None => may_sign_anew = false,
+            }
+            self.effort.retries += 1;
+            rewind(&mut self.body);
+        }
+    }
+
     /// Signs the next attempt. Reads the whole body first where the signature covers it. What the request itself has stays
     /// as it is, for the attempt after this one.
-    pub(super) async fn sign(&mut self, signing: Signing<'_>, upstream: &Upstream) -> Result<Box<Signed>, Failure> {
+    async fn sign(&mut self, signing: Signing<'_>, upstream: &Upstream) -> Result<Signed, Failure> {
         if !self.body.is_empty()
             && let Some(bytes_max) =
                 self.unsigned(upstream, |request| signing.holds(request)).map_err(Failure::Unsignable)?
@@ -35,17 +73,17 @@ impl Outbound<'_> {
         if let Some(recoder) = signed.recoder {
             self.body.recode(recoder);
         }
-        let mut headers = self.headers.clone();
-        if let Some(rest) = signed.attachment.rest() {
+        let mut headers = self.head.headers.clone();
+        if let Some(rest) = signed.attachment.attached().and_then(Attached::rest) {
             cookie::put(rest, &mut headers);
         }
-        Ok(Box::new(Signed { attachment: signed.attachment, headers }))
+        Ok(Signed { attachment: signed.attachment, headers })
     }
 
     /// Lets the signer have its part of an answer, of which a client learns nothing. `None`: the upstream only wants its nonce
     /// in the proof (TL-45; RFC 9449 section 9), the answer is discarded, and the request can be signed and sent again. That
     /// says nothing about the token, and leaves the replay of TL-44 for what does. `may_repeat`: it was not sent again so yet.
-    pub(super) async fn heed(
+    async fn heed(
         &mut self,
         hearer: Bound<'_>,
         upstream: &Upstream,
@@ -64,14 +102,7 @@ impl Outbound<'_> {
 
     /// Shows a signer the request as it will be sent.
     fn unsigned<T>(&self, upstream: &Upstream, look: impl FnOnce(&Unsigned<'_>) -> T) -> T {
-        let [via, accept_encoding] = self.own.fields();
-        let head = OutgoingHead {
-            method: self.method,
-            target: &self.target,
-            headers: &self.headers,
-            over: [via, accept_encoding, None],
-            wants_trailers: self.wants_trailers,
-        };
+        let head = self.head.outgoing(&self.head.target, &self.head.headers, None);
         let https = upstream.url().https;
         let body: &OutgoingBody = &self.body;
         look(&Unsigned { https, authority: upstream.authority(), head: &head, body })

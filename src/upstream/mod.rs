@@ -25,7 +25,7 @@ mod tests;
 pub use body::{AnswerBody, AnswerBodyError, ClientBodyError, HoldError, OutgoingBody, Recoder, ReplayBudget};
 pub use bulkhead::Bulkhead;
 pub use connect::{ConnectError, Connection, Connector, Target};
-pub use moving::{Destination, Reached};
+pub use moving::Destination;
 pub use pool::{Pool, PoolStats};
 pub use probe::Probed;
 #[cfg(test)]

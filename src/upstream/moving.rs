@@ -1,6 +1,5 @@
 //! Upstreams that are where the token's answer says.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -31,41 +30,12 @@ pub struct Moving {
     places: ArcSwap<Vec<Arc<Upstream>>>,
 }
 
-/// Where one attempt of a request goes.
-#[derive(Debug, Clone)]
-pub enum Reached<'c> {
-    Fixed(&'c Upstream),
-    Moved(Arc<Upstream>),
-}
-
-impl Deref for Reached<'_> {
-    type Target = Upstream;
-
-    fn deref(&self) -> &Upstream {
-        match self {
-            Reached::Fixed(upstream) => upstream,
-            Reached::Moved(upstream) => upstream,
-        }
-    }
-}
-
 impl Destination {
     /// Builds what is running of an upstream.
     pub fn new(config: &Arc<config::Upstream>, connector: &Arc<Connector>) -> Destination {
         match &config.url {
             UpstreamUrl::Fixed(url) => Destination::Fixed(Upstream::new(config, url, connector)),
             UpstreamUrl::OfToken { value, .. } => Destination::OfToken(Moving::new(config, value, connector)),
-        }
-    }
-
-    /// Where to send what is attached. `base_url`: a base URL that the attached token's answer names, by the value's name.
-    ///
-    /// # Errors
-    /// It names none, or one that this upstream may not be at. Nothing was sent.
-    pub fn reach<'t>(&self, base_url: impl FnOnce(&str) -> Option<&'t HttpUrl>) -> Result<Reached<'_>, ExchangeError> {
-        match self {
-            Destination::Fixed(upstream) => Ok(Reached::Fixed(upstream)),
-            Destination::OfToken(moving) => moving.reach(base_url(&moving.value)).map(Reached::Moved),
         }
     }
 }
@@ -84,7 +54,16 @@ impl Moving {
         }
     }
 
-    fn reach(&self, url: Option<&HttpUrl>) -> Result<Arc<Upstream>, ExchangeError> {
+    /// The name of the value.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// The upstream at this URL, which is what the token's answer has for the value.
+    ///
+    /// # Errors
+    /// It has none, or one that this upstream may not be at. Nothing was sent.
+    pub fn reach(&self, url: Option<&HttpUrl>) -> Result<Arc<Upstream>, ExchangeError> {
         let url = url.ok_or_else(|| self.unreachable("the token that is to be sent came without it"))?;
         let is_it = |place: &&Arc<Upstream>| place.url() == url;
         if let Some(place) = self.places.load().iter().find(is_it) {

@@ -82,9 +82,9 @@ mod tests {
 
     fn said(token: &Token, url: &str, method: &Method, target: &str) -> BTreeMap<&'static str, String> {
         let signed = with_request(url, method, target, |request| bound(token).sign(request, UNIX_EPOCH)).unwrap();
-        let (name, proof) = &signed.attachment.rest().unwrap().headers[0];
+        let (name, proof) = &signed.attachment.attached().and_then(Attached::rest).unwrap().headers[0];
         assert!(*name == DPOP && proof.is_sensitive());
-        assert_eq!(signed.attachment.header().unwrap().1, "DPoP a-bound-token");
+        assert_eq!(signed.attachment.attached().and_then(Attached::first_header).unwrap().1, "DPoP a-bound-token");
         claims(proof.to_str().unwrap(), UNIX_EPOCH).unwrap().into_iter().collect()
     }
 

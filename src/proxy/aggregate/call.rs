@@ -18,7 +18,7 @@ use super::value::{self, Known};
 use crate::clock::timer_now;
 use crate::proxy::access_log::{Effort, Label};
 use crate::proxy::failure::{Failure, PartCause};
-use crate::proxy::forward::{Outbound, Received};
+use crate::proxy::forward::{CleanHead, Outbound, Received};
 use crate::proxy::own::Own;
 use crate::proxy::present::Present;
 use crate::proxy::{clean, query};
@@ -173,17 +173,20 @@ impl<'a> Caller<'a> {
         let mut headers = request.headers.clone();
         let mut own = Own::stamp(&mut headers, Present::default(), asked.via(), asked.version)?;
         own.ask_for_gzip();
+        let head = CleanHead {
+            method: &self.part().request.method,
+            target: request.target.clone(),
+            headers,
+            own,
+            wants_trailers: false,
+        };
         let mut outbound = Outbound {
             worker: &asked.worker,
             call,
             begin: asked.worker.living.clock.now(),
             label: Label { id: asked.id, route: asked.route_name() },
             effort,
-            method: &self.part().request.method,
-            target: request.target.clone(),
-            headers,
-            own,
-            wants_trailers: false,
+            head,
             body: OutgoingBody::whole(request.body.clone(), &asked.worker.ticker),
             moved: None,
         };

@@ -91,8 +91,21 @@ fn sign(
 }
 
 fn value<'a>(signed: &'a Signed, name: &str) -> Option<&'a str> {
-    let rest = signed.attachment.rest().into_iter().flat_map(|rest| &rest.headers).map(|(name, value)| (name, value));
-    let value = signed.attachment.header().into_iter().chain(rest).find(|(set, _)| *set == name)?.1;
+    let rest = signed
+        .attachment
+        .attached()
+        .and_then(Attached::rest)
+        .into_iter()
+        .flat_map(|rest| &rest.headers)
+        .map(|(name, value)| (name, value));
+    let value = signed
+        .attachment
+        .attached()
+        .and_then(Attached::first_header)
+        .into_iter()
+        .chain(rest)
+        .find(|(set, _)| *set == name)?
+        .1;
     Some(value.to_str().unwrap())
 }
 
@@ -108,7 +121,7 @@ fn a_request_is_signed_whatever_else_it_carries() {
     assert_eq!(value(&signed, "x-amz-date"), Some("20150830T123600Z"));
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!(value(&signed, "x-amz-content-sha256"), Some(empty));
-    assert!(signed.attachment.header().unwrap().1.is_sensitive());
+    assert!(signed.attachment.attached().and_then(Attached::first_header).unwrap().1.is_sensitive());
 }
 
 /// SEC-13: the signature and the session token are found where an upstream repeats them.
@@ -121,7 +134,7 @@ fn what_is_sent_is_masked() {
     let echo = format!("{authorization} a-session-token-of-some-length");
     let mut headers =
         HeaderMap::from_iter([(HeaderName::from_static("x-echo"), HeaderValue::from_str(&echo).unwrap())]);
-    signed.attachment.masks().unwrap().mask_headers(&mut headers);
+    signed.attachment.attached().unwrap().masks().mask_headers(&mut headers);
     let masked = headers["x-echo"].to_str().unwrap();
     let signature = authorization.split_once("Signature=").unwrap().1;
     assert!(!masked.contains(&signature[..8]) && !masked.contains("session-token"), "{masked}");
