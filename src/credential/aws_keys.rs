@@ -23,9 +23,8 @@ use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::endpoint::{Reach, Reply, exchange};
+use super::endpoint::{Reach, Reply, exchange, origin, target};
 use super::failure::{Failure, Step};
-use super::oauth2::{origin, target};
 use super::sign::Signer;
 use super::tape::Tape;
 use super::token_request::with_fields;

@@ -68,6 +68,21 @@ impl Broken {
     }
 }
 
+/// A URL's scheme, host and port.
+pub(super) fn origin(url: &HttpUrl) -> Arc<str> {
+    format!("{}://{}", url.scheme(), url.authority()).into()
+}
+
+/// The request's target: path and query, which are kept as they were written.
+pub(super) fn target(url: &HttpUrl) -> Result<http::Uri, String> {
+    let text = match url.path.as_str() {
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
+    };
+    text.parse().map_err(|_| "the path of its URL is no legal request target".to_owned())
+}
+
 /// Sends one request and takes its answer; follows no redirect (TL-35). Adds what every request carries.
 pub(super) async fn exchange(
     reach: Reach<'_>,

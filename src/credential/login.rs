@@ -10,16 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::Parts;
 use super::answer::{self, Asked};
-use super::endpoint::{Reach, exchange};
+use super::endpoint::{Reach, exchange, origin};
 use super::failure::{Failure, Step};
-use super::oauth2::origin;
 use super::tape::Tape;
+use super::{Parts, TokenCredential};
 use crate::clock::{Clock, timer_now};
-use crate::config::{self, LoginStep};
+use crate::config::{self, LoginRequest, LoginStep};
 use crate::secret::Secret;
-use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Source};
+use crate::token::{FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, IdentityFields, Source};
 use crate::upstream::Connector;
 
 /// How the requests of a renewal call what they send.
@@ -201,6 +200,28 @@ fn hint(status: StatusCode, _code: Option<&str>) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+impl TokenCredential {
+    pub(super) fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
+        // Secrets do not show in it: they are the proof. Whoever logs in by a name in plain text is told apart by it.
+        let requests: Vec<_> = config.steps.iter().map(|step| format!("{:?}", step.request)).collect();
+        let requests: Vec<_> = requests.iter().map(|request| ("request", request.as_str())).collect();
+        let origin = config.steps.first().map(|step| step.request.origin.to_string()).unwrap_or_default();
+        let identity = parts.tokens.identity(&IdentityFields {
+            credential: name,
+            endpoint: &origin,
+            grant: "login",
+            parameters: &requests,
+            ..IdentityFields::default()
+        });
+        let answers = config.steps.iter().map(|step| format!("{:?}", step.answer));
+        let answers: Vec<_> = answers.chain(config.refresh.iter().map(|refresh| format!("{refresh:?}"))).collect();
+        let secrets = config.requests().flat_map(LoginRequest::secrets).map(|secret| secret.expose().as_bytes());
+        let proof: Vec<_> = secrets.chain(answers.iter().map(|answer| answer.as_bytes())).collect();
+        let source = Arc::new(Login::new(name, config, parts));
+        TokenCredential::new(name, &config.life, identity, parts.tokens.proof(&proof), source, parts)
+    }
 }
 
 impl Source for Login {

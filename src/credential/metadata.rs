@@ -17,16 +17,17 @@ use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::Parts;
 use super::answer::{self, Asked};
-use super::endpoint::{Reach, Reply, exchange};
+use super::endpoint::{Reach, Reply, exchange, origin, target};
 use super::failure::{Failure, Step, hint};
-use super::oauth2::{origin, target};
 use super::tape::Tape;
+use super::{Parts, TokenCredential};
 use crate::clock::{Clock, timer_now};
 use crate::config::{self, AnswerShape, Grant, HttpUrl, MetadataRequest, TokenEndpointAuthMethod, TokenLife};
 use crate::secret::Secret;
-use crate::token::{self, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, Reached, Source};
+use crate::token::{
+    self, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, IdentityFields, Reached, Source,
+};
 use crate::upstream::Connector;
 
 /// What Google's server wants of a request, and says of itself: no other server would.
@@ -223,6 +224,19 @@ fn headers(request: &MetadataRequest) -> HeaderMap {
         MetadataRequest::Google { .. } | MetadataRequest::GoogleIdentity { .. } => (FLAVOR, GOOGLE),
     };
     HeaderMap::from_iter([(name, value)])
+}
+
+impl TokenCredential {
+    pub(super) fn metadata(name: &Arc<str>, config: &config::Metadata, parts: &Parts) -> Self {
+        let source = Metadata::new(config, parts);
+        // What is asked for stands in the URL, all of it.
+        let endpoint = source.url().to_string();
+        let fields =
+            IdentityFields { credential: name, endpoint: &endpoint, grant: "metadata", ..IdentityFields::default() };
+        let identity = parts.tokens.identity(&fields);
+        let proof = parts.tokens.proof(&[source.secret().map_or(&[][..], |secret| secret.expose().as_bytes())]);
+        TokenCredential::new(name, &config.life, identity, proof, Arc::new(source), parts)
+    }
 }
 
 impl Source for Metadata {

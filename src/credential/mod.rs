@@ -45,27 +45,15 @@ pub use crate::token::{Cookies, Rest};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderName;
-use serde_json::json;
 
 use crate::clock::{Boot, Clock};
-use crate::config::{
-    self, ClientProof, CredentialKind, DPOP, Dpop, Grant, LoginRequest, TokenEndpoint, TokenEndpointAuthMethod, Warm,
-};
-use crate::jws::ProofKey;
-use crate::secret::Secret;
+use crate::config::{self, CredentialKind, Warm};
 use crate::token::{
-    Attached, Generation, Identity, IdentityFields, PlaceNames, Policy, ProofVersion, Rejected, Source, Token,
-    TokenCache, TokenCell, TokenUnavailable,
+    Attached, Generation, Identity, PlaceNames, Policy, ProofVersion, Rejected, Source, Token, TokenCache, TokenCell,
+    TokenUnavailable,
 };
 use crate::upstream::Connector;
-use claims::issuer_and_subject;
-use either_secret::EitherSecret;
-use login::Login;
-use metadata::Metadata;
-use oauth2::OAuth2;
 use sign::Signer;
 
 /// What credentials need of the process.
@@ -247,37 +235,6 @@ impl TokenCredential {
         }
     }
 
-    fn oauth2(name: &Arc<str>, config: &config::OAuth2, parts: &Parts) -> Self {
-        let identity = identity(name, config, &parts.tokens);
-        let source: Arc<dyn Source> = match &config.older_proof {
-            None => Arc::new(OAuth2::new(config, parts)),
-            Some(older) => Arc::new(EitherSecret::new(config, older, parts)),
-        };
-        let proof = proof(config, &parts.tokens);
-        let credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
-        TokenCredential { names: names(config), ..credential }
-    }
-
-    fn login(name: &Arc<str>, config: &Arc<config::Login>, parts: &Parts) -> Self {
-        // Secrets do not show in it: they are the proof. Whoever logs in by a name in plain text is told apart by it.
-        let requests: Vec<_> = config.steps.iter().map(|step| format!("{:?}", step.request)).collect();
-        let requests: Vec<_> = requests.iter().map(|request| ("request", request.as_str())).collect();
-        let origin = config.steps.first().map(|step| step.request.origin.to_string()).unwrap_or_default();
-        let identity = parts.tokens.identity(&IdentityFields {
-            credential: name,
-            endpoint: &origin,
-            grant: "login",
-            parameters: &requests,
-            ..IdentityFields::default()
-        });
-        let answers = config.steps.iter().map(|step| format!("{:?}", step.answer));
-        let answers: Vec<_> = answers.chain(config.refresh.iter().map(|refresh| format!("{refresh:?}"))).collect();
-        let secrets = config.requests().flat_map(LoginRequest::secrets).map(|secret| secret.expose().as_bytes());
-        let proof: Vec<_> = secrets.chain(answers.iter().map(|answer| answer.as_bytes())).collect();
-        let source = Arc::new(Login::new(name, config, parts));
-        TokenCredential::new(name, &config.life, identity, parts.tokens.proof(&proof), source, parts)
-    }
-
     /// A credential with a cell at this source. Whatever its kind is, the rest is the same.
     fn new(
         name: &Arc<str>,
@@ -298,128 +255,6 @@ impl TokenCredential {
             None => Attachment::token(token),
             Some(signer) => Attachment::signed_token(signer, token),
         }
-    }
-
-    fn metadata(name: &Arc<str>, config: &config::Metadata, parts: &Parts) -> Self {
-        let source = Metadata::new(config, parts);
-        // What is asked for stands in the URL, all of it.
-        let endpoint = source.url().to_string();
-        let fields =
-            IdentityFields { credential: name, endpoint: &endpoint, grant: "metadata", ..IdentityFields::default() };
-        let identity = parts.tokens.identity(&fields);
-        let proof = parts.tokens.proof(&[source.secret().map_or(&[][..], |secret| secret.expose().as_bytes())]);
-        TokenCredential::new(name, &config.life, identity, proof, Arc::new(source), parts)
-    }
-}
-
-/// What requests with tokens of this grant carry.
-fn names(config: &config::OAuth2) -> Arc<PlaceNames> {
-    let mut names = PlaceNames::of(config.life.attach.parts.iter().map(|part| &part.place));
-    names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
-    Arc::new(names)
-}
-
-/// What makes this credential's token another one (TL-02).
-fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identity {
-    let endpoint = match &config.endpoint {
-        TokenEndpoint::Url(url) => url.to_string(),
-        TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
-    };
-    let subject = subject(&config.grant, tokens);
-    let own = IdentityFields {
-        credential: name,
-        endpoint: &endpoint,
-        grant: config.grant.name(),
-        client_id: &config.client_id,
-        subject: subject.as_deref(),
-        ..IdentityFields::default()
-    };
-    if let Grant::RefreshToken { .. } = &config.grant {
-        // What is asked for with it is no part of this: the refresh token that took the seed's place is good for that, too.
-        return tokens.identity(&own);
-    }
-    let parameters: Vec<_> = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    tokens.identity(&IdentityFields {
-        scope: &config.scope,
-        audience: config.audience.as_deref(),
-        resource: &config.resource,
-        parameters: &parameters,
-        ..own
-    })
-}
-
-/// On whose behalf the token is, and what else of the grant makes it another one.
-fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
-    match grant {
-        Grant::ClientCredentials => None,
-        // Another seed is another authorization, perhaps of somebody else: nothing of the old one's is used for it.
-        Grant::RefreshToken { seed } => Some(URL_SAFE_NO_PAD.encode(tokens.proof(&[seed.expose().as_bytes()]).0)),
-        Grant::JwtBearer(grant) => Some(json!([grant.issuer, grant.subject, grant.audience, grant.claims]).to_string()),
-        // What is secret is the proof of the same token, but for whom a JWT among it is about: after a rotation that makes
-        // it somebody else's, nothing of the old one's is used.
-        Grant::Fields(grant) => {
-            let about = |(name, secret): &(String, Secret)| Some(json!([name, issuer_and_subject(secret.expose())?]));
-            let about: Vec<_> = grant.secret.iter().filter_map(about).collect();
-            Some(json!([grant.grant_type, grant.plain, about]).to_string())
-        }
-        Grant::GithubApp(app) => Some(json!([app.repositories, app.permissions]).to_string()),
-    }
-}
-
-/// What is asked for with a refresh token, and the key that tokens are bound to; a token for something else is not sent
-/// (TL-02), nor one whose key has vanished (TL-03).
-fn asks_for(config: &config::OAuth2, key: Option<&ProofKey>, tokens: &TokenCache) -> Option<ProofVersion> {
-    let asked = match &config.grant {
-        Grant::RefreshToken { .. } => {
-            let mut scope = config.scope.clone();
-            scope.sort_unstable();
-            Some(format!("{:?}", (scope, &config.audience, &config.resource, &config.parameters)))
-        }
-        _ => None,
-    };
-    let parts: Vec<_> = asked.iter().map(|asked| asked.as_bytes()).chain(key.map(ProofKey::identity)).collect();
-    (!parts.is_empty()).then(|| tokens.proof(&parts))
-}
-
-/// How the client proves itself (TL-03). The declared places in the answer belong to it: when they change, a token read
-/// by the old ones serves until one is read by the new ones, and a refused state ends.
-fn proof(config: &config::OAuth2, tokens: &TokenCache) -> ProofVersion {
-    let method = config.auth_method.map_or("discovered", TokenEndpointAuthMethod::name);
-    let shape = format!("{:?}", config.answer);
-    let (key, signed) = parts_of(&config.proof);
-    let (older_key, older_signed) = config.older_proof.as_ref().map_or((&[][..], String::new()), parts_of);
-    let mut parts =
-        vec![key, signed.as_bytes(), older_key, older_signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
-    parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));
-    match &config.grant {
-        Grant::ClientCredentials | Grant::RefreshToken { .. } => {}
-        Grant::JwtBearer(grant) => {
-            let key_id = grant.key_id.as_deref().unwrap_or_default();
-            parts.extend([grant.key.identity(), grant.key.algorithm().name().as_bytes(), key_id.as_bytes()]);
-        }
-        Grant::Fields(grant) => {
-            parts.extend(grant.secret.iter().flat_map(|(name, secret)| [name.as_bytes(), secret.expose().as_bytes()]));
-        }
-        Grant::GithubApp(app) => parts.push(app.key.identity()),
-    }
-    match &config.dpop {
-        None => {}
-        // There is only one of it.
-        Some(Dpop::Made) => parts.push(b"dpop"),
-        Some(Dpop::Given(key)) => parts.push(key.identity()),
-    }
-    tokens.proof(&parts)
-}
-
-/// What tells one proof from another: secret bytes, and all else about it.
-fn parts_of(proof: &ClientProof) -> (&[u8], String) {
-    match proof {
-        ClientProof::Nothing => (&[][..], String::new()),
-        ClientProof::Secret(secret) => (secret.expose().as_bytes(), String::new()),
-        // Of the key it says its algorithm.
-        ClientProof::Assertion(assertion) => (assertion.key.identity(), format!("{assertion:?}")),
-        // Where it comes from: that it is another one each time is its nature.
-        ClientProof::ForeignAssertion(fresh) => (&[][..], format!("{fresh:?}")),
     }
 }
 

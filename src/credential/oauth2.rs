@@ -1,5 +1,6 @@
 //! The grants of OAuth 2.0: where their tokens come from.
 
+pub(super) mod identity;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -10,20 +11,24 @@ use http::StatusCode;
 use ring::error::Unspecified;
 use tokio::time::{Instant, timeout_at};
 
-use super::Parts;
 use super::answer::{self, Asked};
 use super::discovery::{Discovered, DiscoveryCache, Issuer};
 use super::dpop;
-use super::endpoint::{self, Reach};
+use super::either_secret::EitherSecret;
+use super::endpoint::{self, Reach, origin, target};
 use super::failure::{self, Failure, Step};
 use super::tape::Tape;
 use super::token_request::{Signed, TokenRequest};
+use super::{Parts, TokenCredential};
 use crate::clock::{Clock, timer_now};
-use crate::config::{self, AnswerShape, CertificateAndKey, Grant, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod};
+use crate::config::{
+    self, AnswerShape, CertificateAndKey, DPOP, Grant, HttpUrl, TokenEndpoint, TokenEndpointAuthMethod,
+};
 use crate::jws::{ProofKey, Proven};
 use crate::secret::Secret;
 use crate::token::{
-    Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, ProofVersion, Reached, Source, lifetime,
+    Exchange, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, PlaceNames, ProofVersion, Reached,
+    Source, lifetime,
 };
 use crate::upstream::Connector;
 
@@ -91,7 +96,7 @@ impl OAuth2 {
             place,
             request: TokenRequest::new(config),
             client_certificate: config.client_certificate.clone(),
-            asks_for: super::asks_for(config, proof_key.as_deref(), &parts.tokens),
+            asks_for: identity::asks_for(config, proof_key.as_deref(), &parts.tokens),
             proof_key,
             seed: match &config.grant {
                 Grant::RefreshToken { seed } => Some(seed.clone()),
@@ -274,19 +279,24 @@ impl Inner {
     }
 }
 
-/// A URL's scheme, host and port.
-pub(super) fn origin(url: &HttpUrl) -> Arc<str> {
-    format!("{}://{}", url.scheme(), url.authority()).into()
+impl TokenCredential {
+    pub(super) fn oauth2(name: &Arc<str>, config: &config::OAuth2, parts: &Parts) -> Self {
+        let identity = identity::identity(name, config, &parts.tokens);
+        let source: Arc<dyn Source> = match &config.older_proof {
+            None => Arc::new(OAuth2::new(config, parts)),
+            Some(older) => Arc::new(EitherSecret::new(config, older, parts)),
+        };
+        let proof = identity::proof(config, &parts.tokens);
+        let credential = TokenCredential::new(name, &config.life, identity, proof, source, parts);
+        TokenCredential { names: names(config), ..credential }
+    }
 }
 
-/// The request's target: path and query, which are kept as they were written.
-pub(super) fn target(url: &HttpUrl) -> Result<http::Uri, String> {
-    let text = match url.path.as_str() {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    text.parse().map_err(|_| "the path of its URL is no legal request target".to_owned())
+/// What requests with tokens of this grant carry.
+pub(super) fn names(config: &config::OAuth2) -> Arc<PlaceNames> {
+    let mut names = PlaceNames::of(config.life.attach.parts.iter().map(|part| &part.place));
+    names.headers.extend(config.dpop.as_ref().map(|_| DPOP.clone()));
+    Arc::new(names)
 }
 
 impl Source for OAuth2 {

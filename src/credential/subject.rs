@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::either_secret::EitherSecret;
-use super::oauth2::OAuth2;
-use super::{Credential, Parts, TokenCredential, identity, names, policy, proof};
+use super::oauth2::identity::{identity, proof};
+use super::oauth2::{OAuth2, names};
+use super::{Credential, Parts, TokenCredential, policy};
 use crate::config::{self, SubjectHeader};
 use crate::secret::Secret;
 use crate::token::{PlaceNames, Source, Subjects, TokenCache, TokenUnavailable};
