@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{BaseUrl, LifetimeFormat, LifetimeUnit};
+use super::{BaseUrl, LifetimeFormat};
 
 /// Declared places in a token answer, and what tells an error from a success.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +36,14 @@ impl AnswerShape {
         let further = self.values.iter().filter(|(name, _)| !self.base_urls.contains_key(*name));
         self.token.iter().chain(&self.refresh_token).chain(further.map(|(_, place)| place))
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LifetimeUnit {
+    Milliseconds,
+    Seconds,
+    Minutes,
+    Hours,
 }
 
 /// Where one value is.

@@ -1,4 +1,4 @@
-//! What a route's `path` matches, and what it becomes upstream.
+//! What a route's `path` matches.
 
 use percent_encoding::percent_decode_str;
 
@@ -21,23 +21,6 @@ pub enum Segment {
     Rest(String),
 }
 
-/// What is sent upstream, before the upstream's own path is put in front.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamPath {
-    pub pieces: Vec<TemplatePiece>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplatePiece {
-    Literal(String),
-    /// What the pattern's segment of this index matched, as received.
-    Parameter(usize),
-    /// What the rest matched, with its leading slash if the request had one; empty where it matched nothing.
-    Rest,
-    /// The request's path as received.
-    MatchedPath,
-}
-
 /// What is wrong with a pattern or a template, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError {
@@ -47,7 +30,7 @@ pub struct PatternError {
 }
 
 impl PatternError {
-    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         PatternError { message: message.into(), hint: hint.into() }
     }
 }
@@ -94,10 +77,23 @@ impl PathPattern {
         };
         self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(alike)
     }
+
+    /// Where this placeholder stands in it.
+    pub(super) fn index_of(&self, wanted: &Segment) -> Result<usize, PatternError> {
+        self.segments.iter().position(|segment| segment == wanted).ok_or_else(|| {
+            let names: Vec<String> = self.segments.iter().filter_map(Segment::written).collect();
+            let hint = match names.is_empty() {
+                true => format!("`{}` has none", self.text),
+                false => format!("`{}` has `{}`", self.text, names.join("`, `")),
+            };
+            let wanted = wanted.written().unwrap_or_default();
+            PatternError::new(format!("`{wanted}` is no placeholder of the route's path"), hint)
+        })
+    }
 }
 
 impl Segment {
-    fn parse(text: &str) -> Result<Segment, PatternError> {
+    pub(super) fn parse(text: &str) -> Result<Segment, PatternError> {
         let Some(inner) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
             if text.contains(['{', '}']) {
                 return Err(PatternError::new(
@@ -130,6 +126,15 @@ impl Segment {
         match self {
             Segment::Literal(_) => None,
             Segment::Parameter(name) | Segment::Rest(name) => Some(name),
+        }
+    }
+
+    /// A placeholder as it is written.
+    fn written(&self) -> Option<String> {
+        match self {
+            Segment::Literal(_) => None,
+            Segment::Parameter(name) => Some(format!("{{{name}}}")),
+            Segment::Rest(name) => Some(format!("{{*{name}}}")),
         }
     }
 }
@@ -174,79 +179,6 @@ pub(super) fn check_literal(text: &str) -> Result<(), PatternError> {
         return Err(PatternError::new("a path has no `.` or `..` segment", "write the path that it would lead to"));
     }
     Ok(())
-}
-
-impl UpstreamPath {
-    /// Without `upstream_path`: what the rest matched, or the matched path.
-    pub fn default_of(pattern: &PathPattern) -> UpstreamPath {
-        let piece = if pattern.has_rest() { TemplatePiece::Rest } else { TemplatePiece::MatchedPath };
-        UpstreamPath { pieces: vec![piece] }
-    }
-
-    /// Parses an `upstream_path` that may use the placeholders of `pattern`.
-    pub fn parse(text: &str, pattern: &PathPattern) -> Result<UpstreamPath, PatternError> {
-        let body = text
-            .strip_prefix('/')
-            .ok_or_else(|| PatternError::new("an upstream path begins with `/`", format!("write \"/{text}\"")))?;
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        for segment in body.split('/') {
-            if pieces.last() == Some(&TemplatePiece::Rest) {
-                return Err(PatternError::new(
-                    "`{*rest}` stands last: nothing can follow it",
-                    "write `{name}` for one segment",
-                ));
-            }
-            match Segment::parse(segment)? {
-                Segment::Literal(text) => literal.extend(["/", &text]),
-                // What the rest matched brings its own slash, or the absence of one.
-                Segment::Rest(name) => {
-                    pattern.index_of(&Segment::Rest(name))?;
-                    flush(&mut literal, &mut pieces);
-                    pieces.push(TemplatePiece::Rest);
-                }
-                Segment::Parameter(name) => {
-                    let index = pattern.index_of(&Segment::Parameter(name))?;
-                    literal.push('/');
-                    flush(&mut literal, &mut pieces);
-                    pieces.push(TemplatePiece::Parameter(index));
-                }
-            }
-        }
-        flush(&mut literal, &mut pieces);
-        Ok(UpstreamPath { pieces })
-    }
-}
-
-impl PathPattern {
-    fn index_of(&self, wanted: &Segment) -> Result<usize, PatternError> {
-        self.segments.iter().position(|segment| segment == wanted).ok_or_else(|| {
-            let names: Vec<String> = self.segments.iter().filter_map(Segment::written).collect();
-            let hint = match names.is_empty() {
-                true => format!("`{}` has none", self.text),
-                false => format!("`{}` has `{}`", self.text, names.join("`, `")),
-            };
-            let wanted = wanted.written().unwrap_or_default();
-            PatternError::new(format!("`{wanted}` is no placeholder of the route's path"), hint)
-        })
-    }
-}
-
-impl Segment {
-    /// A placeholder as it is written.
-    fn written(&self) -> Option<String> {
-        match self {
-            Segment::Literal(_) => None,
-            Segment::Parameter(name) => Some(format!("{{{name}}}")),
-            Segment::Rest(name) => Some(format!("{{*{name}}}")),
-        }
-    }
-}
-
-fn flush(literal: &mut String, pieces: &mut Vec<TemplatePiece>) {
-    if !literal.is_empty() {
-        pieces.push(TemplatePiece::Literal(std::mem::take(literal)));
-    }
 }
 
 #[cfg(test)]
@@ -325,40 +257,6 @@ mod tests {
         }
         for (one, other) in [("/a/b", "/a%2Fb"), ("/%2561", "/%61"), ("/a", "/A"), ("/a", "/{a}"), ("/a", "/a%3B")] {
             assert!(!pattern(one).same_shape(&pattern(other)), "{one} {other}");
-        }
-    }
-
-    #[test]
-    fn templates_are_parsed_into_literals_and_placeholders() {
-        let route = pattern("/a/{x}/b/{y}/{*rest}");
-        let template = UpstreamPath::parse("/{y}/of/{x}/{*rest}", &route).unwrap();
-        assert_eq!(
-            template.pieces,
-            [
-                TemplatePiece::Literal("/".into()),
-                TemplatePiece::Parameter(3),
-                TemplatePiece::Literal("/of/".into()),
-                TemplatePiece::Parameter(1),
-                TemplatePiece::Rest,
-            ]
-        );
-        let fixed = UpstreamPath::parse("/status/", &route).unwrap();
-        assert_eq!(fixed.pieces, [TemplatePiece::Literal("/status/".into())]);
-    }
-
-    #[test]
-    fn without_a_template_the_rest_is_sent_or_else_the_matched_path() {
-        assert_eq!(UpstreamPath::default_of(&pattern("/crm/{*rest}")).pieces, [TemplatePiece::Rest]);
-        assert_eq!(UpstreamPath::default_of(&pattern("/orders/{id}")).pieces, [TemplatePiece::MatchedPath]);
-    }
-
-    #[test]
-    fn templates_with_unknown_placeholders_name_the_known_ones() {
-        let error = UpstreamPath::parse("/{nmae}", &pattern("/{name}/{*rest}")).unwrap_err();
-        assert_eq!(error.message, "`{nmae}` is no placeholder of the route's path");
-        assert_eq!(error.hint, "`/{name}/{*rest}` has `{name}`, `{*rest}`");
-        for text in ["x", "/{*other}", "/{rest}", "/../x", "/{name}x", "/x?y=1"] {
-            assert!(UpstreamPath::parse(text, &pattern("/{name}/{*rest}")).is_err(), "{text}");
         }
     }
 }
