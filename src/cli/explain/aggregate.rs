@@ -184,7 +184,7 @@ fn said_of(aggregate: &Aggregate, part: &Part, request: &Request<'_>) -> Vec<Str
         said.push(format!("{name}: {value}"));
     }
     said.extend(part.request.body.as_ref().map(|body| format!("body: {}", shown(body))));
-    said.push(format!("credential: {}", credential(&part.upstream)));
+    said.push(format!("credential: {}", credential::described(&part.upstream)));
     said.push(format!("timeout: {:?}{}", part.timeout, retries(part.retries)));
     said.extend(part.pages.as_ref().map(|pages| {
         let by = match &pages.next {
