@@ -1,6 +1,6 @@
 use super::*;
 use crate::snapshot::plan::FailStatus;
-use crate::token::FetchError;
+use crate::token::{FetchError, Reached};
 
 fn fetch_error(kind: FetchErrorKind) -> FetchError {
     fetch_error_when(kind, Reached::Answered)
