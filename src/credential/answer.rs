@@ -372,10 +372,11 @@ pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
 }
 
 /// How long to hold back: seconds, or a date, which is measured against the answer's own (RFC 9110 section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(u64::from(u32::MAX))));
+    // Digits alone: the parser would take a sign as well.
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse::<u64>().ok()?.min(u64::from(u32::MAX))));
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let skew = |date: SystemTime| date.duration_since(wall).unwrap_or_else(|earlier| earlier.duration());

@@ -33,6 +33,7 @@ mod tests;
 mod token_request;
 mod told;
 
+pub use answer::retry_after;
 pub use attachment::Attachment;
 pub use discovery::DiscoveryCache;
 pub use dpop::ProofKeys;

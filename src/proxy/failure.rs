@@ -198,11 +198,16 @@ impl Failure {
     /// Fields that belong to one kind of failure.
     fn own_fields(&self, headers: &mut http::HeaderMap) {
         if let Failure::Part(part) = self {
-            return match &*part.cause {
+            match &*part.cause {
                 PartCause::Call(failure) => failure.own_fields(headers),
                 PartCause::NoMemory => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+                // Other statuses give the field no meaning (RFC 9110 section 10.2.3, RFC 6585 section 4).
+                PartCause::Status(_, Some(after)) if matches!(self.meaning().status.as_u16(), 429 | 503) => {
+                    headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*after)));
+                }
                 _ => {}
-            };
+            }
+            return;
         }
         if let Failure::Unrecognised(Unrecognised::Missing | Unrecognised::Unknown) = self {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));

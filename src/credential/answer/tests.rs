@@ -273,7 +273,7 @@ fn retry_after_is_read_as_seconds_and_as_a_date() {
         "an hour off"
     );
     assert_eq!(seconds("Tue, 14 Nov 2023 22:13:30 GMT", Some("Tue, 14 Nov 2000 22:13:20 GMT")), Some(10), "years off");
-    for nonsense in ["", "-1", "soon", "1e9", "99999999999999999999999"] {
+    for nonsense in ["", "-1", "+1", "soon", "7, 8", "1e9", "99999999999999999999999"] {
         assert_eq!(seconds(nonsense, None), None, "{nonsense}");
     }
     assert_eq!(retry_after(&HeaderMap::new(), wall), None);

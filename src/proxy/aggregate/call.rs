@@ -16,6 +16,7 @@ use super::asked::Asked;
 use super::json::Json;
 use super::value::{self, Known};
 use crate::clock::timer_now;
+use crate::credential::retry_after;
 use crate::proxy::access_log::{Effort, Label};
 use crate::proxy::failure::{Failure, PartCause};
 use crate::proxy::forward::{CleanHead, Outbound, Received};
@@ -135,22 +136,22 @@ impl<'a> Caller<'a> {
         let part = self.part();
         let mut tried = 0;
         loop {
-            let (cause, retry_after) = match self.try_once(request, effort).await {
+            let cause = match self.try_once(request, effort).await {
                 Ok((received, moved)) if self.is_success(received.status) => match self.read(received).await {
                     Ok(answer) => return Ok(Answer { moved, ..answer }),
-                    Err(cause) => (cause, None),
+                    Err(cause) => cause,
                 },
                 Ok((received, _)) => {
-                    let retry_after = retry::retry_after(&received.headers, self.asked.worker.living.clock.wall());
+                    let retry_after = retry_after(&received.headers, self.asked.worker.living.clock.wall());
                     self.asked.saw(self.index, received.status);
                     received.body.discard().await;
-                    (PartCause::Status(received.status), retry_after)
+                    PartCause::Status(received.status, retry_after)
                 }
-                Err(failure) => (PartCause::Call(Box::new(failure)), None),
+                Err(failure) => PartCause::Call(Box::new(failure)),
             };
             let left = until.saturating_duration_since(timer_now());
             let again = tried < part.retries && part.request.method.is_idempotent() && retry::helps(&cause);
-            let Some(pause) = again.then(|| retry::pause(tried, retry_after, left)).flatten() else {
+            let Some(pause) = again.then(|| retry::pause(tried, cause.retry_after(), left)).flatten() else {
                 return Err(cause);
             };
             tried += 1;

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn told() -> [(&'static str, Told); 6] {
-        let status = |status| Arc::new(PartCause::Status(StatusCode::from_u16(status).unwrap()));
+        let status = |status| Arc::new(PartCause::Status(StatusCode::from_u16(status).unwrap(), None));
         [
             ("fine", Told::Answered { truncated: false, items: None }),
             ("orders", Told::Failed(status(503))),

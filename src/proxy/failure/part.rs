@@ -1,6 +1,7 @@
 //! The part of the table that is about the parts of aggregates.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tracing::Level;
@@ -22,8 +23,8 @@ pub struct PartFailure {
 /// placeholder and nothing of an answer.
 #[derive(Debug)]
 pub enum PartCause {
-    /// Its upstream answered with a status that is no success.
-    Status(StatusCode),
+    /// Its upstream answered with a status that is no success, and perhaps with a time to come back after.
+    Status(StatusCode, Option<Duration>),
     /// It was not answered within its `timeout`.
     Timeout,
     /// It was not answered within the aggregate's `deadline`.
@@ -70,7 +71,9 @@ impl PartFailure {
             (FailStatus::Default, _) => meaning.status,
             // Redirects and the like would mean something else in an answer of ours, and 401 and 407 would ask the client for
             // a credential that is not its own.
-            (FailStatus::Own, PartCause::Status(own)) if own.as_u16() >= 400 && !matches!(own.as_u16(), 401 | 407) => {
+            (FailStatus::Own, PartCause::Status(own, _))
+                if own.as_u16() >= 400 && !matches!(own.as_u16(), 401 | 407) =>
+            {
                 *own
             }
             (FailStatus::Own, _) => meaning.status,
@@ -93,7 +96,7 @@ impl PartCause {
         const D: Level = Level::DEBUG;
         const SAYS: &str = "http_protocol_error";
         match self {
-            PartCause::Status(_) => meaning(S::BAD_GATEWAY, "upstream_status", "An upstream answered with a status that is no success", "destination_unavailable", W, Upstream),
+            PartCause::Status(..) => meaning(S::BAD_GATEWAY, "upstream_status", "An upstream answered with a status that is no success", "destination_unavailable", W, Upstream),
             PartCause::Timeout => meaning(S::GATEWAY_TIMEOUT, "timeout", "An upstream did not answer in time", "http_response_timeout", W, Upstream),
             PartCause::Deadline => meaning(S::GATEWAY_TIMEOUT, "deadline", "The upstreams did not all answer in time", "http_response_timeout", W, Upstream),
             PartCause::Call(failure) => failure.meaning(),
@@ -115,7 +118,7 @@ impl PartCause {
     /// What the client may know beyond the title.
     fn detail(&self) -> String {
         match self {
-            PartCause::Status(status) => format!("its upstream answered {}.", status.as_u16()),
+            PartCause::Status(status, _) => format!("its upstream answered {}.", status.as_u16()),
             PartCause::Timeout => "`timeout` of the part is the limit.".to_owned(),
             PartCause::Deadline => "`deadline` of the aggregate is the limit.".to_owned(),
             PartCause::Call(failure) => failure.detail(),
@@ -148,10 +151,18 @@ impl PartCause {
         }
     }
 
+    /// When to come back, if its upstream's answer says so.
+    pub(in crate::proxy) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            PartCause::Status(_, retry_after) => *retry_after,
+            _ => None,
+        }
+    }
+
     /// The status of its upstream's answer, if it is that which failed it.
     pub(in crate::proxy) fn upstream_status(&self) -> Option<StatusCode> {
         match self {
-            PartCause::Status(status) => Some(*status),
+            PartCause::Status(status, _) => Some(*status),
             _ => None,
         }
     }

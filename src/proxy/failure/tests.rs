@@ -99,7 +99,13 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (Failure::RequestNotJson("is none".to_owned()), 400, "request_not_json", request, "client"),
         (Failure::NoAggregateMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
         (Failure::NoReplayMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
-        (part(PartCause::Status(StatusCode::NOT_FOUND)), 502, "upstream_status", "destination_unavailable", "upstream"),
+        (
+            part(PartCause::Status(StatusCode::NOT_FOUND, None)),
+            502,
+            "upstream_status",
+            "destination_unavailable",
+            "upstream",
+        ),
         (part(PartCause::Timeout), 504, "timeout", "http_response_timeout", "upstream"),
         (part(PartCause::Deadline), 504, "deadline", "http_response_timeout", "upstream"),
         (part(PartCause::Call(Box::new(exchange(K::Tls)))), 502, "upstream_tls", "tls_protocol_error", "upstream"),
@@ -242,7 +248,7 @@ fn what_was_said_already_is_not_logged_for_each_request() {
 /// something failed, or a fixed one.
 #[test]
 fn a_required_part_chooses_the_status() {
-    let status = |status| PartCause::Status(StatusCode::from_u16(status).unwrap());
+    let status = |status| PartCause::Status(StatusCode::from_u16(status).unwrap(), None);
     for (cause, mapping, expected) in [
         (status(404), FailStatus::Default, 502),
         (status(404), FailStatus::Own, 404),

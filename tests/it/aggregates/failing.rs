@@ -227,6 +227,43 @@ fn a_call_is_made_again_where_that_helps() {
     assert_eq!(a.asked(), 5);
 }
 
+/// Where the answer is a 429 or 503 for a part's sake, it says when to come back if the upstream did, in whole seconds and
+/// in words of our own: nothing of the field is passed on as it came.
+#[test]
+fn an_upstream_says_when_to_come_back() {
+    let a = Upstream::open();
+    let start = |keys: &str| Overview::of(&[("a", &a, keys)]).start();
+    let own = start("on_failure = { status = \"own\" }");
+    let (fixed, other) = (start("on_failure = { status = 503 }"), start("on_failure = { status = 424 }"));
+    let default = start("");
+    for (proxy, status, retry_after, expected) in [
+        (&own, 429, "7", (429, Some("7"))),
+        (&own, 503, " 120 ", (503, Some("120"))),
+        (&own, 503, "0", (503, Some("1"))),
+        (&own, 429, "soon", (429, None)),
+        (&own, 503, "7, 8", (503, None)),
+        (&own, 503, "+7", (503, None)),
+        (&own, 503, "-7", (503, None)),
+        (&own, 500, "7", (500, None)),
+        (&fixed, 429, "7", (503, Some("7"))),
+        (&fixed, 404, "7", (503, Some("7"))),
+        (&other, 429, "7", (424, None)),
+        (&default, 503, "7", (502, None)),
+    ] {
+        a.script([Reply::answer(status, &[("Retry-After", retry_after)], b"")]);
+        let answer = proxy.get("/overview/1");
+        let said = (answer.status, answer.headers.get("retry-after"));
+        assert_eq!(said, expected, "{status} {retry_after:?}");
+    }
+    a.script([Reply::answer(503, &[("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT")], b"")]);
+    let seconds: u64 = own.get("/overview/1").headers.get("retry-after").unwrap().parse().unwrap();
+    assert!(seconds > 1_000_000, "{seconds}");
+    // What is tried again says it for the last try.
+    let retried = start("retries = 1\non_failure = { status = \"own\" }");
+    a.script(["0", "9"].map(|after| Reply::answer(503, &[("Retry-After", after)], b"")));
+    assert_eq!(retried.get("/overview/1").headers.get("retry-after"), Some("9"));
+}
+
 /// A part whose time was spent waiting for a token says so: that is the token endpoint's fault, not its upstream's.
 #[test]
 fn a_wait_for_a_token_counts_as_the_parts_time() {

@@ -1,9 +1,8 @@
 //! When a call is made again, and after how long.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use crate::proxy::failure::{Failure, PartCause};
 use crate::upstream::ExchangeErrorKind;
@@ -14,7 +13,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Whether another try may fare better. A try that took too long is not made again: its time is gone.
 pub(super) fn helps(cause: &PartCause) -> bool {
     match cause {
-        PartCause::Status(status) => matches!(
+        PartCause::Status(status, _) => matches!(
             *status,
             StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::BAD_GATEWAY
@@ -33,16 +32,6 @@ pub(super) fn helps(cause: &PartCause) -> bool {
     }
 }
 
-/// What an answer says about when to come back (RFC 9110 section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
-}
-
 /// How long to wait before the next try: as long as was asked for, else any time up to a bound that doubles, so that those
 /// who failed together do not come back together. `None`: that is longer than there is time.
 pub(super) fn pause(tried: u32, retry_after: Option<Duration>, left: Duration) -> Option<Duration> {
@@ -52,8 +41,6 @@ pub(super) fn pause(tried: u32, retry_after: Option<Duration>, left: Duration) -
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -71,26 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        for (text, expected) in [
-            ("3", Some(3)),
-            (" 0 ", Some(0)),
-            ("Sun, 09 Sep 2001 01:46:45 GMT", Some(5)),
-            ("Sun, 09 Sep 2001 01:46:35 GMT", Some(0)),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
     fn what_would_fail_again_is_not_tried_again() {
         for (status, expected) in [(429, true), (502, true), (503, true), (504, true), (500, false), (404, false)] {
-            assert_eq!(helps(&PartCause::Status(StatusCode::from_u16(status).unwrap())), expected, "{status}");
+            assert_eq!(helps(&PartCause::Status(StatusCode::from_u16(status).unwrap(), None)), expected, "{status}");
         }
         assert!(helps(&PartCause::Broken(String::new())));
         assert!(!helps(&PartCause::Timeout) && !helps(&PartCause::NotJson(String::new())));
