@@ -153,12 +153,13 @@ fn without_memory_a_part_fails() {
     let (a, b) = (Upstream::open(), Upstream::open());
     let proxy = Overview {
         head: "[server]\nlimits.aggregate_memory_bytes_max = 65536",
-        ..Overview::of(&[("a", &a, ""), ("b", &b, "on_failure = \"null\"")])
+        // Is not asked where `a` fails.
+        ..Overview::of(&[("a", &a, ""), ("b", &b, "when = \"{a}\"\non_failure = \"null\"")])
     }
     .start();
     let large = format!("\"{}\"", "x".repeat(65536));
     a.script([json(&large), json("1"), json(&format!("\"{}\"", "x".repeat(40000)))]);
-    b.script([json("2"), json(&large), json("3")]);
+    b.script([json(&large), json("3")]);
     let problem = assert_problem(&proxy.get("/overview/1"), 503);
     assert_eq!((&problem["type"], &problem["part"]), (&"urn:attache:problem:no_memory".into(), &"a".into()));
     let answer = proxy.get("/overview/1");
