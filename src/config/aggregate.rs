@@ -5,7 +5,7 @@ mod references;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{JsonPath, Upstream};
 
@@ -223,9 +223,9 @@ pub enum OnFailure {
 pub enum FailStatus {
     /// 502, 503 or 504, as when a request is forwarded.
     Default,
-    /// That of the part's answer, if there is one.
+    /// That of the part's answer, if there is one and it [may be](FailStatus::may_be).
     Own,
-    Fixed(u16),
+    Fixed(StatusCode),
 }
 
 /// What of an answer counts.
@@ -258,6 +258,21 @@ pub enum Place {
     Merged(Vec<String>),
     /// It is there for other parts only, or in place of one that failed.
     Hidden,
+}
+
+impl FailStatus {
+    /// Whether the whole can fail with this status. It cannot with those by which a client is told to ask in another way, in
+    /// a field that has to be there: with another credential, method or protocol (RFC 9110 sections 15.5.2, 15.5.6, 15.5.8
+    /// and 15.5.22). Redirects and the like are no failures.
+    pub fn may_be(status: StatusCode) -> bool {
+        let asks_for_another = [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            StatusCode::UPGRADE_REQUIRED,
+        ];
+        (400..=599).contains(&status.as_u16()) && !asks_for_another.contains(&status)
+    }
 }
 
 impl StatusRange {

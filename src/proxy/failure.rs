@@ -6,7 +6,7 @@
 mod detail;
 mod part;
 
-pub use part::{PartCause, PartFailure, Unfilled};
+pub use part::{PartCause, PartFailure, Refusal, Unfilled};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -202,7 +202,9 @@ impl Failure {
                 PartCause::Call(failure) => failure.own_fields(headers),
                 PartCause::NoMemory => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
                 // Other statuses give the field no meaning (RFC 9110 section 10.2.3, RFC 6585 section 4).
-                PartCause::Status(_, Some(after)) if matches!(self.meaning().status.as_u16(), 429 | 503) => {
+                PartCause::Status(Refusal { retry_after: Some(after), .. })
+                    if matches!(self.meaning().status.as_u16(), 429 | 503) =>
+                {
                     headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*after)));
                 }
                 _ => {}

@@ -229,7 +229,7 @@ fn failure(aggregate: &Aggregate, part: &Part) -> String {
             "the whole fails, with 502, 503 or 504, or 400 if the request lacks a value".to_owned()
         }
         OnFailure::Fail(FailStatus::Own) => "the whole fails, with its status".to_owned(),
-        OnFailure::Fail(FailStatus::Fixed(status)) => format!("the whole fails, with {status}"),
+        OnFailure::Fail(FailStatus::Fixed(status)) => format!("the whole fails, with {}", status.as_u16()),
         OnFailure::Null => "null stands in its place".to_owned(),
         OnFailure::Omit => "nothing stands in its place".to_owned(),
         OnFailure::Value(value) => format!("{value} stands in its place"),

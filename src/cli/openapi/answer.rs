@@ -29,7 +29,7 @@ pub(super) fn failures(aggregate: &Aggregate) -> BTreeSet<u16> {
         statuses.extend([400, 413, 415]);
     }
     statuses.extend(aggregate.parts.iter().filter_map(|part| match part.on_failure {
-        OnFailure::Fail(FailStatus::Fixed(status)) => Some(status),
+        OnFailure::Fail(FailStatus::Fixed(status)) => Some(status.as_u16()),
         _ => None,
     }));
     statuses

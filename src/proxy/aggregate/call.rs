@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -18,11 +18,11 @@ use super::value::{self, Known};
 use crate::clock::timer_now;
 use crate::credential::retry_after;
 use crate::proxy::access_log::{Effort, Label};
-use crate::proxy::failure::{Failure, PartCause};
+use crate::proxy::failure::{Failure, PartCause, Refusal};
 use crate::proxy::forward::{CleanHead, Outbound, Received};
 use crate::proxy::own::Own;
 use crate::proxy::present::Present;
-use crate::proxy::{clean, query};
+use crate::proxy::{clean, query, rejection};
 use crate::snapshot::Call;
 use crate::snapshot::plan::Part;
 use crate::token::TokenUnavailable;
@@ -141,12 +141,7 @@ impl<'a> Caller<'a> {
                     Ok(answer) => return Ok(Answer { moved, ..answer }),
                     Err(cause) => cause,
                 },
-                Ok((received, _)) => {
-                    let retry_after = retry_after(&received.headers, self.asked.worker.living.clock.wall());
-                    self.asked.saw(self.index, received.status);
-                    received.body.discard().await;
-                    PartCause::Status(received.status, retry_after)
-                }
+                Ok((received, _)) => PartCause::Status(self.refusal(received).await),
                 Err(failure) => PartCause::Call(Box::new(failure)),
             };
             let left = until.saturating_duration_since(timer_now());
@@ -158,6 +153,17 @@ impl<'a> Caller<'a> {
             effort.retries += 1;
             sleep(pause).await;
         }
+    }
+
+    /// What an answer says whose status is no success.
+    async fn refusal(self, received: Received) -> Refusal {
+        let Received { status, headers, mut body, .. } = received;
+        self.asked.saw(self.index, status);
+        let retry_after = retry_after(&headers, self.asked.worker.living.clock.wall());
+        let of_credential = headers.contains_key(WWW_AUTHENTICATE)
+            || rejection::of(self.call(), status, &headers, &mut body).await.is_some();
+        body.discard().await;
+        Refusal { status, retry_after, of_credential }
     }
 
     fn is_success(self, status: StatusCode) -> bool {

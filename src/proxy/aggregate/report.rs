@@ -115,9 +115,13 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::proxy::failure::Refusal;
 
     fn told() -> [(&'static str, Told); 6] {
-        let status = |status| Arc::new(PartCause::Status(StatusCode::from_u16(status).unwrap(), None));
+        let status = |status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Arc::new(PartCause::Status(Refusal { status, retry_after: None, of_credential: false }))
+        };
         [
             ("fine", Told::Answered { truncated: false, items: None }),
             ("orders", Told::Failed(status(503))),

@@ -23,8 +23,8 @@ pub struct PartFailure {
 /// placeholder and nothing of an answer.
 #[derive(Debug)]
 pub enum PartCause {
-    /// Its upstream answered with a status that is no success, and perhaps with a time to come back after.
-    Status(StatusCode, Option<Duration>),
+    /// Its upstream answered with a status that is no success.
+    Status(Refusal),
     /// It was not answered within its `timeout`.
     Timeout,
     /// It was not answered within the aggregate's `deadline`.
@@ -55,6 +55,16 @@ pub enum PartCause {
     NoMemory,
 }
 
+/// An answer whose status is no success.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// When to come back, if it says so.
+    pub retry_after: Option<Duration>,
+    /// Whether it is about what was attached, which is not the client's to mend: a rejection, or what has a challenge.
+    pub of_credential: bool,
+}
+
 /// A placeholder without a value.
 #[derive(Debug)]
 pub struct Unfilled {
@@ -69,15 +79,12 @@ impl PartFailure {
         let meaning = self.cause.meaning();
         let status = match (self.status, &*self.cause) {
             (FailStatus::Default, _) => meaning.status,
-            // Redirects and the like would mean something else in an answer of ours, and 401 and 407 would ask the client for
-            // a credential that is not its own.
-            (FailStatus::Own, PartCause::Status(own, _))
-                if own.as_u16() >= 400 && !matches!(own.as_u16(), 401 | 407) =>
-            {
-                *own
+            // What is about our credential is none of the client's fault.
+            (FailStatus::Own, PartCause::Status(own)) if FailStatus::may_be(own.status) && !own.of_credential => {
+                own.status
             }
             (FailStatus::Own, _) => meaning.status,
-            (FailStatus::Fixed(fixed), _) => StatusCode::from_u16(fixed).unwrap_or(meaning.status),
+            (FailStatus::Fixed(fixed), _) => fixed,
         };
         Meaning { status, ..meaning }
     }
@@ -96,7 +103,7 @@ impl PartCause {
         const D: Level = Level::DEBUG;
         const SAYS: &str = "http_protocol_error";
         match self {
-            PartCause::Status(..) => meaning(S::BAD_GATEWAY, "upstream_status", "An upstream answered with a status that is no success", "destination_unavailable", W, Upstream),
+            PartCause::Status(_) => meaning(S::BAD_GATEWAY, "upstream_status", "An upstream answered with a status that is no success", "destination_unavailable", W, Upstream),
             PartCause::Timeout => meaning(S::GATEWAY_TIMEOUT, "timeout", "An upstream did not answer in time", "http_response_timeout", W, Upstream),
             PartCause::Deadline => meaning(S::GATEWAY_TIMEOUT, "deadline", "The upstreams did not all answer in time", "http_response_timeout", W, Upstream),
             PartCause::Call(failure) => failure.meaning(),
@@ -118,7 +125,7 @@ impl PartCause {
     /// What the client may know beyond the title.
     fn detail(&self) -> String {
         match self {
-            PartCause::Status(status, _) => format!("its upstream answered {}.", status.as_u16()),
+            PartCause::Status(refusal) => format!("its upstream answered {}.", refusal.status.as_u16()),
             PartCause::Timeout => "`timeout` of the part is the limit.".to_owned(),
             PartCause::Deadline => "`deadline` of the aggregate is the limit.".to_owned(),
             PartCause::Call(failure) => failure.detail(),
@@ -154,7 +161,7 @@ impl PartCause {
     /// When to come back, if its upstream's answer says so.
     pub(in crate::proxy) fn retry_after(&self) -> Option<Duration> {
         match self {
-            PartCause::Status(_, retry_after) => *retry_after,
+            PartCause::Status(refusal) => refusal.retry_after,
             _ => None,
         }
     }
@@ -162,7 +169,7 @@ impl PartCause {
     /// The status of its upstream's answer, if it is that which failed it.
     pub(in crate::proxy) fn upstream_status(&self) -> Option<StatusCode> {
         match self {
-            PartCause::Status(status, _) => Some(*status),
+            PartCause::Status(refusal) => Some(refusal.status),
             _ => None,
         }
     }

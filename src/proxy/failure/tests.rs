@@ -36,6 +36,14 @@ fn part(cause: PartCause) -> Failure {
     }))
 }
 
+fn status(status: u16) -> PartCause {
+    of_credential(status, false)
+}
+
+fn of_credential(status: u16, of_credential: bool) -> PartCause {
+    PartCause::Status(Refusal { status: StatusCode::from_u16(status).unwrap(), retry_after: None, of_credential })
+}
+
 /// Every failure with the status, problem name, error type and fault that it must have.
 fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
     use ExchangeErrorKind as K;
@@ -99,13 +107,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (Failure::RequestNotJson("is none".to_owned()), 400, "request_not_json", request, "client"),
         (Failure::NoAggregateMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
         (Failure::NoReplayMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
-        (
-            part(PartCause::Status(StatusCode::NOT_FOUND, None)),
-            502,
-            "upstream_status",
-            "destination_unavailable",
-            "upstream",
-        ),
+        (part(status(404)), 502, "upstream_status", "destination_unavailable", "upstream"),
         (part(PartCause::Timeout), 504, "timeout", "http_response_timeout", "upstream"),
         (part(PartCause::Deadline), 504, "deadline", "http_response_timeout", "upstream"),
         (part(PartCause::Call(Box::new(exchange(K::Tls)))), 502, "upstream_tls", "tls_protocol_error", "upstream"),
@@ -248,17 +250,22 @@ fn what_was_said_already_is_not_logged_for_each_request() {
 /// something failed, or a fixed one.
 #[test]
 fn a_required_part_chooses_the_status() {
-    let status = |status| PartCause::Status(StatusCode::from_u16(status).unwrap(), None);
     for (cause, mapping, expected) in [
         (status(404), FailStatus::Default, 502),
         (status(404), FailStatus::Own, 404),
         (status(503), FailStatus::Own, 503),
         (status(302), FailStatus::Own, 502),
         (status(401), FailStatus::Own, 502),
+        (status(405), FailStatus::Own, 502),
         (status(407), FailStatus::Own, 502),
+        (status(426), FailStatus::Own, 502),
+        (status(403), FailStatus::Own, 403),
+        (of_credential(403, true), FailStatus::Own, 502),
+        (of_credential(400, true), FailStatus::Own, 502),
+        (of_credential(403, true), FailStatus::Fixed(StatusCode::FORBIDDEN), 403),
         (PartCause::Timeout, FailStatus::Own, 504),
-        (PartCause::Timeout, FailStatus::Fixed(404), 404),
-        (status(500), FailStatus::Fixed(424), 424),
+        (PartCause::Timeout, FailStatus::Fixed(StatusCode::NOT_FOUND), 404),
+        (status(500), FailStatus::Fixed(StatusCode::FAILED_DEPENDENCY), 424),
     ] {
         let text = format!("{cause:?} {mapping:?}");
         let failure = PartFailure { part: Arc::from("orders"), cause: Arc::new(cause), status: mapping };

@@ -264,6 +264,36 @@ fn an_upstream_says_when_to_come_back() {
     assert_eq!(retried.get("/overview/1").headers.get("retry-after"), Some("9"));
 }
 
+/// A status that is about our credential is none of the client's: it would take its own for refused.
+#[test]
+fn a_part_whose_credential_is_refused_is_our_failure() {
+    let a = Upstream::open();
+    let toml = Overview::of(&[("a", &a, "on_failure = { status = \"own\" }")]).toml();
+    let reject = "reject_on = [401, { status = 400, body_contains = \"ExpiredToken\" }, { status = 409 }]\n[[routes]]";
+    let proxy = Proxy::start(&toml.replace("[[routes]]", reject));
+    let challenge = [("WWW-Authenticate", "Bearer error=\"insufficient_scope\"")];
+    for (status, headers, body, expected) in [
+        (401, &challenge[..], "", 502),
+        (401, &[], "", 502),
+        (403, &challenge, "", 502),
+        (400, &[], "{\"code\":\"ExpiredToken\"}", 502),
+        (409, &[], "", 502),
+        (407, &[("Proxy-Authenticate", "Basic")], "", 502),
+        (405, &[("Allow", "PUT")], "", 502),
+        (426, &[("Upgrade", "h2c")], "", 502),
+        (403, &[], "", 403),
+        (400, &[], "{\"code\":\"Malformed\"}", 400),
+        (404, &[], "", 404),
+    ] {
+        a.script([Reply::answer(status, headers, body.as_bytes())]);
+        let answer = proxy.get("/overview/1");
+        assert_problem(&answer, expected);
+        for name in ["www-authenticate", "proxy-authenticate", "allow", "upgrade"] {
+            assert_eq!(answer.headers.get(name), None, "{status}");
+        }
+    }
+}
+
 /// A part whose time was spent waiting for a token says so: that is the token endpoint's fault, not its upstream's.
 #[test]
 fn a_wait_for_a_token_counts_as_the_parts_time() {

@@ -1,5 +1,6 @@
 //! Which statuses are a success, and what a part's failure means.
 
+use http::StatusCode;
 use toml::de::DeValue;
 
 use super::super::Reading;
@@ -80,8 +81,19 @@ fn in_table(reading: &mut Reading<'_>, scope: &Scope<'_>, fields: &Fields<'_>) -
             })
         }
         (_, DeValue::Integer(_)) => {
-            let status = integer(value).and_then(|status| u16::try_from(status).ok())?;
-            (400..=599).contains(&status).then_some(OnFailure::Fail(FailStatus::Fixed(status)))
+            // What lies outside of 400 to 599 was reported before.
+            let status = integer(value).and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok())?;
+            if FailStatus::may_be(status) {
+                return Some(OnFailure::Fail(FailStatus::Fixed(status)));
+            }
+            let what = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => "its own credential is refused",
+                StatusCode::METHOD_NOT_ALLOWED => "the route does not take its method",
+                StatusCode::UPGRADE_REQUIRED => "it has to speak another protocol",
+                _ => return None,
+            };
+            let why = format!("{} would tell the client that {what}", status.as_u16());
+            reading.refuse((why, "write such as 403, 404, 502 or 503".to_owned()), &value.span())
         }
         _ => {
             let text = fields.text(reading, "status")?;

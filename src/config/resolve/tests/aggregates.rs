@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 
 use super::*;
 use crate::config::{
@@ -150,7 +150,7 @@ fn templates_and_streams_are_understood() {
 
     let (streamed, _) = aggregate(&config, "/streamed");
     assert!(streamed.stream && streamed.report == Report::Body, "no header could say it");
-    assert_eq!(streamed.parts[0].on_failure, OnFailure::Fail(FailStatus::Fixed(404)));
+    assert_eq!(streamed.parts[0].on_failure, OnFailure::Fail(FailStatus::Fixed(StatusCode::NOT_FOUND)));
     let no = vec![serde_json::json!("no")];
     assert_eq!(streamed.parts[1].when, Some(Condition::NoneOf(read(ValueSource::Part(0), &["x"], "one.x"), no)));
 }

@@ -13,8 +13,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Whether another try may fare better. A try that took too long is not made again: its time is gone.
 pub(super) fn helps(cause: &PartCause) -> bool {
     match cause {
-        PartCause::Status(status, _) => matches!(
-            *status,
+        PartCause::Status(refusal) => matches!(
+            refusal.status,
             StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::BAD_GATEWAY
                 | StatusCode::SERVICE_UNAVAILABLE
@@ -42,6 +42,7 @@ pub(super) fn pause(tried: u32, retry_after: Option<Duration>, left: Duration) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::failure::Refusal;
 
     #[test]
     fn a_pause_doubles_and_never_lasts_longer_than_there_is_time() {
@@ -60,7 +61,9 @@ mod tests {
     #[test]
     fn what_would_fail_again_is_not_tried_again() {
         for (status, expected) in [(429, true), (502, true), (503, true), (504, true), (500, false), (404, false)] {
-            assert_eq!(helps(&PartCause::Status(StatusCode::from_u16(status).unwrap(), None)), expected, "{status}");
+            let status = StatusCode::from_u16(status).unwrap();
+            let refusal = Refusal { status, retry_after: None, of_credential: false };
+            assert_eq!(helps(&PartCause::Status(refusal)), expected, "{status}");
         }
         assert!(helps(&PartCause::Broken(String::new())));
         assert!(!helps(&PartCause::Timeout) && !helps(&PartCause::NotJson(String::new())));
