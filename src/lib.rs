@@ -12,6 +12,7 @@ pub mod config;
 pub mod credential;
 pub mod demo;
 pub mod descriptors;
+pub mod fields;
 pub mod jws;
 pub mod listener;
 pub mod metrics;

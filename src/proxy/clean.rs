@@ -2,16 +2,14 @@
 //!
 //! Everything is removed before anything is attached: a `Connection: authorization` must not take the token with it.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, COOKIE, EXPECT, FORWARDED, HeaderName, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::failure::Failure;
 use super::present::Present;
 use super::target::Authority;
 use super::{Client, announcement};
+use crate::fields::is_between;
 
 /// Checks what hyper lets pass although it contradicts the framing that it chose.
 ///
@@ -52,7 +50,7 @@ pub(super) fn clean(headers: &mut HeaderMap, present: Present, cookies: bool, cr
         connection_names(headers, &mut doomed);
     }
     for name in headers.keys() {
-        if is_ours(name, cookies) || credential_sets.contains(name) {
+        if is_between(name, cookies) || credential_sets.contains(name) {
             doomed.push(name.clone());
         }
     }
@@ -94,53 +92,6 @@ fn names_trailers(value: &[u8]) -> bool {
         let coding = coding.split(|byte| *byte == b';').next().unwrap_or_default();
         coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
-}
-
-/// Whether a field is between the client and us, whatever the route.
-fn is_ours(name: &HeaderName, cookies: bool) -> bool {
-    match *name {
-        // The codec towards the upstream writes these itself, and copies none. `Host`, which nearly every request has, may
-        // stay until then: many have nothing else to remove.
-        HOST => false,
-        CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION => true,
-        TE | UPGRADE | EXPECT => true,
-        AUTHORIZATION | PROXY_AUTHORIZATION | PROXY_AUTHENTICATE | FORWARDED => true,
-        COOKIE => !cookies,
-        _ => is_ours_by_spelling(name.as_str()),
-    }
-}
-
-/// Fields that have no constant. The path-override and address headers beyond SEC-10's own list are what Envoy, IIS,
-/// CDNs and their back ends understand: a client must not speak for us, nor be told of.
-fn is_ours_by_spelling(name: &str) -> bool {
-    // Many servers read `_` as `-`, so `X_Api_Key` would stand beside what is attached (nginx drops these, too).
-    if name.as_bytes().contains(&b'_') {
-        return true;
-    }
-    match name.as_bytes()[0] {
-        b'x' => {
-            name.starts_with("x-forwarded-")
-                || matches!(
-                    name,
-                    "x-api-key"
-                        | "x-original-url"
-                        | "x-original-uri"
-                        | "x-rewrite-url"
-                        | "x-envoy-original-path"
-                        | "x-real-ip"
-                        | "x-client-ip"
-                        | "x-cluster-client-ip"
-                )
-        }
-        b'p' => name.starts_with("proxy-"),
-        b'k' => name == "keep-alive",
-        b'h' => name == "http2-settings",
-        b'c' => name == "cf-connecting-ip",
-        // A proof that belongs to the client's own token (RFC 9449).
-        b'd' => name == "dpop",
-        b't' => name == "true-client-ip",
-        _ => false,
-    }
 }
 
 /// By which some servers take a request for one of another method. Where a route names its methods, a client could pass it

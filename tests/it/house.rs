@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::sources::{Source, below};
 
-const BASE: &[&str] = &["secret", "jws", "clock", "metrics", "descriptors", "tcp"];
+const BASE: &[&str] = &["secret", "jws", "fields", "clock", "metrics", "descriptors", "tcp"];
 const CONFIG: &[&str] = &["config"];
 const PARTS: &[&str] = &["route", "token", "upstream", "listener"];
 const AUTHENTICATION: &[&str] = &["credential", "client_auth"];
@@ -28,9 +28,10 @@ const FLOORS: &[(&str, &[&[&str]])] = &[
     ("token", &[CONFIG, BASE]),
     ("upstream", &[CONFIG, BASE]),
     ("listener", &[CONFIG, BASE]),
-    ("config", &[&["secret", "jws"]]),
+    ("config", &[&["secret", "jws", "fields"]]),
     ("jws", &[&["secret"]]),
     ("secret", &[]),
+    ("fields", &[]),
     ("clock", &[]),
     ("metrics", &[]),
     ("descriptors", &[]),

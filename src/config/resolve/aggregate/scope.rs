@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use http::HeaderName;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION, VIA};
 use toml::de::DeValue;
 
 use super::super::fields::{Text, in_order};
@@ -12,6 +12,7 @@ use super::written::{Placeholder, Written, pieces};
 use crate::config::file::Value;
 use crate::config::problem::did_you_mean;
 use crate::config::{Absent, DPOP, JsonValue, PathPattern, Reference, Segment, TextPiece, ValueSource};
+use crate::fields::is_between;
 
 /// First names that mean something else than a part.
 pub(super) const RESERVED: [&str; 6] = ["query", "header", "request", "client", "item", "index"];
@@ -74,7 +75,8 @@ impl Scope<'_> {
             let hint = "name the `credential` that the upstream wants in `[upstreams.NAME]`".to_owned();
             return Err((format!("`{header}` is the client's own credential, and goes no further"), hint));
         }
-        if is_between(header.as_str()) {
+        // `Via` has our own entry by then.
+        if header == VIA || is_between(&header, false) {
             let hint = "it is about the connection, or is not for upstreams: let the client send another".to_owned();
             return Err((format!("`{header}` is removed from a request before anybody reads it"), hint));
         }
@@ -270,36 +272,6 @@ impl JsonValue {
         }
     }
 }
-
-/// Whether a header is between the client and us, and removed there (SEC-10).
-fn is_between(name: &str) -> bool {
-    name.contains('_')
-        || ["x-forwarded-", "proxy-"].iter().any(|start| name.starts_with(start))
-        || BETWEEN.contains(&name)
-}
-
-const BETWEEN: [&str; 20] = [
-    "cf-connecting-ip",
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "forwarded",
-    "http2-settings",
-    "keep-alive",
-    "te",
-    "transfer-encoding",
-    "true-client-ip",
-    "upgrade",
-    "via",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-original-path",
-    "x-original-uri",
-    "x-original-url",
-    "x-real-ip",
-    "x-rewrite-url",
-];
 
 /// JSON without placeholders, such as a default.
 pub(super) fn fixed(reading: &mut Reading<'_>, key: &str, value: &Value<'_>) -> Option<serde_json::Value> {
