@@ -32,7 +32,7 @@ pub(super) async fn follow(
 ) -> Result<Followed, PartCause> {
     let first = request.target.clone();
     if let NextPage::Number { parameter, first: number } = &pages.next {
-        request.target = turned(caller, &first, parameter, &number.to_string());
+        request.target = with_parameter(&first, parameter, &number.to_string());
     }
     let mut asked = HashSet::from([request.target.clone()]);
     let mut lists: Vec<Json> = Vec::new();
@@ -44,10 +44,10 @@ pub(super) async fn follow(
         lists.push(list);
         let next = match &pages.next {
             NextPage::Number { parameter, first: number } => {
-                (!ends).then(|| turned(caller, &first, parameter, &(number + lists.len() as u64).to_string()))
+                (!ends).then(|| with_parameter(&first, parameter, &(number + lists.len() as u64).to_string()))
             }
             NextPage::Cursor { path, parameter } => {
-                cursor(&answer.json, path)?.map(|cursor| turned(caller, &first, parameter, &cursor))
+                cursor(&answer.json, path)?.map(|cursor| with_parameter(&first, parameter, &cursor))
             }
             NextPage::Link => match link::next(&answer.headers) {
                 Some(url) => Some(resolved(caller, &answer, &request.target, &url)?),
@@ -114,30 +114,21 @@ fn url(answer: &Json, path: &[String]) -> Result<Option<String>, PartCause> {
     }
 }
 
-/// Path and query of a URL that an answer gives, without what the credential sets.
+/// Path and query of a URL that an answer gives, without the parameters that the credential sets (SEC-10).
 fn resolved(caller: Caller<'_>, answer: &Answer, current: &str, url: &str) -> Result<String, PartCause> {
     let at = answer.moved.as_deref().map(Upstream::url).or(caller.call().config.url.fixed());
     let at = at.ok_or(PartCause::NextPage("nobody knows where this page came from"))?;
     let origin =
         reference::Origin { https: at.https, host: &at.host, port: at.port, base: caller.call().config.url.path() };
     let target = reference::resolve(origin, current, url).map_err(PartCause::NextPage)?;
-    Ok(without_credential(caller, &target))
-}
-
-/// The first page's target, with this parameter.
-fn turned(caller: Caller<'_>, first: &str, name: &str, value: &str) -> String {
-    without_credential(caller, &with_parameter(first, name, value))
-}
-
-/// SEC-10: the target without the parameters that the credential sets.
-fn without_credential(caller: Caller<'_>, target: &str) -> String {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let mut target = path.to_owned();
     caller.add_query(&mut target, query);
-    target
+    Ok(target)
 }
 
-/// The target with this parameter, in place of its own of that name.
+/// The first page's target with this parameter, in place of its own of that name. It is none that the credential sets: resolve
+/// refuses that.
 fn with_parameter(target: &str, name: &str, value: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let others = query::without(query, &[name.to_owned()]);

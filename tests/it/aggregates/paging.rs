@@ -1,7 +1,7 @@
 //! Following pages.
 
 use super::{Overview, json};
-use crate::support::{Proxy, Reply, Upstream, assert_problem};
+use crate::support::{Proxy, Reply, Request, Upstream, assert_problem};
 
 fn start(a: &Upstream, keys: &str) -> Proxy {
     let proxy = Overview::of(&[("a", a, &format!("path = \"/list?size=2\"\n{keys}"))]).toml();
@@ -58,6 +58,48 @@ fn urls_cursors_and_numbers_are_followed_too() {
     a.script([json("[1]"), json("[2]"), json("[]")]);
     assert_eq!(number.get("/overview/1").text(), "{\"a\":[1,2]}");
     assert_eq!(targets(&a), ["/v1/list?size=2&page=0", "/v1/list?size=2&page=1", "/v1/list?size=2&page=2"]);
+}
+
+/// SEC-10: however an answer spells what the credential sets, the next page is asked for with the credential's own, once.
+#[test]
+fn a_next_page_has_the_credential_once() {
+    const SECRET: &str = "0123456789abcdef0123";
+    for (keys, says) in [
+        ("pages = { link = true }", "?size=2&k=0123456789abcdef0123&page=2"),
+        ("pages = { link = true }", "?k=other&size=2&page=2&k=another"),
+        ("pages = { link = true }", "?size=2&%6b=other&page=2&k"),
+        ("pages = { link = true }", "?%6B=other&size=2&&k=&page=2"),
+        ("target = \"items\"\npages = { next = \"next\" }", "?size=2&k=0123456789abcdef0123&page=2"),
+        ("target = \"items\"\npages = { next = \"next\" }", "?%6b=0123456789abcdef0123&size=2&page=2"),
+    ] {
+        let a = Upstream::open();
+        let proxy = start(&a, keys);
+        let (first, last) = match keys.contains("link") {
+            true => (linked("[1]", &format!("<{says}>; rel=next")), json("[2]")),
+            false => (json(&format!("{{\"items\":[1],\"next\":\"{says}\"}}")), json("{\"items\":[2]}")),
+        };
+        a.script([first, last]);
+        assert_eq!(proxy.get("/overview/1").text(), "{\"a\":[1,2]}", "{says}");
+        let asked: Vec<_> = a.requests().into_iter().map(|request| request.target.replace("&&", "&")).collect();
+        let with_key = |target: &str| format!("/v1/list?{target}&k={SECRET}");
+        assert_eq!(asked, [with_key("size=2"), with_key("size=2&page=2")], "{says}");
+    }
+}
+
+/// A credential in a header goes with each page, once, and with none that is elsewhere.
+#[test]
+fn a_next_page_has_the_credentials_header_once() {
+    let (a, other) = (Upstream::open(), Upstream::open());
+    let credential = "[credentials.key.api_key]\nheader = \"X-Key\"\nvalue = { env = \"SECRET\" }\n[upstreams.a]\ncredential = \"key\"\n";
+    let keys = "path = \"/list\"\npages = { link = true }";
+    let toml = Overview::of(&[("a", &a, keys)]).toml().replace("[upstreams.a]\n", credential);
+    let proxy = Proxy::start_with(&toml, &[("SECRET", "0123456789abcdef0123")]);
+    let elsewhere = format!("<{}/v1/list>; rel=next", other.url());
+    a.script([linked("[1]", "<?page=2>; rel=next"), linked("[2]", &elsewhere)]);
+    assert_eq!(assert_problem(&proxy.get("/overview/1"), 502)["type"], "urn:attache:problem:next_page");
+    let has_it_once = |request: &Request| request.headers.all("x-key") == ["0123456789abcdef0123"];
+    assert!(a.requests().iter().all(has_it_once), "{:?}", a.requests());
+    assert_eq!((a.asked(), other.asked()), (2, 0));
 }
 
 /// What lies beyond the bound is left out, and the answer says so.
