@@ -75,6 +75,21 @@ fn depth_is_bounded() {
     json(&format!("[{}]", vec!["{\"[\":[]}"; 1000].join(",")));
 }
 
+/// What stands in a string nests nothing, wherever in it, and what stands behind it does.
+#[test]
+fn strings_have_no_depth() {
+    for filler in 0..40 {
+        for inside in [r"[{[{", r#"\"[\"{"#, r"\\", r"[\\\\\\", r#"\\\"[{"#] {
+            let string = format!("\"{}{inside}\"", "x".repeat(filler));
+            for (text, depth) in [(string.clone(), 0), (format!("[{string},{{{string}:[{string}]}},{string}]"), 3)] {
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+                let deepest = (0..9).find(|depth_max| !is_deeper_than(*depth_max, text.as_bytes()));
+                assert_eq!(deepest, Some(depth), "{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn values_are_found_as_they_are_written() {
     let text = r#" { "n" : 12345678901234567890123, "one": 1.0, "big": 1e400, "zero": -0, "null": null,

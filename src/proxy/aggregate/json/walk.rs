@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use super::Kind;
 
+/// Within so many bytes, the end of a string is looked for byte by byte.
+const SHORT_STRING_BYTES: usize = 16;
+
 /// The name of a member.
 #[derive(Debug, Clone)]
 pub(in crate::proxy::aggregate) struct Name<'a> {
@@ -116,31 +119,35 @@ pub(super) fn decoded(raw: &str) -> Cow<'_, [u8]> {
 
 /// Whether lists and objects of a checked text are nested deeper than that.
 pub(super) fn is_deeper_than(depth_max: usize, text: &[u8]) -> bool {
-    let (mut depth, mut at) = (0, 0);
-    while let Some(byte) = text.get(at) {
+    let mut depth = 0;
+    let mut rest = text.iter();
+    while let Some(byte) = rest.next() {
         match byte {
-            b'"' => at = end_of_string(text, at),
+            b'"' => skip_string(&mut rest),
+            b'[' | b'{' if depth == depth_max => return true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth -= 1,
             _ => {}
         }
-        if depth > depth_max {
-            return true;
-        }
-        at += 1;
     }
     false
 }
 
-/// Where the string ends that begins there.
-fn end_of_string(text: &[u8], begin: usize) -> usize {
-    let mut at = begin + 1;
-    loop {
-        match memchr::memchr2(b'"', b'\\', &text[at..]).map(|found| at + found) {
-            Some(found) if text[found] == b'\\' => at = found + 2,
-            Some(found) => return found,
-            None => unreachable!("it was checked"),
+/// Leaves behind what a string holds, and its last quote.
+fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
+    // Most strings are short, and a search costs more than they do.
+    for _ in 0..SHORT_STRING_BYTES {
+        match rest.next() {
+            Some(b'"') | None => return,
+            Some(b'\\') => drop(rest.next()),
+            Some(_) => {}
         }
+    }
+    while let Some(found) = memchr::memchr2(b'"', b'\\', rest.as_slice()) {
+        if rest.nth(found) == Some(&b'"') {
+            return;
+        }
+        rest.next();
     }
 }
 
