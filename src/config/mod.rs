@@ -6,6 +6,7 @@
 mod aggregate;
 mod answer_shape;
 mod base_url;
+mod braces;
 mod credential;
 mod file;
 mod grant;

@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::braces::{self, LoneBrace, Piece};
 use super::problem::closest;
 use crate::secret::Secret;
 
@@ -83,32 +84,15 @@ impl RequestTemplate {
     /// # Errors
     /// What is wrong, and what to do.
     pub fn parse(text: &str, secrets: &[(String, Secret)]) -> Result<RequestTemplate, (String, String)> {
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut left = text;
-        while let Some(at) = left.find(['{', '}']) {
-            let (before, brace) = left.split_at(at);
-            literal.push_str(before);
-            if brace.starts_with("{{") || brace.starts_with("}}") {
-                literal.push_str(&brace[..1]);
-                left = &brace[2..];
-                continue;
-            }
-            let inside = brace.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-            let Some((name, rest)) = inside.filter(|(name, _)| !name.contains('{')) else {
-                let hint = "placeholders stand in braces, such as {method}; `{{` and `}}` are braces themselves";
-                return Err(("a brace without its other one".to_owned(), hint.to_owned()));
-            };
-            if !literal.is_empty() {
-                pieces.push(RequestPiece::Text(std::mem::take(&mut literal)));
-            }
-            pieces.push(placeholder(name, secrets)?);
-            left = rest;
-        }
-        literal.push_str(left);
-        if !literal.is_empty() {
-            pieces.push(RequestPiece::Text(literal));
-        }
+        let pieces = braces::pieces(text).map_err(|LoneBrace| {
+            let hint = "placeholders stand in braces, such as {method}; `{{` and `}}` are braces themselves";
+            ("a brace without its other one".to_owned(), hint.to_owned())
+        })?;
+        let piece = |piece| match piece {
+            Piece::Text(text) => Ok(RequestPiece::Text(text)),
+            Piece::Inside(name) => placeholder(name, secrets),
+        };
+        let pieces = pieces.into_iter().map(piece).collect::<Result<_, _>>()?;
         Ok(RequestTemplate { pieces })
     }
 

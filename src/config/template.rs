@@ -1,5 +1,6 @@
 //! A text with places for values: `Bearer {token}`.
 
+use super::braces::{self, LoneBrace};
 use crate::secret::Secret;
 
 /// What is put together when it is needed. Made by `resolve`, which has put in what the configuration knows itself.
@@ -29,29 +30,16 @@ impl Template {
     /// What is no text of this kind, or the name that `known` does not know.
     pub(in crate::config) fn parse(text: &str, known: impl Fn(&str) -> Option<Piece>) -> Result<Self, TemplateFlaw> {
         let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut left = text;
-        while let Some(at) = left.find(['{', '}']) {
-            literal.push_str(&left[..at]);
-            left = &left[at..];
-            if let Some(rest) = left.strip_prefix("{{").or_else(|| left.strip_prefix("}}")) {
-                literal.push_str(&left[..1]);
-                left = rest;
-                continue;
+        for piece in braces::pieces(text).map_err(|LoneBrace| TemplateFlaw::Brace)? {
+            let piece = match piece {
+                braces::Piece::Text(text) => Piece::Text(text),
+                braces::Piece::Inside(name) => known(name).ok_or_else(|| TemplateFlaw::Unknown(name.to_owned()))?,
+            };
+            match (pieces.last_mut(), piece) {
+                (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+                (_, piece) => pieces.push(piece),
             }
-            let inside = left.strip_prefix('{').and_then(|rest| rest.split_once('}')).ok_or(TemplateFlaw::Brace)?;
-            let (name, rest) = inside;
-            let piece = known(name).ok_or_else(|| TemplateFlaw::Unknown(name.to_owned()))?;
-            if let Piece::Text(text) = piece {
-                literal.push_str(&text);
-            } else {
-                pieces.extend(taken(&mut literal));
-                pieces.push(piece);
-            }
-            left = rest;
         }
-        literal.push_str(left);
-        pieces.extend(taken(&mut literal));
         Ok(Template { pieces })
     }
 
@@ -91,10 +79,6 @@ pub(in crate::config) enum TemplateFlaw {
     Brace,
     /// A name that stands for nothing.
     Unknown(String),
-}
-
-fn taken(literal: &mut String) -> Option<Piece> {
-    (!literal.is_empty()).then(|| Piece::Text(std::mem::take(literal)))
 }
 
 #[cfg(test)]

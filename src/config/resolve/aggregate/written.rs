@@ -2,6 +2,7 @@
 
 use super::super::Why;
 use crate::config::Absent;
+use crate::config::braces::{self, LoneBrace, Piece};
 
 /// What a text is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,28 +22,15 @@ pub(super) struct Placeholder {
 
 /// Reads a text in which `{{` and `}}` stand for braces.
 pub(super) fn pieces(text: &str) -> Result<Vec<Written>, Why> {
-    let mut pieces = Vec::new();
-    let mut literal = String::new();
-    let mut left = text;
-    while let Some(at) = left.find(['{', '}']) {
-        literal.push_str(&left[..at]);
-        left = &left[at..];
-        if let Some(rest) = left.strip_prefix("{{").or_else(|| left.strip_prefix("}}")) {
-            literal.push_str(&left[..1]);
-            left = rest;
-            continue;
-        }
-        let end = end_of_placeholder(left).ok_or_else(|| {
-            let hint = "`{name}` stands for a value; a brace itself is written twice: `{{` or `}}`";
-            ("it has a brace without its other one".to_owned(), hint.to_owned())
-        })?;
-        pieces.extend((!literal.is_empty()).then(|| Written::Text(std::mem::take(&mut literal))));
-        pieces.push(Written::Placeholder(placeholder(&left[..=end])?));
-        left = &left[end + 1..];
-    }
-    literal.push_str(left);
-    pieces.extend((!literal.is_empty()).then_some(Written::Text(literal)));
-    Ok(pieces)
+    let pieces = braces::pieces(text).map_err(|LoneBrace| {
+        let hint = "`{name}` stands for a value; a brace itself is written twice: `{{` or `}}`";
+        ("it has a brace without its other one".to_owned(), hint.to_owned())
+    })?;
+    let piece = |piece| match piece {
+        Piece::Text(text) => Ok(Written::Text(text)),
+        Piece::Inside(inside) => placeholder(inside).map(Written::Placeholder),
+    };
+    pieces.into_iter().map(piece).collect()
 }
 
 /// The names of a dotted path. `\` takes what follows it as it is, such as a dot.
@@ -55,23 +43,8 @@ pub(super) fn dotted(text: &str) -> Result<Vec<String>, Why> {
     Ok(names)
 }
 
-/// Where the brace is that ends the placeholder with which a text begins.
-fn end_of_placeholder(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '}' => return text.starts_with('{').then_some(at),
-            '{' => return None,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn placeholder(written: &str) -> Result<Placeholder, Why> {
-    let inside = &written[1..written.len() - 1];
+fn placeholder(inside: &str) -> Result<Placeholder, Why> {
+    let written = format!("{{{inside}}}");
     let (names, rest) = names(inside, &['?', '|']);
     let absent = match rest {
         "" => Absent::Fails,
@@ -88,7 +61,7 @@ fn placeholder(written: &str) -> Result<Placeholder, Why> {
         let hint = "write such as `{profile.number}`".to_owned();
         return Err((format!("`{written}` has an empty name"), hint));
     }
-    Ok(Placeholder { written: written.to_owned(), names, absent })
+    Ok(Placeholder { written, names, absent })
 }
 
 /// The names up to one of these characters, and what is left from there on.
