@@ -221,7 +221,7 @@ fn wire(
     };
     let mut route = Route { config: route.clone(), answers, kept_back: Vec::new() };
     let set = route.calls().iter().filter_map(|call| call.credential.as_ref());
-    let set = set.flat_map(|credential| credential.header_names());
+    let set = set.flat_map(|credential| &credential.names().headers);
     let subjects = credentials.iter().filter_map(|credential| Some(credential.per_subject()?.header()));
     route.kept_back = set.chain(subjects).cloned().collect();
     route

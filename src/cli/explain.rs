@@ -185,7 +185,7 @@ fn parameter(forward: &snapshot::Forward, credential: &Credential) -> Option<Str
         return signature::query(config);
     }
     let name = forward.call.credential_name().map(|name| &**name).unwrap_or_default();
-    let parameters = credential.query_names().iter().map(|parameter| {
+    let parameters = credential.names().query.iter().map(|parameter| {
         let parameter = utf8_percent_encode(parameter, NOT_UNRESERVED);
         format!("{parameter}=<{name}>")
     });
@@ -194,7 +194,7 @@ fn parameter(forward: &snapshot::Forward, credential: &Credential) -> Option<Str
 
 /// The cookies that are sent if the credential sets some, with its name for their values.
 fn cookies(plan: &ForwardPlan<'_>) -> Option<String> {
-    let names = plan.forward.call.credential.as_ref()?.cookie_names();
+    let names = &plan.forward.call.credential.as_ref()?.names().cookies;
     let credential = plan.forward.call.credential_name().map(|name| &**name).unwrap_or_default();
     let pairs: Vec<String> = names.iter().map(|name| format!("{name}=<{credential}>")).collect();
     let pairs = HeaderValue::try_from(pairs.join("; ")).ok().filter(|_| !names.is_empty())?;
@@ -216,7 +216,7 @@ fn added(plan: &ForwardPlan<'_>) -> BTreeMap<String, String> {
         added.insert(name.to_owned(), value);
     }
     let credential = plan.forward.config.upstream.credential.as_deref();
-    for name in plan.forward.call.credential.iter().flat_map(|credential| credential.header_names()) {
+    for name in plan.forward.call.credential.iter().flat_map(|credential| &credential.names().headers) {
         // It wins over the route's own edits.
         let value = credential.and_then(|credential| credential::header(credential, name));
         added.extend(value.map(|value| (name.to_string(), value)));
@@ -234,8 +234,8 @@ fn kept_back(plan: &ForwardPlan<'_>) -> String {
     let others = own.chain(&plan.route.kept_back).filter(|name| EXAMPLES.iter().all(|(_, example)| example != *name));
     parts.extend(others.filter(|name| is_kept_back(name)).map(|name| name.to_string()));
     if let Some(credential) = &plan.forward.call.credential {
-        parts.extend(credential.query_names().iter().map(|name| format!("the query parameter {name}")));
-        let cookies = credential.cookie_names().iter().filter(|_| plan.forward.config.cookies);
+        parts.extend(credential.names().query.iter().map(|name| format!("the query parameter {name}")));
+        let cookies = credential.names().cookies.iter().filter(|_| plan.forward.config.cookies);
         parts.extend(cookies.map(|name| format!("the cookie {name}")));
     }
     parts.join(", ")

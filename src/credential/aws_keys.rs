@@ -33,7 +33,7 @@ use crate::clock::{Clock, timer_now};
 use crate::config::{AwsKeyPlace, FetchedAwsKeys, FreshSecret, HttpUrl, TokenLife};
 use crate::secret::Secret;
 use crate::token::{
-    self, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, IdentityFields, PlaceNames, Reached, Source,
+    self, FetchError, FetchErrorKind, FetchFuture, FetchRequest, Granted, IdentityFields, Reached, Source,
 };
 use crate::upstream::Connector;
 
@@ -193,12 +193,7 @@ impl TokenCredential {
         let proof = parts.tokens.proof(&[]);
         let source = Arc::new(AwsKeys::new(config, parts));
         let fetched = TokenCredential::new(name, &config.life, identity, proof, source, parts);
-        let names = PlaceNames {
-            headers: signer.header_names().to_vec(),
-            query: signer.query_names().to_vec(),
-            cookies: Vec::new(),
-        };
-        TokenCredential { names: Arc::new(names), signer: Some(signer), ..fetched }
+        TokenCredential { names: signer.names().clone(), signer: Some(signer), ..fetched }
     }
 }
 

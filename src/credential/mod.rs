@@ -46,8 +46,6 @@ pub use crate::token::{Cookies, Rest};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
 use crate::clock::{Boot, Clock};
 use crate::config::{self, CredentialKind, Warm};
 use crate::token::{
@@ -137,33 +135,13 @@ impl Credential {
         }
     }
 
-    /// The names of the headers it sets: a client's own of that name are removed, as are query parameters and cookies (SEC-10).
-    pub fn header_names(&self) -> &[HeaderName] {
+    /// The names of all that it sets: a client's own of those names is removed (SEC-10).
+    pub fn names(&self) -> &PlaceNames {
         match self {
-            Credential::Fixed(fixed) => &fixed.names().headers,
-            Credential::Token(token) => &token.names.headers,
-            Credential::PerSubject(subject) => &subject.names().headers,
-            Credential::Signed(signer) => signer.header_names(),
-        }
-    }
-
-    /// The decoded names of the query parameters it sets.
-    pub fn query_names(&self) -> &[String] {
-        match self {
-            Credential::Fixed(fixed) => &fixed.names().query,
-            Credential::Token(token) => &token.names.query,
-            Credential::PerSubject(subject) => &subject.names().query,
-            Credential::Signed(signer) => signer.query_names(),
-        }
-    }
-
-    /// The names of the cookies it sets.
-    pub fn cookie_names(&self) -> &[String] {
-        match self {
-            Credential::Fixed(fixed) => &fixed.names().cookies,
-            Credential::Token(token) => &token.names.cookies,
-            Credential::PerSubject(subject) => &subject.names().cookies,
-            Credential::Signed(_) => &[],
+            Credential::Fixed(fixed) => fixed.names(),
+            Credential::Token(token) => &token.names,
+            Credential::PerSubject(subject) => subject.names(),
+            Credential::Signed(signer) => signer.names(),
         }
     }
 

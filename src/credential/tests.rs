@@ -1,5 +1,5 @@
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
 
 use super::endpoint::tests::{Peer, answer};
 use super::oauth2::tests::{grant, parts};
@@ -42,17 +42,17 @@ async fn a_fixed_credential_is_always_ready_and_never_renewed() {
     ] {
         let credential = Credential::new(&credential(kind), &parts);
         let attachment = credential.ready(parts.clock.now()).expect("there is nothing to wait for");
-        let names: Vec<_> = credential.header_names().iter().map(HeaderName::as_str).collect();
+        let names: Vec<_> = credential.names().headers.iter().map(HeaderName::as_str).collect();
         assert_eq!(names, header.into_iter().collect::<Vec<_>>());
         assert_eq!(headers(&attachment).iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
         assert!(header.is_none_or(|name| sets(&attachment, &HeaderName::from_static(name))));
         assert_eq!(
-            (credential.query_names().first().map(String::as_str), attachment.attached().and_then(Attached::query)),
+            (credential.names().query.first().map(String::as_str), attachment.attached().and_then(Attached::query)),
             (query_name, query)
         );
         let has_cookie = header.is_none() && query.is_none();
         assert_eq!(
-            (credential.cookie_names(), attachment.attached().and_then(Attached::rest).is_some()),
+            (&credential.names().cookies[..], attachment.attached().and_then(Attached::rest).is_some()),
             (&["sid".to_owned()][..usize::from(has_cookie)], has_cookie)
         );
         assert_eq!(attachment.generation(), None);
@@ -74,7 +74,7 @@ async fn a_token_credential_attaches_what_its_cell_holds() {
     let config = credential(CredentialKind::OAuth2(Box::new(grant(TokenEndpoint::Url(peer.url("/"))))));
     let parts = parts();
     let credential = Credential::new(&config, &parts);
-    assert_eq!((credential.header_names(), credential.query_names().len()), ([AUTHORIZATION].as_slice(), 0));
+    assert_eq!((&credential.names().headers[..], credential.names().query.len()), ([AUTHORIZATION].as_slice(), 0));
     assert!(credential.ready(parts.clock.now()).is_none(), "nothing was fetched yet");
     for _ in 0..2 {
         let attachment = credential.take(Duration::from_secs(10)).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_token_goes_where_the_configuration_says() {
     };
     let header = |name| ApiKeyPlace::Header(HeaderName::from_static(name));
     let first = moved_to(vec![(header("x-shopify-access-token"), "")]);
-    assert_eq!(first.header_names(), ["x-shopify-access-token"]);
+    assert_eq!(first.names().headers, ["x-shopify-access-token"]);
     let generation = first.take(Duration::from_secs(10)).await.unwrap().generation();
     let attached = first.ready(parts.clock.now()).unwrap();
     assert_eq!(headers(&attached), [("x-shopify-access-token", &HeaderValue::from_static("T+1"))]);
@@ -113,7 +113,10 @@ async fn a_token_goes_where_the_configuration_says() {
         (ApiKeyPlace::Query("access_token".into()), ""),
         (ApiKeyPlace::Cookie("sid".into()), ""),
     ]);
-    assert_eq!((second.query_names(), second.cookie_names()), (&["access_token".into()][..], &["sid".into()][..]));
+    assert_eq!(
+        (&second.names().query[..], &second.names().cookies[..]),
+        (&["access_token".into()][..], &["sid".into()][..])
+    );
     let attached = second.ready(parts.clock.now()).expect("the token is held");
     assert_eq!(headers(&attached), [("x-token", &HeaderValue::from_static("Token T+1"))]);
     assert_eq!(attached.attached().and_then(Attached::query), Some("access_token=T%2B1"));

@@ -302,7 +302,7 @@ fn upstream_target(out: String, forward: &Forward, uri: &Uri, matched: Matched) 
     let mut target = forward.paths.upstream_path(out, uri.path(), &matched);
     let Some(query) = uri.query() else { return target };
     target.push('?');
-    match forward.call.credential.as_ref().map_or(&[][..], |credential| credential.query_names()) {
+    match forward.call.credential.as_ref().map_or(&[][..], |credential| &credential.names().query) {
         [] => target.push_str(query),
         names => target.push_str(&query::without(query, names)),
     }

@@ -14,7 +14,7 @@ use super::aws_chunks::{self, Chain};
 use super::{SIGNED_BODY_BYTES_MAX, Signed, Unsignable, Unsigned, attached, body_sha256, hex, sensitive, utc};
 use crate::config::{self, AwsKey};
 use crate::secret::{Masks, Secret};
-use crate::token::{Attached, Token};
+use crate::token::{Attached, PlaceNames, Token};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -59,9 +59,6 @@ pub(super) struct AwsSigV4 {
     fixed: Option<AwsKey>,
     region: String,
     service: String,
-    /// Not `x-amz-content-sha256`, which is looked at before it is replaced: it may say how the client has coded its body.
-    header_names: [HeaderName; 3],
-    query_names: Vec<String>,
 }
 
 /// What the signature says of the body.
@@ -81,21 +78,17 @@ impl AwsSigV4 {
             config::AwsKeys::Fixed(key) => Some(key.clone()),
             config::AwsKeys::Fetched(_) => None,
         };
-        AwsSigV4 {
-            fixed,
-            region: config.region.clone(),
-            service: config.service.clone(),
-            header_names: [AUTHORIZATION, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN],
-            query_names: PRESIGNED.map(str::to_owned).to_vec(),
+        AwsSigV4 { fixed, region: config.region.clone(), service: config.service.clone() }
+    }
+
+    /// What it sets for every request, and parameters of which the client must not set any beside it. Not
+    /// `x-amz-content-sha256`, which is looked at before it is replaced: it may say how the client has coded its body.
+    pub(super) fn names(&self) -> PlaceNames {
+        PlaceNames {
+            headers: vec![AUTHORIZATION, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN],
+            query: PRESIGNED.map(str::to_owned).to_vec(),
+            cookies: Vec::new(),
         }
-    }
-
-    pub(super) fn header_names(&self) -> &[HeaderName] {
-        &self.header_names
-    }
-
-    pub(super) fn query_names(&self) -> &[String] {
-        &self.query_names
     }
 
     pub(super) fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {

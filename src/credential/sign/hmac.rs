@@ -17,7 +17,7 @@ use crate::config::{
     self, HmacAlgorithm, Placeholder, RequestPiece, RequestTemplate, SignatureEncoding, TimestampFormat,
 };
 use crate::secret::{Masks, Secret};
-use crate::token::{Attached, NOT_UNRESERVED};
+use crate::token::{Attached, NOT_UNRESERVED, PlaceNames};
 
 const NONCE_BYTES: usize = 16;
 
@@ -32,8 +32,6 @@ pub(super) struct Hmac {
     timestamp: TimestampFormat,
     headers: Vec<(HeaderName, RequestTemplate)>,
     query: Vec<(String, RequestTemplate)>,
-    header_names: Vec<HeaderName>,
-    query_names: Vec<String>,
     needs_body: bool,
 }
 
@@ -58,17 +56,16 @@ impl Hmac {
             timestamp: config.timestamp,
             headers: config.headers.clone(),
             query: config.query.clone(),
-            header_names: config.headers.iter().map(|(name, _)| name.clone()).collect(),
-            query_names: config.query.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
 
-    pub(super) fn header_names(&self) -> &[HeaderName] {
-        &self.header_names
-    }
-
-    pub(super) fn query_names(&self) -> &[String] {
-        &self.query_names
+    /// What it sets for every request.
+    pub(super) fn names(&self) -> PlaceNames {
+        PlaceNames {
+            headers: self.headers.iter().map(|(name, _)| name.clone()).collect(),
+            query: self.query.iter().map(|(name, _)| name.clone()).collect(),
+            cookies: Vec::new(),
+        }
     }
 
     pub(super) fn holds(&self) -> Option<usize> {

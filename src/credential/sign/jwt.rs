@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use http::HeaderName;
 use ring::error::Unspecified;
 use serde_json::Value;
 
@@ -14,7 +13,7 @@ use crate::clock::{Boot, Clock};
 use crate::config::SelfSigned;
 use crate::jws::jti;
 use crate::secret::{Masks, Secret};
-use crate::token::Attached;
+use crate::token::{Attached, PlaceNames};
 
 /// A server's clock may be this much behind ours: as much as GitHub recommends, and at most a quarter of the lifetime.
 const BACKDATED_MAX: Duration = Duration::from_secs(60);
@@ -41,8 +40,9 @@ impl Jwt {
         Jwt { config: config.clone(), current: ArcSwapOption::empty() }
     }
 
-    pub(super) fn header_names(&self) -> &[HeaderName] {
-        std::slice::from_ref(&self.config.header)
+    /// What it sets for every request.
+    pub(super) fn names(&self) -> PlaceNames {
+        PlaceNames { headers: vec![self.config.header.clone()], ..PlaceNames::default() }
     }
 
     /// A token that is good for a while, or for this request. Signing one takes up to some milliseconds with RSA.

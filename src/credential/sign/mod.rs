@@ -11,12 +11,12 @@ mod jwt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use super::Attachment;
 use crate::clock::Clock;
 use crate::config::Signature;
-use crate::token::{self, Attached, Token};
+use crate::token::{self, Attached, PlaceNames, Token};
 use crate::upstream::{OutgoingBody, OutgoingHead, Recoder};
 use aws_sigv4::AwsSigV4;
 pub(super) use aws_sigv4::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
@@ -67,6 +67,7 @@ pub enum Unsignable {
 #[derive(Debug)]
 pub struct Signer {
     scheme: Scheme,
+    names: Arc<PlaceNames>,
 }
 
 /// What signs each attempt of one request: a replay with another token, too.
@@ -98,25 +99,17 @@ impl Signer {
             Signature::Hmac(config) => Scheme::Hmac(Hmac::new(config)),
             Signature::Jwt(config) => Scheme::Jwt(Jwt::new(config)),
         };
-        Signer { scheme }
+        let names = match &scheme {
+            Scheme::AwsSigV4(aws) => aws.names(),
+            Scheme::Hmac(hmac) => hmac.names(),
+            Scheme::Jwt(jwt) => jwt.names(),
+        };
+        Signer { scheme, names: Arc::new(names) }
     }
 
-    /// The names of the headers that it sets for every request.
-    pub(super) fn header_names(&self) -> &[HeaderName] {
-        match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.header_names(),
-            Scheme::Hmac(hmac) => hmac.header_names(),
-            Scheme::Jwt(jwt) => jwt.header_names(),
-        }
-    }
-
-    /// The names of the query parameters that it sets, or of which the client must not set any beside it.
-    pub(super) fn query_names(&self) -> &[String] {
-        match &self.scheme {
-            Scheme::AwsSigV4(aws) => aws.query_names(),
-            Scheme::Hmac(hmac) => hmac.query_names(),
-            Scheme::Jwt(_) => &[],
-        }
+    /// What it sets for every request.
+    pub(super) fn names(&self) -> &Arc<PlaceNames> {
+        &self.names
     }
 
     fn holds(&self, request: &Unsigned<'_>) -> Result<Option<usize>, Unsignable> {

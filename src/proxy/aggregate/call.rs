@@ -102,7 +102,7 @@ impl<'a> Caller<'a> {
 
     /// Without the parameters that the credential will set.
     pub(super) fn add_query(self, target: &mut String, query: &str) {
-        let names = self.call().credential.as_ref().map_or(&[][..], |credential| credential.query_names());
+        let names = self.call().credential.as_ref().map_or(&[][..], |credential| &credential.names().query);
         let query = query::without(query, names);
         if !query.is_empty() {
             target.push('?');
