@@ -37,6 +37,7 @@ pub(super) fn failures(aggregate: &Aggregate) -> BTreeSet<u16> {
 
 fn places(aggregate: &Aggregate, components: &mut Components) -> Value {
     let mut answer = object();
+    let mut unknown: Vec<&[String]> = Vec::new();
     for (index, part) in aggregate.parts.iter().enumerate() {
         match &part.place {
             Place::Hidden => {}
@@ -47,6 +48,9 @@ fn places(aggregate: &Aggregate, components: &mut Components) -> Value {
             Place::Merged(path) => {
                 let shown = shown(&aggregate.parts, index, &[], components);
                 let (members, required) = members(&shown.value, components, &[]);
+                if members.is_empty() {
+                    unknown.push(path);
+                }
                 for (name, value) in members {
                     let always = shown.always && required.contains(&name);
                     put(&mut answer, &[&path[..], &[name]].concat(), value, always);
@@ -54,7 +58,17 @@ fn places(aggregate: &Aggregate, components: &mut Components) -> Value {
             }
         }
     }
+    unknown.iter().for_each(|path| forget(&mut answer, path));
     answer
+}
+
+/// Of what members a part has nothing is known: any may stand in the place of another part's.
+fn forget(answer: &mut Value, path: &[String]) {
+    let Some(properties) = answer.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    match path.split_first() {
+        Some((name, rest)) => properties.get_mut(name).into_iter().for_each(|below| forget(below, rest)),
+        None => properties.values_mut().for_each(|value| *value = json!({})),
+    }
 }
 
 fn object() -> Value {
@@ -115,7 +129,13 @@ fn report() -> Value {
         "description": "The parts that failed, were skipped or cut, and why.",
         "additionalProperties": {
             "type": "object",
-            "properties": { "error": { "type": "string" }, "status": { "type": "integer" } },
+            "properties": {
+                "error": { "type": "string" },
+                "status": { "type": "integer" },
+                "items": { "type": "integer", "description": "How many items failed." },
+                "skipped": { "const": true },
+                "truncated": { "const": true },
+            },
         },
     })
 }

@@ -89,7 +89,7 @@ fn operation(
     });
     if aggregate.report == Report::Header {
         answer["headers"] = json!({ "Attache-Parts": {
-            "description": "The parts that failed, were skipped or cut, and why: a dictionary of RFC 9651.",
+            "description": "The parts that failed, were skipped or cut, and why: a list of RFC 9651.",
             "schema": { "type": "string" },
         } });
     }

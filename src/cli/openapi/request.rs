@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::config::{Absent, Aggregate, Condition, Layout, OnFailure, Reference, ValueSource};
+use crate::config::{Absent, Aggregate, Layout, OnFailure, Reference, ValueSource};
 
 /// Parameters of the query, and headers, each once.
 pub(super) fn parameters(aggregate: &Aggregate) -> Vec<Value> {
@@ -38,35 +38,36 @@ pub(super) fn body(aggregate: &Aggregate) -> Value {
 /// A member that is read. Where an index stands, nothing more is said.
 fn add(schema: &mut Value, path: &[String], needed: bool) {
     let Some((name, rest)) = path.split_first().filter(|(name, _)| name.parse::<usize>().is_err()) else { return };
-    if schema.get("properties").is_none() {
-        *schema = json!({ "type": "object", "properties": {}, "required": [] });
+    let object = schema.as_object_mut().expect("it was made as one");
+    if needed {
+        // Only then it has to be one at all.
+        object.insert("type".to_owned(), "object".into());
+        let required = object.entry("required").or_insert(json!([])).as_array_mut().expect("it was made as one");
+        if !required.iter().any(|known| known == name.as_str()) {
+            required.push(name.as_str().into());
+        }
     }
-    let properties = schema["properties"].as_object_mut().expect("it was made as one");
-    let member = properties.entry(name.clone()).or_insert(Value::Object(Map::new()));
-    add(member, rest, needed);
-    let required = schema["required"].as_array_mut().expect("it was made as one");
-    if needed && !required.iter().any(|known| known == name.as_str()) {
-        required.push(name.as_str().into());
-    }
+    let properties = object.entry("properties").or_insert(json!({})).as_object_mut().expect("it was made as one");
+    add(properties.entry(name.clone()).or_insert(json!({})), rest, needed);
 }
 
 /// Every placeholder, and whether the whole fails without its value.
 fn read(aggregate: &Aggregate) -> Vec<(&Reference, bool)> {
     let mut found = Vec::new();
     for part in &aggregate.parts {
-        let condition = part.when.as_ref().map(Condition::reference);
         let is_fallback = aggregate.parts.iter().any(
             |other| matches!(other.on_failure, OnFailure::Part(index) if std::ptr::eq(&aggregate.parts[index], part)),
         );
-        let required = matches!(part.on_failure, OnFailure::Fail(_)) && condition.is_none() && !is_fallback;
+        let required = matches!(part.on_failure, OnFailure::Fail(_)) && part.when.is_none() && !is_fallback;
         for reference in part.references() {
-            let is_condition = condition.is_some_and(|condition| std::ptr::eq(condition, reference));
-            found.push((reference, required && !is_condition && reference.absent == Absent::Fails));
+            // Where there are no items, nothing else is read.
+            let is_read = part.for_each.as_ref().is_none_or(|each| std::ptr::eq(&each.items, reference));
+            found.push((reference, required && is_read && reference.absent == Absent::Fails));
         }
     }
     if let Layout::Template(template) = &aggregate.layout {
-        let needed = |reference: &&Reference| reference.absent == Absent::Fails;
-        found.extend(template.references().into_iter().map(|reference| (reference, needed(&reference))));
+        // What it misses is null.
+        found.extend(template.references().into_iter().map(|reference| (reference, false)));
     }
     found
 }
