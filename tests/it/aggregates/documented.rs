@@ -75,6 +75,12 @@ fn run(example: &str, api: &Peer) -> Proxy {
     Proxy::start_with(&toml, &[("CRM_TOKEN", "a-token-of-the-crm")])
 }
 
+/// What the page prints for the orders of customer 8, of which a parcel is not there: the report, and the answer.
+const ORDERS: [&str; 2] = [
+    r#"parcels;status=404;error="upstream_status";items=1"#,
+    r#"{"company":{"name":"Acme"},"orders":[{"parcel":1},{"parcel":2},{"parcel":3}],"parcels":[{"sent":true},{"sent":true}]}"#,
+];
+
 #[test]
 fn the_examples_do_what_their_page_says() {
     let api = start();
@@ -130,6 +136,17 @@ fn the_examples_do_what_their_page_says() {
             None => assert_eq!(answer.text(), OVERVIEW),
         }
     }
+}
+
+#[test]
+fn the_page_prints_what_is_said_of_an_item_that_failed() {
+    let api = start();
+    let [report, body] = ORDERS;
+    let page = fs::read_to_string(format!("{ROOT}/docs/aggregates.md")).unwrap();
+    assert!(page.contains(&format!("Attache-Parts: {report}\n\n{body}\n")));
+    let example = examples("docs/aggregates.md").into_iter().find(|example| example.contains("for_each")).unwrap();
+    let answer = run(&example, &api).get("/customers/8/orders?state=open");
+    assert_eq!((answer.headers.get("attache-parts"), &*answer.text()), (Some(report), body));
 }
 
 #[test]

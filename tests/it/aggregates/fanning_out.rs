@@ -104,4 +104,44 @@ fn what_is_no_list_or_too_long_fails_the_part() {
         list.script([json("{\"ids\":[1,2,3]}")]);
         assert_eq!(proxy.get("/overview/1").text(), "{\"each\":[]}", "{on_failure}");
     }
+    let proxy = start(&list, &each, "items_max = 2\non_failure = \"omit\"");
+    list.script([json("{\"ids\":[1,2,3]}")]);
+    assert_eq!(proxy.get("/overview/1").text(), "{}");
+}
+
+/// With another part in its place, the part as a whole fails with an item: the report knows of no items, and no more are asked for.
+#[test]
+fn another_part_stands_in_the_place_of_the_list() {
+    let (list, each, spare) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let keys = "for_each = \"{list.ids}\"\npath = \"/{item}\"\nconcurrency = 1\non_failure = { part = \"spare\" }";
+    let proxy = Overview::of(&[("list", &list, "hidden = true"), ("each", &each, keys), ("spare", &spare, "")]).start();
+    list.script([json("{\"ids\":[\"a\",\"b\",\"c\"]}")]);
+    each.script((0..3).map(|_| echo(&["/b"])));
+    spare.script([json("9")]);
+    let answer = proxy.get("/overview/1");
+    assert_eq!(answer.text(), "{\"each\":9}");
+    assert_eq!(answer.headers.get("attache-parts"), Some("each;status=404;error=\"upstream_status\""));
+    assert_eq!(each.asked(), 2);
+}
+
+/// What `when` skips is null, or what `on_failure` puts there without another part; with `for_each` a list in place of both.
+#[test]
+fn what_is_skipped_is_null_or_what_on_failure_says() {
+    let (list, each) = (Upstream::open(), Upstream::open());
+    for (on_failure, once, for_each) in [
+        ("\"fail\"", "{\"each\":null}", "{\"each\":null}"),
+        ("\"null\"", "{\"each\":null}", "{\"each\":[]}"),
+        ("{ value = 0 }", "{\"each\":0}", "{\"each\":[]}"),
+        ("\"omit\"", "{}", "{}"),
+    ] {
+        for (keys, expected) in [("", once), ("for_each = \"{list.ids}\"", for_each)] {
+            let keys = format!("{keys}\nwhen = \"{{list.wanted}}\"\non_failure = {on_failure}");
+            let proxy = Overview::of(&[("list", &list, "hidden = true"), ("each", &each, &keys)]).start();
+            list.script([json("{\"ids\":[1]}")]);
+            let answer = proxy.get("/overview/1");
+            let told = (answer.text(), answer.headers.get("attache-parts"));
+            assert_eq!(told, (expected.to_owned(), Some("each;skipped")), "{keys}");
+        }
+    }
+    assert_eq!(each.asked(), 0);
 }
