@@ -11,7 +11,7 @@ use crate::sources::below;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-const SECRET: &str = "a-secret-of-the-examples";
+pub const SECRET: &str = "a-secret-of-the-examples";
 
 /// What stands in a text between each of these and the next quote.
 fn quoted<'t>(text: &'t str, behind: &str) -> Vec<&'t str> {
@@ -19,7 +19,7 @@ fn quoted<'t>(text: &'t str, behind: &str) -> Vec<&'t str> {
 }
 
 /// The environment of whoever follows the documentation: every variable that the text names.
-fn environment(text: &str) -> Environment {
+pub fn environment(text: &str) -> Environment {
     let value = |name: &str| match name.ends_with("_URI") {
         true => "http://169.254.170.23/v1/credentials".to_owned(),
         false => SECRET.to_owned(),
@@ -46,7 +46,7 @@ fn content(name: &str) -> String {
 }
 
 /// The `toml` blocks of a page, with the line each begins at. What is not a whole proxy.toml is written as plain text.
-fn blocks(page: &Path) -> Vec<(usize, String)> {
+pub fn blocks(page: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -74,8 +74,9 @@ fn folder_with_certificates() -> tempfile::TempDir {
     folder
 }
 
-/// Loads a text as proxy.toml in this folder; examples keep their files in /run/secrets, here they are at hand.
-fn problems(folder: &Path, text: &str) -> Option<String> {
+/// Writes the secrets that a text names into this folder, and has the text name them there: examples keep their files in
+/// /run/secrets.
+pub fn with_secrets_in(folder: &Path, text: &str) -> String {
     for name in [quoted(text, "/run/secrets/"), quoted(text, "{ credential = \"")].concat() {
         let file = folder.join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -83,10 +84,15 @@ fn problems(folder: &Path, text: &str) -> Option<String> {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&file, mode).unwrap();
     }
+    let in_folder = format!("\"{}/", folder.display());
+    let text = text.replace("\"/var/run/secrets/", &in_folder).replace("\"/run/secrets/", &in_folder);
+    text.replace("\"certs/", &format!("\"{}/certs/", folder.display()))
+}
+
+/// Loads a text as proxy.toml in this folder.
+fn problems(folder: &Path, text: &str) -> Option<String> {
     let file = folder.join("proxy.toml");
-    let written = text.replace("/run/secrets/", &format!("{}/", folder.display()));
-    let written = written.replace("\"certs/", &format!("\"{}/certs/", folder.display()));
-    fs::write(&file, written).unwrap();
+    fs::write(&file, with_secrets_in(folder, text)).unwrap();
     let mut environment = environment(text);
     environment.0.insert("CREDENTIALS_DIRECTORY".to_owned(), folder.display().to_string());
     load(&file, &environment, Load::WithoutCommands).err().map(|problems| problems.to_string())

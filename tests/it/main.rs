@@ -8,6 +8,7 @@ mod aws;
 mod aws_keys;
 mod base_url;
 mod commands;
+mod credential_pages;
 mod demo;
 mod descriptors;
 mod dpop;

@@ -1,13 +1,10 @@
 //! Every preset against an exchange as the provider's own documentation has it: the real proxy asks the real URL, which
 //! an egress proxy leads to a peer with a certificate for all of them.
 
-mod transcript;
+pub mod transcript;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use attache::clock::{Clock as _, SystemClock};
@@ -19,23 +16,9 @@ use tempfile::TempDir;
 use toml::Table;
 
 use self::transcript::{Exchange, Transcript, basic, claims, transcripts};
-use crate::support::{Connection, Frames, Identity, Peer, Proxy, Request, TlsPeer, TlsRequest, Upstream};
+use crate::support::{Frames, Identity, Peer, Proxy, TlsPeer, TlsRequest, Upstream, tunnel};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Bytes both ways, whatever the host is called.
-fn tunnel(connection: &mut Connection, to: SocketAddr) -> io::Result<()> {
-    let Some(request) = Request::read_head(&mut connection.reader)? else { return Ok(()) };
-    assert_eq!(request.method, "CONNECT");
-    assert!(request.target.ends_with(":443"), "{}", request.target);
-    let mut provider = TcpStream::connect(to)?;
-    let (mut answers, mut to_client) = (provider.try_clone()?, connection.stream().try_clone()?);
-    io::Write::write_all(connection.stream(), b"HTTP/1.1 200 Connected\r\n\r\n")?;
-    let answers = thread::spawn(move || io::copy(&mut answers, &mut to_client));
-    io::copy(&mut connection.reader, &mut provider)?;
-    provider.shutdown(std::net::Shutdown::Write)?;
-    answers.join().expect("copying does not panic").map(drop)
-}
 
 /// Method and URL of a request.
 fn line(request: &TlsRequest) -> String {
@@ -84,8 +67,7 @@ impl World {
                 None => Response::builder().status(404).body(Vec::new()).expect("it is legal"),
             }
         });
-        let to = provider.address;
-        let tunnel = Peer::start(move |connection| tunnel(connection, to));
+        let tunnel = tunnel(provider.address);
         let tunnel_url = format!("http://{}", tunnel.address);
         World { upstream: Upstream::open(), provider, _tunnel: tunnel, folder, tunnel_url }
     }

@@ -14,6 +14,7 @@ mod proxy;
 mod tls_peer;
 mod token_endpoint;
 mod tool;
+mod tunnel;
 mod upstream;
 mod watched;
 
@@ -28,6 +29,7 @@ pub use proxy::{Proxy, SECRET, client_credentials, one_route, one_route_of};
 pub use tls_peer::{Frames, Identity, TlsPeer, TlsRequest};
 pub use token_endpoint::{Grant, TokenEndpoint};
 pub use tool::{Tool, run};
+pub use tunnel::tunnel;
 pub use upstream::{Reply, Upstream};
 pub use watched::Watched;
 
