@@ -79,12 +79,13 @@ impl Failure {
     /// all of them: who they are decides about everything else (RFC 8693 section 2.2.2; policies of consent and of where from
     /// somebody signs in have codes of their own), and nobody's answer may take the service from others.
     pub(super) fn of_subject(self) -> Self {
-        use FetchErrorKind::{Refused, RefusedForAll, SubjectRefused};
+        use FetchErrorKind::{Refused, RefusedForAll, RefusedUnclear, SubjectRefused};
         let kind = match (self.step, self.code.as_deref(), self.status.map(|status| status.as_u16())) {
             _ if self.kind != Refused => self.kind,
             (Step::Discovery, ..) => RefusedForAll,
             (_, Some("invalid_client" | "unauthorized_client" | "unsupported_grant_type"), _) => RefusedForAll,
-            (_, None, Some(401)) => RefusedForAll,
+            // Some mean the client, and gateways in front of a server the subject's token.
+            (_, None, Some(401)) => RefusedUnclear,
             // About our key, and about an endpoint or its answer: no subject can do anything about that.
             (_, Some("invalid_dpop_proof" | "use_dpop_nonce"), _) => Refused,
             (_, Some(_), _) | (_, None, Some(400 | 403)) => SubjectRefused,
@@ -328,12 +329,12 @@ mod tests {
     /// TL-26: a refusal concerns all subjects only if no subject token can bring it about.
     #[test]
     fn only_what_is_about_the_client_is_about_all_subjects() {
-        use FetchErrorKind::{Refused, RefusedForAll, SubjectRefused, Transient};
+        use FetchErrorKind::{Refused, RefusedForAll, RefusedUnclear, SubjectRefused, Transient};
         let cases = [
             (Refused, 401, Some("invalid_client"), RefusedForAll),
             (Refused, 400, Some("unauthorized_client"), RefusedForAll),
             (Refused, 400, Some("unsupported_grant_type"), RefusedForAll),
-            (Refused, 401, None, RefusedForAll),
+            (Refused, 401, None, RefusedUnclear),
             (Refused, 400, Some("invalid_request"), SubjectRefused),
             (Refused, 400, Some("invalid_grant"), SubjectRefused),
             (Refused, 401, Some("invalid_token"), SubjectRefused),

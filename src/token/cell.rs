@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use super::cache::Shared;
 use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
+use super::machine::constants::SUBJECT_HOLD_MAX;
 use super::store::Version;
 use super::subjects::Closed;
 use super::{Attached, Exchange, Generation, Identity, Misfit, ProofVersion, Source, Subjects, Token};
@@ -182,8 +183,8 @@ impl TokenCell {
     }
 
     /// Why no fetch may begin for a subject now: neither for want of a token, nor to renew or confirm one.
-    fn closed(&self, now: Boot) -> Option<Closed> {
-        self.subjects.as_ref()?.closed(now, &self.shared)
+    fn closed(&self, inner: &Inner, now: Boot) -> Option<Closed> {
+        self.subjects.as_ref()?.closed(now, &self.shared, inner.machine.error())
     }
 
     /// When it was last used, to the second.
@@ -209,10 +210,14 @@ impl TokenCell {
         let now = self.shared.clock.now();
         let hold = inner.hold.until();
         inner.machine.set_hold(hold);
-        let closed = self.closed(now).map_or(Boot::default(), |closed| closed.until);
+        let closed = self.closed(&inner, now).map_or(Boot::default(), |closed| closed.until);
         inner.machine.set_closed(closed);
         let result = event(&mut inner, now);
-        inner.hold.extend(inner.machine.hold());
+        let heard = inner.machine.hold();
+        if heard > hold {
+            let longest = if self.subjects.is_some() { now.after(SUBJECT_HOLD_MAX) } else { heard };
+            inner.hold.extend(heard.min(longest));
+        }
         let ticket = inner.ready_to_run.take().map(|done| fetching::Ticket::new(self, done));
         if ticket.is_some() {
             self.subjects.iter().for_each(|subjects| subjects.begun(now));

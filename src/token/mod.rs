@@ -107,6 +107,8 @@ pub enum FetchErrorKind {
     Refused,
     /// The same where it concerns every subject of a credential that has a token for each.
     RefusedForAll,
+    /// The same where nobody says whether it concerns every subject or this one.
+    RefusedUnclear,
     /// What is refused is the subject's token, which a client brought: it needs that subject.
     SubjectRefused,
     /// The refresh token is of no more use, and only a new authorization brings another one (TL-27).
@@ -121,7 +123,8 @@ impl FetchErrorKind {
 
     /// Whether the endpoint wants nothing of what was sent, and may be asked again now and then (TL-26).
     pub fn is_refusal(self) -> bool {
-        matches!(self, FetchErrorKind::Refused | FetchErrorKind::RefusedForAll | FetchErrorKind::SubjectRefused)
+        use FetchErrorKind::{Refused, RefusedForAll, RefusedUnclear, SubjectRefused};
+        matches!(self, Refused | RefusedForAll | RefusedUnclear | SubjectRefused)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Cells of subjects: of whoever clients call on behalf of, one each. Bounded, and forgotten in the order of their last use
 //! (TL-70); none of them is stored, since a token can be had again for as long as somebody comes with the subject's own.
 
+mod refusal;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,11 +13,11 @@ use dashmap::DashMap;
 
 use super::cache::Shared;
 use super::machine::constants::{
-    PROBE_BASE, PROBE_MAX, RETRY_AFTER_RUNNING, SUBJECT_FETCHES_MAX, SUBJECT_IDLE_MAX, SUBJECT_SWEEP_EVERY,
-    SUBJECTS_MAX,
+    RETRY_AFTER_RUNNING, SUBJECT_FETCHES_MAX, SUBJECT_IDLE_MAX, SUBJECT_SWEEP_EVERY, SUBJECTS_MAX,
 };
-use super::{FetchError, FetchErrorKind, Identity, Policy, ProofVersion, Source, TokenCell, TokenUnavailable};
+use super::{FetchError, Identity, Policy, ProofVersion, Source, TokenCell, TokenUnavailable};
 use crate::clock::Boot;
+use refusal::Refusal;
 
 /// A credential that has a token for each subject, as one snapshot declares it: what its subjects have in common.
 #[derive(Debug)]
@@ -36,21 +38,6 @@ struct Kept {
     fetches_granted: AtomicU64,
     fetches_failed: AtomicU64,
     refusal: Mutex<Refusal>,
-}
-
-/// The endpoint refuses the client itself, whoever the subject is (TL-26).
-#[derive(Debug)]
-struct Refusal {
-    /// What is refused: another proof may not be (TL-03).
-    proof: ProofVersion,
-    count: u32,
-    error: Option<FetchError>,
-    /// When that was answered.
-    at: Boot,
-    /// Until when nobody asks for a subject; then one does for all.
-    until: Boot,
-    /// One did.
-    probed: bool,
 }
 
 /// No fetch may begin for a subject.
@@ -120,28 +107,20 @@ impl Subjects {
 
     pub(super) fn granted(&self) {
         self.kept.fetches_granted.fetch_add(1, Ordering::Relaxed);
-        let mut refusal = self.kept.refusal();
-        *refusal = Refusal::none(refusal.proof);
+        self.kept.refusal().recognised();
     }
 
     /// `proof`: what the fetch was proved with.
-    pub(super) fn failed(&self, now: Boot, error: &FetchError, proof: ProofVersion) {
+    pub(super) fn failed(&self, now: Boot, subject: Identity, error: &FetchError, proof: ProofVersion) {
         self.kept.fetches_failed.fetch_add(1, Ordering::Relaxed);
-        let mut refusal = self.kept.refusal();
-        // Those that were under way together are one refusal, and one of an old proof says nothing.
-        let is_new = proof == refusal.proof && (refusal.error.is_none() || refusal.probed);
-        if error.kind == FetchErrorKind::RefusedForAll && is_new {
-            let until = now.after((PROBE_BASE * 2u32.pow(refusal.count.min(16))).min(PROBE_MAX));
-            let count = refusal.count + 1;
-            *refusal = Refusal { proof, count, error: Some(error.clone()), at: now, until, probed: false };
-        }
+        self.kept.refusal().note(now, subject, error, proof);
     }
 
-    /// Why no fetch may begin for any of them, and until when at least.
-    pub(super) fn closed(&self, now: Boot, shared: &Shared) -> Option<Closed> {
+    /// Why no fetch may begin for a subject, and until when at least. `error`: what its own last fetch ended with.
+    pub(super) fn closed(&self, now: Boot, shared: &Shared, error: Option<&FetchError>) -> Option<Closed> {
         let refusal = self.kept.refusal();
-        if let Some(error) = refusal.error.clone().filter(|_| now < refusal.until) {
-            return Some(Closed { until: refusal.until, why: TokenUnavailable::Refused { error } });
+        if let Some((until, error)) = refusal.holds(now, error) {
+            return Some(Closed { until, why: TokenUnavailable::Refused { error } });
         }
         let busy = *shared.in_flight.borrow() >= shared.bounds.fetches_max;
         let why = TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };
@@ -150,16 +129,12 @@ impl Subjects {
 
     /// What a fetch would be answered that was begun at `begun` and has waited for its turn: the client was refused meanwhile.
     pub(super) fn refused_since(&self, begun: Boot) -> Option<FetchError> {
-        let refusal = self.kept.refusal();
-        refusal.error.clone().filter(|_| refusal.at > begun)
+        self.kept.refusal().since(begun)
     }
 
     /// A fetch has begun. Where the client was refused, it is the one that asks for all.
     pub(super) fn begun(&self, now: Boot) {
-        let mut refusal = self.kept.refusal();
-        if refusal.error.is_some() {
-            (refusal.until, refusal.probed) = (now.after(PROBE_BASE), true);
-        }
+        self.kept.refusal().probed(now);
     }
 
     pub(super) fn status(&self) -> SubjectsStatus {
@@ -190,12 +165,6 @@ impl Kept {
     }
 }
 
-impl Refusal {
-    fn none(proof: ProofVersion) -> Self {
-        Refusal { proof, count: 0, error: None, at: Boot::default(), until: Boot::default(), probed: false }
-    }
-}
-
 impl SubjectCells {
     pub(super) fn new(shared: &Arc<Shared>) -> Arc<Self> {
         let (cells, order) = (DashMap::new(), Mutex::default());
@@ -218,7 +187,7 @@ impl SubjectCells {
             return Ok(cell);
         }
         let now = self.shared.clock.now();
-        if let Some(closed) = subjects.closed(now, &self.shared) {
+        if let Some(closed) = subjects.closed(now, &self.shared, None) {
             return Err(closed.why);
         }
         let full = TokenUnavailable::Temporarily { error: None, retry_after: RETRY_AFTER_RUNNING };

@@ -228,12 +228,13 @@ fn nobodys_answer_takes_the_service_from_others() {
         (token("https://evil.example"), 502),
         (Grant::Json(403, json!({ "error": "consent_required" })), 403),
         (Grant::Json(403, json!({})), 403),
+        (Grant::Json(401, json!({})), 502),
         (Grant::Json(404, json!({})), 502),
         (error("login_required"), 403),
         (error("invalid_target"), 403),
         (error("invalid_scope"), 403),
     ];
-    assert_eq!(cases.len(), 7);
+    assert_eq!(cases.len(), 8);
     for (answer, status) in cases {
         let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
         let allowed = format!("answer.base_urls.instance_url = [\"{}\"]", upstream.address());

@@ -115,6 +115,7 @@ fn token_detail(credential: &str, cause: &TokenUnavailable) -> String {
             FetchErrorKind::Transient
             | FetchErrorKind::Refused
             | FetchErrorKind::RefusedForAll
+            | FetchErrorKind::RefusedUnclear
             | FetchErrorKind::SubjectRefused
             | FetchErrorKind::NeedsReauthorization => (Some(error), reached(error.reached)),
         },

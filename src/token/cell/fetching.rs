@@ -272,7 +272,8 @@ impl Ticket {
                 inner.flight = None;
             }
             if next == Next::Ended {
-                self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, &error, inner.proof));
+                let subject = self.cell.identity;
+                self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, subject, &error, inner.proof));
             }
             let news = next == Next::Ended && inner.in_trouble(now) && !is_subjects;
             let next_start = inner.machine.next_start();

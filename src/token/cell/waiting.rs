@@ -71,7 +71,7 @@ impl TokenCell {
         self.update(|inner, now| {
             let (asked, begin) = inner.machine.request(now, until);
             inner.take_off(begin);
-            match (asked, self.closed(now)) {
+            match (asked, self.closed(inner, now)) {
                 // Its own refusal says more.
                 (Asked::WaitUntil(_) | Asked::Fail(TokenUnavailable::Temporarily { .. }), Some(closed)) => {
                     Step::Done(Err(closed.why))

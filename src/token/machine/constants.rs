@@ -56,6 +56,9 @@ pub const PROBE_MAX: Duration = secs(5 * 60);
 pub const RETRY_AFTER_WITHIN_FETCH_MAX: Duration = secs(2);
 /// A `Retry-After` holds a client back at most this long (TL-33).
 pub const HOLD_MAX: Duration = secs(60 * 60);
+/// A `Retry-After` that came for one subject holds others back at most this long. It may be meant for that one alone, which
+/// nobody says: then another one's exchange tells, and if it is meant for the client, asking so seldom does no harm.
+pub const SUBJECT_HOLD_MAX: Duration = secs(5);
 /// Fetches at once at one token endpoint's origin (TL-34).
 pub const FETCHES_PER_ORIGIN_MAX: usize = 4;
 

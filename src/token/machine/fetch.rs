@@ -171,9 +171,11 @@ impl Machine {
 
     /// The attempt failed.
     pub fn failed(&mut self, now: Boot, error: FetchError) -> Next {
-        if let FetchErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
-            self.hold = self.hold.max(now.after(after.min(HOLD_MAX)));
-        }
+        let limited = match error.kind {
+            FetchErrorKind::RateLimited { retry_after } => retry_after.map(|after| now.after(after.min(HOLD_MAX))),
+            _ => None,
+        };
+        self.hold = self.hold.max(limited.unwrap_or_default());
         let exchanged = self.fetch.as_ref().is_some_and(|fetch| fetch.exchanged.is_some());
         let retry = if exchanged { self.retry_exchange(now, &error) } else { self.retry(now, error.kind) };
         match retry {
@@ -185,6 +187,8 @@ impl Machine {
             }
             None => {
                 self.end_failed(now, error);
+                // Others may be held back for less long than whoever was answered so.
+                self.backoff.postpone(limited.unwrap_or_default());
                 Next::Ended
             }
         }

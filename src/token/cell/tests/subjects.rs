@@ -225,6 +225,102 @@ async fn a_refusal_ends_the_fetches_that_wait_for_their_turn() {
     assert!(endpoint.calls() <= 4, "{} asked", endpoint.calls());
 }
 
+/// TL-26: a refusal of which nobody says whether it is the client's or the subject's is one subject's alone, however often.
+#[tokio::test(start_paused = true)]
+async fn an_unclear_refusal_of_one_subject_takes_the_service_from_nobody() {
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::RefusedUnclear)]));
+    for n in 0..20 {
+        endpoint.say([Answer::Fail(FetchErrorKind::RefusedUnclear)]);
+        let error = take(&house, &endpoint, "junk").await.unwrap_err();
+        assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+        endpoint.say([Answer::Token(Some(DAY))]);
+        assert_eq!(take(&house, &endpoint, &format!("subject {n}")).await.unwrap(), 1);
+        tokio::time::sleep(secs(300.0)).await;
+    }
+    assert_eq!(endpoint.calls(), 40);
+}
+
+/// TL-26: two different ones in a row are taken for the client's. Another subject than those asks then, and its token ends it;
+/// so does an answer that has recognised the client.
+#[tokio::test(start_paused = true)]
+async fn unclear_refusals_of_two_subjects_are_probed_by_a_third() {
+    for answer in [Answer::Token(Some(DAY)), Answer::Fail(FetchErrorKind::SubjectRefused)] {
+        let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::RefusedUnclear)]));
+        for subject in ["junk", "rubbish", "ada"] {
+            let error = take(&house, &endpoint, subject).await.unwrap_err();
+            assert!(matches!(error, TokenUnavailable::Refused { .. }), "{error:?}");
+        }
+        assert_eq!(endpoint.calls(), 2, "hers is not asked for");
+        tokio::time::sleep(secs(5.0)).await;
+        for subject in ["junk", "rubbish"] {
+            take(&house, &endpoint, subject).await.unwrap_err();
+        }
+        assert_eq!(endpoint.calls(), 2, "those that were refused do not ask for all");
+        endpoint.say([answer, Answer::Token(Some(DAY))]);
+        drop(take(&house, &endpoint, "ada").await);
+        for subject in ["bob", "eve"] {
+            take(&house, &endpoint, subject).await.unwrap();
+        }
+    }
+}
+
+/// TL-26: without a third one, those who were refused so ask again: a client that is let in again is found out.
+#[tokio::test(start_paused = true)]
+async fn unclear_refusals_end_without_other_subjects() {
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Fail(FetchErrorKind::RefusedUnclear)]));
+    for subject in ["ada", "bob"] {
+        take(&house, &endpoint, subject).await.unwrap_err();
+    }
+    endpoint.say([Answer::Token(Some(DAY))]);
+    tokio::time::sleep(secs(10.0)).await;
+    for subject in ["ada", "bob"] {
+        take(&house, &endpoint, subject).await.unwrap();
+    }
+}
+
+/// TL-26: a client that is refused so without end is asked about as seldom as any; one that was recognised before every 5 s,
+/// since it is probably the subjects.
+#[tokio::test(start_paused = true)]
+async fn unclear_refusals_are_probed_as_seldom_as_others() {
+    for (recognised, expected) in [(false, 7..=9), (true, 70..=82)] {
+        let (house, endpoint) = (house(1000, 100), Endpoint::new([Answer::Token(Some(DAY))]));
+        if recognised {
+            take(&house, &endpoint, "ada").await.unwrap();
+        }
+        endpoint.say([Answer::Fail(FetchErrorKind::RefusedUnclear)]);
+        for n in 0..400 {
+            take(&house, &endpoint, &format!("subject {n}")).await.unwrap_err();
+            tokio::time::sleep(secs(1.0)).await;
+        }
+        assert!(expected.contains(&endpoint.calls()), "{}", endpoint.calls());
+    }
+}
+
+/// TL-33: a `Retry-After` that comes for one subject holds that one back as long as it says, and others a few seconds.
+#[tokio::test(start_paused = true)]
+async fn one_subjects_rate_limit_is_not_everybodys() {
+    let limited = Answer::Fail(FetchErrorKind::RateLimited { retry_after: Some(HOUR) });
+    let (house, endpoint) = (house(1000, 100), Endpoint::new([limited]));
+    let retry_after = |taken: Result<u64, TokenUnavailable>| match taken {
+        Err(TokenUnavailable::Temporarily { retry_after, .. }) => retry_after,
+        other => panic!("{other:?}"),
+    };
+    assert!(retry_after(take(&house, &endpoint, "ada").await) > secs(3590.0));
+    assert!(retry_after(take(&house, &endpoint, "bob").await) <= secs(5.0));
+    assert_eq!(endpoint.calls(), 1);
+    endpoint.say([Answer::Token(Some(DAY))]);
+    tokio::time::sleep(secs(5.0)).await;
+    for subject in ["bob", "eve"] {
+        take(&house, &endpoint, subject).await.unwrap();
+    }
+    tokio::time::sleep(HOUR - secs(60.0)).await;
+    take(&house, &endpoint, "dan").await.unwrap();
+    assert!(retry_after(take(&house, &endpoint, "ada").await) > secs(30.0));
+    assert_eq!(endpoint.calls(), 4);
+    tokio::time::sleep(secs(60.0)).await;
+    take(&house, &endpoint, "ada").await.unwrap();
+}
+
 /// While so many fetches are under way none is begun for a subject, be its token dead or soft.
 #[tokio::test(start_paused = true)]
 async fn fetches_for_subjects_that_had_a_token_are_bounded() {

@@ -180,6 +180,7 @@ impl Judge {
             }
             FetchErrorKind::Refused
             | FetchErrorKind::RefusedForAll
+            | FetchErrorKind::RefusedUnclear
             | FetchErrorKind::SubjectRefused
             | FetchErrorKind::NeedsReauthorization => {
                 assert!(proof_changed, "a refusal is retried");
@@ -244,9 +245,10 @@ impl Judge {
         self.note(match kind {
             FetchErrorKind::Transient => "failed transient",
             FetchErrorKind::RateLimited { .. } => "failed limited",
-            FetchErrorKind::Refused | FetchErrorKind::RefusedForAll | FetchErrorKind::SubjectRefused => {
-                "failed refused"
-            }
+            FetchErrorKind::Refused
+            | FetchErrorKind::RefusedForAll
+            | FetchErrorKind::RefusedUnclear
+            | FetchErrorKind::SubjectRefused => "failed refused",
             FetchErrorKind::NeedsReauthorization => "failed for good",
         });
     }
