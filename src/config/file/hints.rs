@@ -49,7 +49,7 @@ pub(super) fn secret(name: &str, found: &DeValue<'_>) -> String {
 pub(super) fn wrong_type(name: &str, place: &str, doc: &str, shape: &Shape, found: &DeValue<'_>) -> String {
     match (shape, found) {
         (Shape::Tables(_), _) => format!("write `[[{name}]]`, with two brackets, for each one"),
-        (Shape::Map { keys, .. }, _) => format!("write `[{name}.{keys}]`"),
+        (Shape::Map { keys, .. }, _) => format!("write `[{}.{keys}]`", header(place, name)),
         (Shape::Table(table), _) if table.one_kind => {
             let kinds: Vec<&str> = table.names().collect();
             format!("write `[{place}.{name}.KIND]`, where KIND is {}", either(&kinds))

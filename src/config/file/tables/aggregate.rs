@@ -51,8 +51,12 @@ static PART: Table = table(
             "Whether it is called at all: a placeholder that is neither absent, null nor false, or a table that compares one.",
         ),
         optional("for_each", TEXT, "A placeholder of a list: one call for each `{item}`, the answers in its order."),
-        optional("concurrency", count(1, 64), "With `for_each`: how many calls run at once. Default 8."),
-        optional("items_max", count(1, 10_000), "With `for_each`: with more items the part fails. Default 100."),
+        optional("concurrency", count(1, 64), "With `for_each`: how many calls run at once. Default 8, at most 64."),
+        optional(
+            "items_max",
+            count(1, 10_000),
+            "With `for_each`: with more items the part fails. Default 100, at most 10000.",
+        ),
         optional(
             "timeout",
             TIMEOUT,
@@ -61,18 +65,22 @@ static PART: Table = table(
         optional(
             "retries",
             count(0, 5),
-            "How often a call that can be repeated is made again after a lost connection, 429, 502, 503 or 504. Default 0.",
+            "How often a call that can be repeated is made again after a lost connection, 429, 502, 503 or 504. Default 0, at most 5.",
         ),
         optional(
             "success",
             Shape::List(&Shape::Either(&[TEXT, count(200, 599)])),
             "Statuses, and classes of them, that are no failure. Default [\"2xx\"].",
         ),
-        optional("bytes_max", count(1, 1024 * MIB), "Of one answer, decoded, in bytes. Default 4194304."),
+        optional(
+            "bytes_max",
+            count(1, 1024 * MIB),
+            "Of one answer, decoded, in bytes. Default 4194304, at most 1 GiB.",
+        ),
         optional(
             "on_failure",
             Shape::Either(&[Shape::Choice(&["fail", "null", "omit"]), Shape::Table(&ON_FAILURE)]),
-            "What stands in its place if it fails; \"fail\": the whole fails with it. Default fail.",
+            "What becomes of its failure: \"fail\" (the default), \"null\", \"omit\", `{ value = … }`, `{ part = \"NAME\" }` or `{ status = … }`.",
         ),
         optional("target", TEXT, "What of its answer counts: a dotted path, or JSONPath that begins with `$`."),
         optional("into", TEXT, "The dotted path of its place in the answer. Default: its name."),
@@ -119,6 +127,10 @@ static PAGES: Table = table(
         optional("parameter", TEXT, "The query parameter that takes the cursor."),
         optional("number", TEXT, "By this query parameter, which counts up until a page is empty."),
         optional("first", count(0, 1_000_000), "With `number`: the number of the first page. Default 1."),
-        optional("pages_max", count(1, 1000), "What lies beyond is left out, and the answer says so. Default 10."),
+        optional(
+            "pages_max",
+            count(1, 1000),
+            "What lies beyond is left out, and the answer says so. Default 10, at most 1000.",
+        ),
     ],
 );

@@ -39,10 +39,16 @@ pub(super) fn success(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<
     ranges.into_iter().collect()
 }
 
-pub(super) fn on_failure(reading: &mut Reading<'_>, scope: &Scope<'_>, fields: &Fields<'_>) -> Option<OnFailure> {
+/// `own`: the part's name.
+pub(super) fn on_failure(
+    reading: &mut Reading<'_>,
+    scope: &Scope<'_>,
+    own: &str,
+    fields: &Fields<'_>,
+) -> Option<OnFailure> {
     let Some(value) = fields.value("on_failure") else { return Some(OnFailure::Fail(FailStatus::Default)) };
     if let Some(table) = fields.table("on_failure") {
-        return in_table(reading, scope, &table);
+        return in_table(reading, scope, own, &table);
     }
     let text = fields.text(reading, "on_failure")?;
     match text.value.as_str() {
@@ -59,7 +65,7 @@ pub(super) fn on_failure(reading: &mut Reading<'_>, scope: &Scope<'_>, fields: &
     }
 }
 
-fn in_table(reading: &mut Reading<'_>, scope: &Scope<'_>, fields: &Fields<'_>) -> Option<OnFailure> {
+fn in_table(reading: &mut Reading<'_>, scope: &Scope<'_>, own: &str, fields: &Fields<'_>) -> Option<OnFailure> {
     let given: Vec<&str> = ["value", "part", "status"].into_iter().filter(|key| fields.value(key).is_some()).collect();
     let [key] = given[..] else {
         let why = "`on_failure` says one thing".to_owned();
@@ -74,7 +80,8 @@ fn in_table(reading: &mut Reading<'_>, scope: &Scope<'_>, fields: &Fields<'_>) -
             let text = fields.text(reading, "part")?;
             let part = scope.part(&text.value).map(OnFailure::Part);
             part.or_else(|| {
-                let hint = did_you_mean(&text.value, scope.parts.iter().map(|part| part.value.as_str()));
+                let others = scope.parts.iter().map(|part| part.value.as_str()).filter(|name| *name != own);
+                let hint = did_you_mean(&text.value, others);
                 let why = format!("there is no part `{}`", text.value.escape_debug());
                 let hint = hint.unwrap_or_else(|| "write a part of this name".to_owned());
                 reading.refuse((why, hint), &text.span)

@@ -45,7 +45,7 @@ pub(super) fn part(reading: &mut Reading<'_>, common: Common<'_>, name: &Text, f
         reading.problem(problem.hint("remove `retries`; an idempotent method can have them"));
     }
     let success = failure::success(reading, fields);
-    let on_failure = failure::on_failure(reading, common.scope, fields);
+    let on_failure = failure::on_failure(reading, common.scope, &name.value, fields);
     let target = shape::target(reading, fields);
     let edits = shape::edits(reading, fields);
     let place = shape::place(reading, fields, &name.value, common.has_template);

@@ -35,7 +35,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Written>, Why> {
 
 /// The names of a dotted path. `\` takes what follows it as it is, such as a dot.
 pub(super) fn dotted(text: &str) -> Result<Vec<String>, Why> {
-    let (names, _) = names(text, &[]);
+    let (names, _) = names(text, &[])?;
     if names.iter().any(String::is_empty) {
         let hint = r"names stand between dots, such as `data.items`; a dot within a name is written `\.`, or `\\.` in double quotes";
         return Err((format!("`{text}` has an empty name"), hint.to_owned()));
@@ -45,7 +45,7 @@ pub(super) fn dotted(text: &str) -> Result<Vec<String>, Why> {
 
 fn placeholder(inside: &str) -> Result<Placeholder, Why> {
     let written = format!("{{{inside}}}");
-    let (names, rest) = names(inside, &['?', '|']);
+    let (names, rest) = names(inside, &['?', '|'])?;
     let absent = match rest {
         "" => Absent::Fails,
         "?" => Absent::LeavesOut,
@@ -64,12 +64,14 @@ fn placeholder(inside: &str) -> Result<Placeholder, Why> {
     Ok(Placeholder { written, names, absent })
 }
 
-/// The names up to one of these characters, and what is left from there on.
-fn names<'t>(text: &'t str, ends: &[char]) -> (Vec<String>, &'t str) {
+/// The names up to one of these characters, and what is left from there on. What other languages of paths write in another
+/// way is refused, since it would be the name of nothing.
+fn names<'t>(text: &'t str, ends: &[char]) -> Result<(Vec<String>, &'t str), Why> {
     let mut names = vec![String::new()];
     let mut escaped = false;
     for (at, c) in text.char_indices() {
         let last = names.last_mut().expect("there is always one");
+        let is_whole_name = || text[at + 1..].chars().next().is_none_or(|next| next == '.' || ends.contains(&next));
         match c {
             c if escaped => {
                 last.push(c);
@@ -77,11 +79,21 @@ fn names<'t>(text: &'t str, ends: &[char]) -> (Vec<String>, &'t str) {
             }
             '\\' => escaped = true,
             '.' => names.push(String::new()),
-            c if ends.contains(&c) => return (names, &text[at..]),
+            c if ends.contains(&c) => return Ok((names, &text[at..])),
+            '[' | ']' => return Err(foreign(text, c)),
+            '*' if last.is_empty() && is_whole_name() => return Err(foreign(text, c)),
             c => last.push(c),
         }
     }
-    (names, "")
+    Ok((names, ""))
+}
+
+fn foreign(text: &str, c: char) -> Why {
+    let hint = format!(
+        "an item of a list is a number, such as `items.0`; `pick`, `drop` and `rename` enter lists by themselves, and a \
+         `target` that begins with `$` is a JSONPath; a name with `{c}` is written `\\{c}`, or `\\\\{c}` in double quotes"
+    );
+    (format!("`{text}` has a `{c}`, which dotted paths do not know"), hint)
 }
 
 fn unescaped(text: &str) -> String {
@@ -120,7 +132,9 @@ mod tests {
 
     #[test]
     fn what_is_no_placeholder_is_refused() {
-        for text in ["{", "}", "{a", "a}", "{a{b}}", "{}", "{a.}", "{.a}", "{a?b}", "{a??}", r"{a\}"] {
+        for text in
+            ["{", "}", "{a", "a}", "{a{b}}", "{}", "{a.}", "{.a}", "{a?b}", "{a??}", r"{a\}", "{a[0]}", "{a.*}", "{*?}"]
+        {
             let (message, hint) = pieces(text).unwrap_err();
             assert!(!message.is_empty() && !hint.is_empty(), "{text}");
         }
@@ -130,7 +144,8 @@ mod tests {
     fn dotted_paths_are_names() {
         assert_eq!(dotted("data.items").unwrap(), ["data", "items"]);
         assert_eq!(dotted(r"a\.b.c?|{}").unwrap(), ["a.b", "c?|{}"]);
-        for text in ["", ".", "a.", ".a", "a..b"] {
+        assert_eq!(dotted(r"a\[0\].\*.b*c").unwrap(), ["a[0]", "*", "b*c"]);
+        for text in ["", ".", "a.", ".a", "a..b", "items[]", "items[0].id", "a.*", "*", "*.a"] {
             assert!(dotted(text).is_err(), "{text}");
         }
     }
