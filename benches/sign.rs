@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use attache::clock::{Clock, SystemClock};
 use attache::config::{Environment, Load, load_text};
-use attache::credential::Credential;
 use attache::credential::sign::Unsigned;
+use attache::credential::{Credential, Declared};
 use attache::snapshot::{Living, Snapshot};
 use attache::token::Attached;
 use attache::upstream::{OutgoingBody, OutgoingHead};
@@ -83,6 +83,7 @@ fn sign(c: &mut Criterion) {
     let mut group = c.benchmark_group("sign");
     group.throughput(Throughput::Elements(1));
     for (config, credential) in config.config.credentials.iter().zip(&snapshot.credentials) {
+        let Declared::Shared(credential) = credential else { panic!("it is for all requests") };
         group.bench_function(&*config.name, |b| b.iter(|| signed(credential, &*clock, black_box(&request))));
     }
     group.finish();

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::client_auth::{ClientAuth, KeyDigest};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::credential::{self, Credential, DiscoveryCache, ProofKeys};
+use crate::credential::{self, Declared, DiscoveryCache, ProofKeys};
 use crate::metrics::Metrics;
 use crate::route::{Pattern, PatternSegment, RouteTable};
 use crate::token::store::{MemoryStore, TokenStore};
@@ -51,7 +51,7 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     pub clients: ClientAuth,
     /// Every credential of the configuration, whether a route uses it or not, in its order.
-    pub credentials: Vec<Arc<Credential>>,
+    pub credentials: Vec<Declared>,
     pub limits: config::Limits,
     pub timeouts: config::ServerTimeouts,
     /// How long streams go on that this snapshot no longer serves (SEC-39).
@@ -105,11 +105,11 @@ pub struct Aggregate {
 }
 
 /// All that sending a request to an upstream takes, beside the request.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Call {
     pub config: Arc<config::Upstream>,
     pub destination: Arc<Destination>,
-    pub credential: Option<Arc<Credential>>,
+    pub credential: Option<Declared>,
     /// The upstream's, but for what the route says itself.
     pub timeouts: config::UpstreamTimeouts,
     /// Whether textual bodies are scanned for the secret (SEC-13).
@@ -154,11 +154,10 @@ impl Living {
 impl Snapshot {
     /// Compiles a configuration. Cells, pools and resolved names that it shares with the last one go on living.
     ///
-    /// One `Credential` and one `Upstream` is made of each table, and shared by all routes that name it.
+    /// One `Declared` credential and one `Destination` is made of each table, and shared by all routes that name it.
     pub fn compile(config: &Config, living: &Living) -> Arc<Snapshot> {
         let parts = living.credential_parts();
-        let credentials: Vec<_> =
-            config.credentials.iter().map(|config| Arc::new(Credential::new(config, &parts))).collect();
+        let credentials: Vec<_> = config.credentials.iter().map(|config| Declared::new(config, &parts)).collect();
         let upstreams: Vec<_> =
             config.upstreams.iter().map(|config| Arc::new(Destination::new(config, &living.connector))).collect();
         let routes = config.routes.iter().map(|route| wire(route, config, &upstreams, &credentials)).collect();
@@ -197,7 +196,7 @@ fn wire(
     route: &Arc<config::Route>,
     config: &Config,
     upstreams: &[Arc<Destination>],
-    credentials: &[Arc<Credential>],
+    credentials: &[Declared],
 ) -> Route {
     let call = |upstream: &Arc<config::Upstream>, timeouts, redact_bodies| Call {
         config: upstream.clone(),
@@ -222,7 +221,7 @@ fn wire(
     let mut route = Route { config: route.clone(), answers, kept_back: Vec::new() };
     let set = route.calls().iter().filter_map(|call| call.credential.as_ref());
     let set = set.flat_map(|credential| &credential.names().headers);
-    let subjects = credentials.iter().filter_map(|credential| Some(credential.per_subject()?.header()));
+    let subjects = credentials.iter().filter_map(|credential| credential.subject_header());
     route.kept_back = set.chain(subjects).cloned().collect();
     route
 }

@@ -21,7 +21,7 @@ use super::Failure;
 use super::routes::clients;
 use crate::clock::SystemClock;
 use crate::config::{Access, Config, CredentialKind, Forward, HttpUrl, Replay, Route, Upstream};
-use crate::credential::Credential;
+use crate::credential::Declared;
 use crate::proxy::failure::Failure as Refusal;
 use crate::proxy::{self, ForwardPlan, Plan};
 use crate::snapshot::{self, Living, Snapshot};
@@ -173,12 +173,12 @@ fn asked_by(route: &Route) -> String {
 /// The URL that is asked for upstream.
 fn url(plan: &ForwardPlan<'_>) -> String {
     let url = &plan.forward.config.upstream.url;
-    let parameter = plan.forward.call.credential.as_deref().and_then(|credential| parameter(plan.forward, credential));
+    let parameter = plan.forward.call.credential.as_ref().and_then(|credential| parameter(plan.forward, credential));
     format!("{}{}", url.origin(), plan.target(parameter.as_deref()))
 }
 
 /// The query parameters that the credential sets, with the credential's name for their values.
-fn parameter(forward: &snapshot::Forward, credential: &Credential) -> Option<String> {
+fn parameter(forward: &snapshot::Forward, credential: &Declared) -> Option<String> {
     if let Some(CredentialKind::Signature(config)) =
         forward.config.upstream.credential.as_ref().map(|config| &config.kind)
     {

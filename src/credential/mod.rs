@@ -46,6 +46,8 @@ pub use crate::token::{Cookies, Rest};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::clock::{Boot, Clock};
 use crate::config::{self, CredentialKind, Warm};
 use crate::token::{
@@ -70,13 +72,20 @@ pub struct Parts {
     pub tape: Option<Arc<Tape>>,
 }
 
-/// A credential at work, made from its configuration by the snapshot.
+/// A credential of the configuration at work, made by the snapshot.
+#[derive(Debug, Clone)]
+pub enum Declared {
+    /// One for all requests.
+    Shared(Arc<Credential>),
+    /// Each request has that of its subject.
+    PerSubject(Arc<PerSubject>),
+}
+
+/// What a request is sent with.
 #[derive(Debug)]
 pub enum Credential {
     Fixed(Arc<Attached>),
     Token(TokenCredential),
-    /// The credential of a request is that of its subject.
-    PerSubject(PerSubject),
     Signed(Arc<Signer>),
 }
 
@@ -90,31 +99,61 @@ pub struct TokenCredential {
     signer: Option<Arc<Signer>>,
 }
 
-impl Credential {
+impl Declared {
+    /// Builds the running credential. Declares its cells, if it has some.
+    pub fn new(config: &config::Credential, parts: &Parts) -> Declared {
+        if let CredentialKind::OAuth2(oauth2) = &config.kind
+            && let Some(header) = oauth2.grant.subject_header()
+        {
+            return Declared::PerSubject(Arc::new(PerSubject::new(&config.name, oauth2, header, parts)));
+        }
+        Declared::Shared(Arc::new(Credential::new(config, parts)))
+    }
+
     /// What its tokens are kept by; `None`: it has none.
     pub fn identity(&self) -> Option<Identity> {
         match self {
-            Credential::Token(token) => Some(token.identity),
-            Credential::PerSubject(subject) => Some(subject.subjects().identity()),
-            Credential::Fixed(_) | Credential::Signed(_) => None,
-        }
-    }
-
-    /// That of the subject that a request is for, if the credential has one for each.
-    pub fn per_subject(&self) -> Option<&PerSubject> {
-        match self {
-            Credential::PerSubject(subject) => Some(subject),
-            Credential::Fixed(_) | Credential::Token(_) | Credential::Signed(_) => None,
-        }
-    }
-
-    /// Builds the running credential. Declares its cell, if it has one.
-    pub fn new(config: &config::Credential, parts: &Parts) -> Credential {
-        match &config.kind {
-            CredentialKind::OAuth2(oauth2) => match oauth2.grant.subject_header() {
-                Some(header) => Credential::PerSubject(PerSubject::new(&config.name, oauth2, header, parts)),
-                None => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
+            Declared::Shared(credential) => match &**credential {
+                Credential::Token(token) => Some(token.identity),
+                Credential::Fixed(_) | Credential::Signed(_) => None,
             },
+            Declared::PerSubject(subject) => Some(subject.subjects().identity()),
+        }
+    }
+
+    /// The header in which requests say whose they are, if each has the credential of its subject.
+    pub fn subject_header(&self) -> Option<&HeaderName> {
+        match self {
+            Declared::Shared(_) => None,
+            Declared::PerSubject(subject) => Some(subject.header()),
+        }
+    }
+
+    /// The names of all that it sets: a client's own of those names is removed (SEC-10).
+    pub fn names(&self) -> &PlaceNames {
+        match self {
+            Declared::Shared(credential) => credential.names(),
+            Declared::PerSubject(subject) => subject.names(),
+        }
+    }
+
+    /// Whether what it attaches is looked for in answers' bodies, as far as that is known before there is a token.
+    pub fn concerns_bodies(&self) -> bool {
+        match self {
+            Declared::Shared(credential) => match &**credential {
+                Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
+                Credential::Token(_) | Credential::Signed(_) => true,
+            },
+            Declared::PerSubject(_) => true,
+        }
+    }
+}
+
+impl Credential {
+    /// That of a configuration whose tokens are nobody's in particular.
+    fn new(config: &config::Credential, parts: &Parts) -> Credential {
+        match &config.kind {
+            CredentialKind::OAuth2(oauth2) => Credential::Token(TokenCredential::oauth2(&config.name, oauth2, parts)),
             CredentialKind::Login(login) => Credential::Token(TokenCredential::login(&config.name, login, parts)),
             CredentialKind::Metadata(metadata) => {
                 Credential::Token(TokenCredential::metadata(&config.name, metadata, parts))
@@ -135,21 +174,12 @@ impl Credential {
         }
     }
 
-    /// The names of all that it sets: a client's own of those names is removed (SEC-10).
+    /// The names of all that it sets.
     pub fn names(&self) -> &PlaceNames {
         match self {
             Credential::Fixed(fixed) => fixed.names(),
             Credential::Token(token) => &token.names,
-            Credential::PerSubject(subject) => subject.names(),
             Credential::Signed(signer) => signer.names(),
-        }
-    }
-
-    /// Whether what it attaches is looked for in answers' bodies, as far as that is known before there is a token.
-    pub fn concerns_bodies(&self) -> bool {
-        match self {
-            Credential::Fixed(fixed) => fixed.masks().concern_bodies(),
-            Credential::Token(_) | Credential::PerSubject(_) | Credential::Signed(_) => true,
         }
     }
 
@@ -158,7 +188,6 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Some(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.ready_at(now).map(|ready| token.attachment(ready)),
-            Credential::PerSubject(_) => None,
             Credential::Signed(signer) => Some(Attachment::signer(signer)),
         }
     }
@@ -171,7 +200,6 @@ impl Credential {
         match self {
             Credential::Fixed(fixed) => Ok(Attachment::fixed(fixed)),
             Credential::Token(token) => token.cell.take(deadline).await.map(|taken| token.attachment(taken)),
-            Credential::PerSubject(_) => unreachable!("what a request takes a token of is its subject's"),
             Credential::Signed(signer) => Ok(Attachment::signer(signer)),
         }
     }
@@ -179,7 +207,7 @@ impl Credential {
     /// After a rejection: what to attach to the replay, or `None` if the upstream's answer stands.
     pub async fn rejected(&self, sent: Generation, can_replay: bool, deadline: Duration) -> Option<Attachment> {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => None,
+            Credential::Fixed(_) | Credential::Signed(_) => None,
             Credential::Token(token) => token.rejected(sent, can_replay, deadline).await,
         }
     }
@@ -188,7 +216,7 @@ impl Credential {
     /// say legibly is not heeded.
     pub fn lacks(&self, sent: Generation, encoded: &str) {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => {}
+            Credential::Fixed(_) | Credential::Signed(_) => {}
             Credential::Token(token) => {
                 if let Some(claims) = lacking_claims::decoded(encoded) {
                     token.cell.lacks(sent, claims);
@@ -200,7 +228,7 @@ impl Credential {
     /// How a replay went.
     pub fn replayed(&self, generation: Generation, accepted: bool) {
         match self {
-            Credential::Fixed(_) | Credential::Signed(_) | Credential::PerSubject(_) => {}
+            Credential::Fixed(_) | Credential::Signed(_) => {}
             Credential::Token(token) => token.cell.replayed(generation, accepted),
         }
     }

@@ -29,6 +29,8 @@ use crate::upstream::{OutgoingBody, OutgoingHead, Over, Upstream};
 pub(super) struct Outbound<'a> {
     pub(super) worker: &'a Worker,
     pub(super) call: &'a Call,
+    /// The call's, or that of the subject whom the request is for.
+    pub(super) credential: Option<&'a Credential>,
     /// When the request began, which may be a while before now.
     pub(super) begin: Boot,
     pub(super) label: Label<'a>,
@@ -87,9 +89,7 @@ impl<'a> Outbound<'a> {
     /// If the answer really is a rejection, waits for another token and sends once more with that.
     async fn renew_and_replay(&mut self, sent: Generation, mut received: Received) -> Result<Received, Failure> {
         if let Some(rejection) = self.rejection(&mut received).await {
-            if let (Some(credential), Some(claims)) =
-                (&self.call.credential, challenge::lacking_claims(&received.headers))
-            {
+            if let (Some(credential), Some(claims)) = (self.credential, challenge::lacking_claims(&received.headers)) {
                 credential.lacks(sent, &claims);
             }
             if let Some(fresh) = self.renew(sent, rejection).await {
@@ -105,7 +105,7 @@ impl<'a> Outbound<'a> {
 
     /// What to attach; waits only if there is no token that serves.
     async fn attachment(&mut self, now: Boot) -> Result<Option<Attachment>, Failure> {
-        let Some(credential) = &self.call.credential else { return Ok(None) };
+        let Some(credential) = self.credential else { return Ok(None) };
         match credential.ready(now) {
             Some(attachment) => Ok(Some(attachment)),
             None => Box::pin(self.wait_for_attachment(credential)).await.map(Some),
@@ -186,7 +186,7 @@ impl<'a> Outbound<'a> {
 
     /// Tells the cell that its token was rejected; waits for another one only if the request can be sent again.
     async fn report(&mut self, sent: Generation, can_replay: bool) -> Option<Attachment> {
-        let credential = self.call.credential.as_ref()?;
+        let credential = self.credential?;
         let begin = self.worker.living.clock.now();
         let fresh = credential.rejected(sent, can_replay, self.call.timeouts.first_byte).await;
         self.effort.token_wait += self.worker.living.clock.now().since(begin);
@@ -199,7 +199,7 @@ impl<'a> Outbound<'a> {
         self.effort.replayed = true;
         let mut received = self.send(Some(fresh)).await?;
         let accepted = self.rejection(&mut received).await.is_none();
-        if let (Some(credential), Some(generation)) = (&self.call.credential, fresh.generation()) {
+        if let (Some(credential), Some(generation)) = (self.credential, fresh.generation()) {
             credential.replayed(generation, accepted);
         }
         tracing::info!(

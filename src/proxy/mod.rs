@@ -55,7 +55,7 @@ use redact::{Judgement, Redactor, Unscannable};
 use survey::Survey;
 use target::{Authority, Target};
 
-use crate::credential::NoSubject;
+use crate::credential::{Credential, Declared, NoSubject};
 use crate::route::{Matched, NoRoute, check_path};
 use crate::snapshot::{Answers, Call, Forward, Route, Snapshot};
 use crate::upstream::{ExchangeError, ExchangeErrorKind, OutgoingBody, Upstream};
@@ -171,7 +171,7 @@ async fn serve(
             return Box::pin(aggregate::answer(arrived)).await;
         }
     };
-    let of_subject = of_subject(&forward.call, headers, record)?;
+    let credential = credential(&forward.call, headers, record)?;
     let wants_trailers = clean::clean(headers, present, forward.config.cookies, &route.kept_back);
     let mut own = Own::stamp(headers, present, &snapshot.via, *version)?;
     prepare(headers, &mut own, route, forward, client, &authority);
@@ -184,7 +184,8 @@ async fn serve(
     };
     let mut outbound = Outbound {
         worker,
-        call: of_subject.as_deref().unwrap_or(&forward.call),
+        call: &forward.call,
+        credential: credential.as_deref().map(AsRef::as_ref),
         begin: record.begin,
         label: Label { id: record.id, route: &route.config.name },
         effort: &mut record.effort,
@@ -253,12 +254,19 @@ fn authenticate(snapshot: &Snapshot, route: &Route, headers: &HeaderMap, record:
     }
 }
 
-/// The call with the credential of whoever the request is for, where its credential has a token for each subject. What the
-/// client says of that goes no further.
+/// The credential of a request: the call's, or where that has a token for each subject, that of whoever the request is for.
+/// What the client says of that goes no further.
 #[inline]
-fn of_subject(call: &Call, headers: &HeaderMap, record: &Record) -> Result<Option<Box<Call>>, Failure> {
-    let per_subject = call.credential.as_ref().and_then(|credential| credential.per_subject());
-    let Some(per_subject) = per_subject else { return Ok(None) };
+fn credential<'c>(
+    call: &'c Call,
+    headers: &HeaderMap,
+    record: &Record,
+) -> Result<Option<Cow<'c, Arc<Credential>>>, Failure> {
+    let per_subject = match &call.credential {
+        None => return Ok(None),
+        Some(Declared::Shared(credential)) => return Ok(Some(Cow::Borrowed(credential))),
+        Some(Declared::PerSubject(per_subject)) => per_subject,
+    };
     let own = per_subject.of_request(record.client().map(|name| &**name), headers).map_err(|none| {
         let credential = call.credential_name().cloned().unwrap_or_else(|| Arc::from(""));
         match none {
@@ -266,7 +274,7 @@ fn of_subject(call: &Call, headers: &HeaderMap, record: &Record) -> Result<Optio
             NoSubject::Unavailable(cause) => Failure::NoToken { credential, cause },
         }
     })?;
-    Ok(Some(Box::new(Call { credential: Some(Arc::new(own)), ..call.clone() })))
+    Ok(Some(Cow::Owned(Arc::new(own))))
 }
 
 /// What we ourselves say to the upstream, before the credential.

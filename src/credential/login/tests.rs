@@ -296,7 +296,7 @@ async fn a_login_is_told_apart_by_what_it_says_in_plain_text() {
     let parts = parts(WALL_S);
     let identity = |table: &str| match Credential::new(&config(table, &peer), &parts) {
         Credential::Token(token) => token.identity,
-        Credential::Fixed(_) | Credential::PerSubject(_) | Credential::Signed(_) => panic!("it has a cell"),
+        Credential::Fixed(_) | Credential::Signed(_) => panic!("it has a cell"),
     };
     let one = identity("url = \"$URL\"\njson = { user = \"one\", p = \"{password}\" }");
     assert_eq!(

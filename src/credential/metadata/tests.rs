@@ -206,7 +206,7 @@ async fn another_identity_or_audience_is_another_token() {
         let kind = CredentialKind::Metadata(Box::new(at(&peer, "", request)));
         match Credential::new(&config::Credential { name: "c".into(), kind }, &parts) {
             Credential::Token(token) => token.identity,
-            Credential::Fixed(_) | Credential::PerSubject(_) | Credential::Signed(_) => panic!("it is fetched"),
+            Credential::Fixed(_) | Credential::Signed(_) => panic!("it is fetched"),
         }
     };
     let audience = |audience: &str| MetadataRequest::GoogleIdentity { account: "a".into(), audience: audience.into() };

@@ -11,6 +11,7 @@ use super::PartNotes;
 use super::json::Json;
 use super::value::{self, Content, Known};
 use crate::clock::Boot;
+use crate::credential::Credential;
 use crate::proxy::Client;
 use crate::proxy::access_log::{RequestId, RequestName};
 use crate::proxy::failure::{self, PartCause};
@@ -36,8 +37,8 @@ pub(super) struct Asked {
     /// Without what is between the client and us: its key is none of the parts' business.
     pub(super) headers: HeaderMap,
     pub(super) client: Option<Arc<str>>,
-    /// In place of the aggregate's own calls, where it matters on whose behalf the client calls.
-    pub(super) of_subject: Vec<Option<Box<Call>>>,
+    /// What each part is called with.
+    pub(super) credentials: Vec<Option<Arc<Credential>>>,
     /// Its JSON, if a placeholder reads it.
     pub(super) body: Option<Json>,
     /// When all parts have to be there.
@@ -61,7 +62,12 @@ impl Asked {
 
     /// The call of a part.
     pub(super) fn call(&self, part: usize) -> &Call {
-        self.of_subject[part].as_deref().unwrap_or(&self.aggregate().calls[part])
+        &self.aggregate().calls[part]
+    }
+
+    /// What a part is called with.
+    pub(super) fn credential(&self, part: usize) -> Option<&Credential> {
+        self.credentials[part].as_deref()
     }
 
     pub(super) fn route_name(&self) -> &str {

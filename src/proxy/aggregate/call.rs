@@ -190,6 +190,7 @@ impl<'a> Caller<'a> {
         let mut outbound = Outbound {
             worker: &asked.worker,
             call,
+            credential: asked.credential(self.index),
             begin: asked.worker.living.clock.now(),
             label: Label { id: asked.id, route: asked.route_name() },
             effort,

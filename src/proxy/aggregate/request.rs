@@ -1,5 +1,6 @@
 //! Reading the request that an aggregate answers: what its placeholders may read, and no more.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -17,7 +18,7 @@ use crate::proxy::failure::{Failure, REQUEST_JSON_BYTES_MAX};
 use crate::proxy::own::Own;
 use crate::proxy::present::Present;
 use crate::proxy::worker::Worker;
-use crate::proxy::{clean, let_hyper_drain_or_close, of_subject};
+use crate::proxy::{clean, credential, let_hyper_drain_or_close};
 use crate::snapshot::Answers;
 use crate::upstream::{ExchangeError, ExchangeErrorKind, HoldError, OutgoingBody};
 
@@ -30,8 +31,8 @@ pub(super) async fn read(arrived: Arrived<'_>) -> Result<Asked, Failure> {
     let Answers::Aggregate(aggregate) = &snapshot.routes[route].answers else {
         unreachable!("its route was matched as an aggregate's")
     };
-    let of_subject = aggregate.calls.iter().map(|call| of_subject(call, headers, record));
-    let of_subject = of_subject.collect::<Result<_, _>>()?;
+    let owned = |call| Ok(credential(call, headers, record)?.map(Cow::into_owned));
+    let credentials = aggregate.calls.iter().map(owned).collect::<Result<_, Failure>>()?;
     let aggregate = &*aggregate.config;
     let present = Present::among(headers.keys());
     let body = match aggregate.reads_request {
@@ -67,7 +68,7 @@ pub(super) async fn read(arrived: Arrived<'_>) -> Result<Asked, Failure> {
         uri: uri.clone(),
         headers: std::mem::take(headers),
         client: record.client().cloned(),
-        of_subject,
+        credentials,
         body,
         deadline: timer_now() + aggregate.deadline,
         notes,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use attache::clock::SystemClock;
 use attache::config::{self, Environment, Load};
-use attache::credential::Credential;
+use attache::credential::{Credential, Declared};
 use attache::snapshot::{Living, Snapshot};
 use attache::token::Rejected;
 use attache::token::store::{FileStore, OpenDatabase};
@@ -54,7 +54,8 @@ fn a_life() {
 #[expect(clippy::print_stdout, reason = "its parent reads it")]
 async fn rotate(config: &config::Config, living: &Living) {
     let snapshot = Snapshot::compile(config, living);
-    let Credential::Token(token) = &*snapshot.credentials[0] else { panic!("it has a token") };
+    let Declared::Shared(credential) = &snapshot.credentials[0] else { panic!("it is for all requests") };
+    let Credential::Token(token) = &**credential else { panic!("it has a token") };
     let first = token.cell.take(LIFE_MAX).await.unwrap_or_else(|error| panic!("{error:?}"));
     println!("used {}", first.value.expose());
     // The secret is another one than in the last life, so taking the token has begun its renewal. Who says that it was rejected
