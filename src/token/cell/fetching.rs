@@ -47,15 +47,20 @@ pub(super) async fn run(ticket: Ticket) {
     let cell = ticket.cell.clone();
     let gate = cell.locate();
     let begun = cell.shared.clock.now();
-    let _turn = gate.enter(cell.waiting.clone()).await;
-    if let Some(error) = cell.subjects.as_ref().and_then(|subjects| subjects.refused_since(begun)) {
-        let asked_for = cell.lock().source.asks_for();
-        ticket.failed(asked_for, error);
-        return;
-    }
     let (mut adopted, mut changed) = (false, false);
-    let mut refused = None;
+    let (mut refused, mut turn) = (None, None);
     loop {
+        // The disk is waited for without a turn, which others may need more, and before the token's time begins.
+        let exchange = cell.begin_exchange().await;
+        changed |= exchange.is_some();
+        if turn.is_none() {
+            turn = Some(gate.enter(cell.waiting.clone()).await);
+        }
+        if let Some(error) = cell.subjects.as_ref().and_then(|subjects| subjects.refused_since(begun)) {
+            let asked_for = cell.lock().source.asks_for();
+            ticket.failed(asked_for, error);
+            return;
+        }
         let (attempt, source, attach, claims) = cell.update(|inner, now| {
             let claims = inner.claims.clone().filter(|claims| refused.as_ref() != Some(claims));
             (inner.machine.attempt(now), inner.source.clone(), inner.attach.clone(), claims)
@@ -63,11 +68,11 @@ pub(super) async fn run(ticket: Ticket) {
         let next = match attempt {
             Attempt::Make { timeout } => {
                 let requested_at = cell.shared.clock.wall();
-                let exchange = cell.begin_exchange().await;
                 let result = attempt_within(&*source, timeout, exchange.clone(), claims.clone()).await;
                 let result = result.and_then(|granted| prepare(granted, requested_at, &attach, &*source));
+                turn = turn.filter(|_| exchange.is_none());
                 cell.end_exchange().await;
-                changed |= exchange.is_some() || result.is_ok();
+                changed |= result.is_ok();
                 if claims.is_some() && is_lasting(&result) {
                     // Without them, for the token that serves may be about to expire.
                     cell.lock().claims_answered(claims.as_ref());
@@ -83,14 +88,15 @@ pub(super) async fn run(ticket: Ticket) {
                 ticket.attempted(source.asks_for(), claims.as_ref().or(refused.as_ref()), result)
             }
             Attempt::Pause(at) => Next::Retry(at),
-            Attempt::Ended => Next::Ended,
+            Attempt::Ended => ticket.given_up(),
         };
         match next {
             Next::Retry(at) => cell.sleep_until(at).await,
             Next::Ended => break,
         }
     }
-    // Nobody waits for this: the token is published already. The end of an exchange that brought none is news, too.
+    drop(turn);
+    // No request waits for this: the token is published already. The end of an exchange that brought none is news, too.
     if changed {
         cell.save().await;
     }
@@ -290,6 +296,16 @@ impl Ticket {
             }
         }
         next
+    }
+
+    /// There may be no further attempt: the client is held back, or the fetch's time is over.
+    fn given_up(&self) -> Next {
+        self.cell.update(|inner, _| {
+            inner.take_exchange();
+            inner.flight = None;
+        });
+        self.done.send_replace(Some(Finished::Ended));
+        Next::Ended
     }
 }
 

@@ -94,10 +94,14 @@ impl TokenCell {
         });
     }
 
-    /// Before an attempt: if it is to exchange a refresh token, the intent is durable when this returns (TL-50).
+    /// Before an attempt: if it is to exchange a refresh token, the intent has been saved when this returns (TL-50). One that
+    /// no attempt was made of yet stands.
     pub(super) async fn begin_exchange(self: &Arc<Self>) -> Option<Exchange> {
         let exchange = {
             let mut inner = self.lock();
+            if inner.exchange.is_some() {
+                return inner.exchange.clone();
+            }
             inner.exchange = inner.refresh_token.clone().map(Exchange::new);
             inner.exchange.clone()?
         };
@@ -105,7 +109,7 @@ impl TokenCell {
         Some(exchange)
     }
 
-    /// After it: if it brought another refresh token, that is durable when this returns.
+    /// After it: if it brought another refresh token, that has been saved when this returns.
     pub(super) async fn end_exchange(self: &Arc<Self>) {
         if self.update(|inner, _| inner.take_exchange()) {
             self.save().await;
@@ -133,18 +137,23 @@ impl TokenCell {
         true
     }
 
-    /// Saves what the cell holds now, and returns when that is durable, or has taken too long, or has failed: then what is
-    /// held in memory is what counts, and saving is tried again until it succeeds (TL-51).
+    /// Saves what the cell holds now, and returns when that is durable, or has failed: then what is held in memory is what counts,
+    /// and saving is tried again until it succeeds (TL-51). A disk that hangs is waited for as long as nobody but this does:
+    /// what is built on what is not durable is lost with the process. Once a request waits, that is for [`SAVE_WAIT_MAX`].
     pub(super) async fn save(self: &Arc<Self>) {
         let worth = self.shared.store.outlives_process() || self.lock().refresh_token.is_some();
         // A subject's token can be had again for as long as somebody comes with the subject's own.
         if !worth || self.subjects.is_some() {
             return;
         }
-        // A task of its own: if waiting for it ends, it goes on.
-        let saving = self.shared.control.spawn(self.clone().save_now());
-        if tokio::time::timeout(SAVE_WAIT_MAX, saving).await.is_err() {
-            tracing::warn!(credential = &*self.name, waited = ?SAVE_WAIT_MAX, "the store is slow, and is not waited for");
+        // A task of its own: if waiting for it ends, it goes on, and the next one comes after it.
+        let mut saving = self.shared.control.spawn(self.clone().save_now());
+        // Looked at so often, because a request may begin to wait at any time.
+        while tokio::time::timeout(SAVE_WAIT_MAX, &mut saving).await.is_err() {
+            self.not_saved(&format!("the store has not answered for {SAVE_WAIT_MAX:?}"));
+            if !self.lock().machine.can_wait(self.shared.clock.now()) {
+                return;
+            }
         }
     }
 
@@ -167,14 +176,18 @@ impl TokenCell {
                 true
             }
             Err(error) => {
-                let news = !std::mem::replace(&mut self.lock().unsaved, true);
-                if news {
-                    let hint = "until the store can be written, a restart loses what is newer than it";
-                    tracing::error!(credential = &*self.name, %error, hint, "a token could not be saved");
-                    self.shared.control.spawn(self.clone().save_again());
-                }
+                self.not_saved(&error.to_string());
                 false
             }
+        }
+    }
+
+    /// What is held is not in the store: says so once, and why, and saves it as soon as that can be.
+    fn not_saved(self: &Arc<Self>, error: &str) {
+        if !std::mem::replace(&mut self.lock().unsaved, true) {
+            let hint = "until the store can be written, a restart loses what is newer than it";
+            tracing::error!(credential = &*self.name, error, hint, "a token could not be saved");
+            self.shared.control.spawn(self.clone().save_again());
         }
     }
 
@@ -206,8 +219,11 @@ impl TokenCell {
     fn save_again(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let mut pause = SAVE_RETRY_BASE;
-            while self.lock().unsaved {
+            loop {
                 tokio::time::sleep(pause).await;
+                if !self.lock().unsaved {
+                    return;
+                }
                 pause = SAVE_RETRY_MAX.min(pause * 2);
                 self.clone().save_now().await;
             }

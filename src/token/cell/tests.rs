@@ -8,6 +8,7 @@ mod logs;
 mod rejections;
 mod reload;
 mod restarts;
+mod slow_store;
 mod soak;
 mod subjects;
 

@@ -92,7 +92,8 @@ pub const SLEEP_SLICE_MAX: Duration = secs(30);
 /// Shutdown waits for fetches in flight at most this long (TL-55).
 pub const DRAIN_MAX: Duration = secs(10);
 
-/// A request that waits for a token waits at most this long for its refresh token to be saved (TL-50, TL-51).
+/// A request that waits for a token waits at most this long for an intent to be saved, and as long for a refresh token
+/// (TL-50, TL-51).
 pub const SAVE_WAIT_MAX: Duration = secs(2);
 /// The first pause after saving failed, before doubling (TL-51).
 pub const SAVE_RETRY_BASE: Duration = secs(1);

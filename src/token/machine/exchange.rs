@@ -102,6 +102,11 @@ impl Machine {
         self.doubt != Doubt::None
     }
 
+    /// Whether what a fetch does next can be put off: the held token serves, and nobody waits for another one.
+    pub fn can_wait(&self, now: Boot) -> bool {
+        self.usable(now) && !self.suspected(now)
+    }
+
     /// When the fetch makes another exchange after this failure of one that was sent: once, and at once, if its outcome is
     /// ambiguous. Servers that detect reuse revoke what a token belongs to when it is used too often.
     pub(super) fn retry_exchange(&mut self, now: Boot, error: &FetchError) -> Option<Boot> {

@@ -1,5 +1,6 @@
 //! A store that tests break.
 
+use std::sync::Condvar;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
@@ -12,6 +13,11 @@ pub(super) struct Durable {
     broken: AtomicBool,
     /// How many writes are carried out, and reported as failed.
     unacknowledged: AtomicUsize,
+    /// Writes until the disk hangs; `None`: it does not.
+    until_hang: Mutex<Option<usize>>,
+    released: Condvar,
+    /// Writes that hang.
+    hanging: AtomicUsize,
     /// What was saved, in order.
     pub(super) saved: Mutex<Vec<Entry>>,
 }
@@ -23,6 +29,28 @@ impl Durable {
 
     pub(super) fn lose_acknowledgements(&self, count: usize) {
         self.unacknowledged.store(count, Ordering::SeqCst);
+    }
+
+    /// After so many more writes the disk hangs, as long as what is returned is held.
+    pub(super) fn hang_after(self: &Arc<Self>, writes: usize) -> Hang {
+        *self.until_hang.lock().unwrap() = Some(writes);
+        Hang(self.clone())
+    }
+
+    pub(super) fn hangs(&self) -> bool {
+        self.hanging.load(Ordering::SeqCst) > 0
+    }
+
+    /// Returns when the disk can be written. Blocking, as a disk is.
+    fn wait_for_disk(&self) {
+        let mut until_hang = self.until_hang.lock().unwrap();
+        if let Some(writes) = until_hang.as_mut().filter(|writes| **writes > 0) {
+            *writes -= 1;
+            return;
+        }
+        self.hanging.fetch_add(1, Ordering::SeqCst);
+        drop(self.released.wait_while(until_hang, |until_hang| until_hang.is_some()).unwrap());
+        self.hanging.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -41,6 +69,16 @@ impl Durable {
     }
 }
 
+/// As long as this is held, the disk hangs: also a test that fails ends.
+pub(super) struct Hang(Arc<Durable>);
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        *self.0.until_hang.lock().unwrap() = None;
+        self.0.released.notify_all();
+    }
+}
+
 impl TokenStore for Durable {
     fn digest_key(&self) -> DigestKeyBytes {
         self.memory.digest_key()
@@ -56,6 +94,7 @@ impl TokenStore for Durable {
     }
 
     fn save(&self, identity: &Identity, last: Version, entry: &Entry) -> Result<Version, StoreError> {
+        self.wait_for_disk();
         self.check()?;
         let version = self.memory.save(identity, last, entry)?;
         self.saved.lock().unwrap().push(entry.clone());

@@ -7,15 +7,15 @@ const REVOKED: Answer = Answer::Fail(FetchErrorKind::NeedsReauthorization);
 const TRANSIENT: Answer = Answer::Fail(FetchErrorKind::Transient);
 
 /// A cell whose next fetch is due at once, at an endpoint that answers so.
-struct Rig {
-    store: Arc<Durable>,
-    house: House,
-    endpoint: Endpoint,
-    cell: Arc<TokenCell>,
+pub(super) struct Rig {
+    pub(super) store: Arc<Durable>,
+    pub(super) house: House,
+    pub(super) endpoint: Endpoint,
+    pub(super) cell: Arc<TokenCell>,
 }
 
 impl Rig {
-    fn new(answers: impl Into<VecDeque<Answer>>) -> Self {
+    pub(super) fn new(answers: impl Into<VecDeque<Answer>>) -> Self {
         Rig::on(Arc::default(), answers)
     }
 
@@ -27,7 +27,7 @@ impl Rig {
         Rig { store, house, endpoint, cell }
     }
 
-    async fn take(&self) -> Result<String, TokenUnavailable> {
+    pub(super) async fn take(&self) -> Result<String, TokenUnavailable> {
         let taken = self.cell.take(secs(10.0)).await.map(|token| token.value.expose().to_owned());
         saved(&self.house).await;
         taken
