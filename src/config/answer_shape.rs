@@ -63,6 +63,8 @@ pub enum AnswerPlace {
 pub struct Success {
     pub path: String,
     pub equals: serde_json::Value,
+    /// Whether an answer without such a member is a success, too.
+    pub or_absent: bool,
 }
 
 impl From<&str> for AnswerPlace {

@@ -57,7 +57,7 @@ pub(super) fn read(reply: &Reply, asked: &Asked<'_>) -> Result<Granted, Failure>
 pub(super) fn read_values(reply: &Reply, asked: &Asked<'_>) -> Result<BTreeMap<String, Secret>, Failure> {
     let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
     let document = reader.succeeded()?;
-    reader.values(&document)
+    reader.values(&document, Reader::left_out)
 }
 
 /// The refresh token of an answer, whatever else is wrong with it: it may be the only one that is good from now on. It stands
@@ -110,12 +110,12 @@ impl Reader<'_> {
     }
 
     fn check_success(&self, members: &Value, success: &Success) -> Result<(), Failure> {
-        let Success { path, equals } = success;
+        let Success { path, equals, or_absent } = success;
         // Some write numbers as texts.
         let alike = |found: &Value| {
             found == equals || document::scalar(found).is_some_and(|found| Some(found) == document::scalar(equals))
         };
-        if at_path(members, path).is_some_and(alike) {
+        if at_path(members, path).map_or(*or_absent, alike) {
             return Ok(());
         }
         let named = document::error(members).or_else(|| document::error_in_other_words(members)).unwrap_or_default();
@@ -135,17 +135,7 @@ impl Reader<'_> {
             _ => true,
         };
         let Some(value) = value.filter(|_| is_legal) else {
-            // Some say it in words of their own (`errcode`), which count only where there is no token.
-            let named = match document {
-                Document::Members(members) => {
-                    document::error_in_other_words(members).map(|named| self.in_declared_words(members, named))
-                }
-                _ => None,
-            };
-            return Err(match named {
-                Some(named) => Failure { kind: FetchErrorKind::Transient, ..self.named(&named) },
-                None => self.unreadable(&self.lacking(place, document)),
-            });
+            return Err(self.left_out(place, document));
         };
         let nothing = Value::Null;
         let members = if let Document::Members(members) = document { members } else { &nothing };
@@ -154,7 +144,8 @@ impl Reader<'_> {
         Ok(Granted {
             lifetime: self.lifetime(members, place, &value).or(self.asked.shape.lifetime_default),
             refresh_in: refresh_in(members),
-            further: self.values(document)?,
+            further: self
+                .values(document, |reader, place, document| reader.unreadable(&reader.lacking(place, document)))?,
             value: Secret::new(value),
             last: false,
         })
@@ -174,13 +165,16 @@ impl Reader<'_> {
         lifetime(&json!({ "said": said }), &shape, token, date, wall)
     }
 
-    /// The declared values, each of which has to be there, unless the shape says otherwise.
-    fn values(&self, document: &Document) -> Result<BTreeMap<String, Secret>, Failure> {
+    /// The declared values, each of which has to be there, unless the shape says otherwise. `lacking`: what it means if one is not.
+    fn values(
+        &self,
+        document: &Document,
+        lacking: impl Fn(&Self, &AnswerPlace, &Document) -> Failure,
+    ) -> Result<BTreeMap<String, Secret>, Failure> {
         let read = |(name, place): (&String, &AnswerPlace)| {
             let text = places::text_at(place, self.reply, document).filter(|text| !text.is_empty());
             let Some(text) = text else {
-                let lacking = || self.unreadable(&self.lacking(place, document));
-                return if self.asked.shape.values_may_lack { Ok(None) } else { Err(lacking()) };
+                return if self.asked.shape.values_may_lack { Ok(None) } else { Err(lacking(self, place, document)) };
             };
             if text.len() > TOKEN_BYTES_MAX {
                 return Err(self.unreadable(&format!("its `{name}` has more than {TOKEN_BYTES_MAX} bytes")));
@@ -276,6 +270,18 @@ impl Reader<'_> {
 
     fn failure(&self, kind: FetchErrorKind, cause: String) -> Failure {
         Failure { status: Some(self.reply.status), ..Failure::new(kind, Step::Token, self.asked.host, cause) }
+    }
+
+    /// An answer that has nothing of what was asked for. Some say why in words of their own (`errcode`), which count only there:
+    /// such an answer is a refusal as any other (TL-26).
+    fn left_out(&self, place: &AnswerPlace, document: &Document) -> Failure {
+        let lacking = self.lacking(place, document);
+        let Document::Members(members) = document else { return self.unreadable(&lacking) };
+        let named = document::error_in_other_words(members).filter(|_| !document::says_success(members));
+        let Some(named) = named else { return self.unreadable(&lacking) };
+        let mut failure = self.named(&self.in_declared_words(members, named));
+        failure.cause.push_str(&format!(", and {lacking}"));
+        failure
     }
 
     /// What a body is that has no members.

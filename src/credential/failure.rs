@@ -135,6 +135,11 @@ fn registered(code: &str) -> Option<&'static str> {
     REGISTERED.into_iter().find(|registered| *registered == code)
 }
 
+/// Codes of answers with status 200 that say of themselves that they pass: of WeChat, WeCom and DingTalk, for a busy system and
+/// for a quota that is used up. A code that is not listed is a refusal: to ask again soon may lock an account.
+/// Source: developers.weixin.qq.com/doc/offiaccount/en/Getting_Started/Global_Return_Code.html
+const PASSING_CODES: [&str; 3] = ["-1", "45009", "45011"];
+
 /// What an answer that is no success means (TL-26, TL-32, TL-33; the codes are those of RFC 6749 section 5.2).
 ///
 /// The status decides first where a gateway in front of the server made it (429, 5xx). A redirect is refused as a 4xx is: it
@@ -145,6 +150,7 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>, retry_after: Option<D
         (503, _) if retry_after.is_some() => FetchErrorKind::RateLimited { retry_after },
         (408 | 425 | 500..=599, _) => FetchErrorKind::Transient,
         (_, Some("temporarily_unavailable" | "server_error")) => FetchErrorKind::Transient,
+        (200..=299, Some(code)) if PASSING_CODES.contains(&code) => FetchErrorKind::Transient,
         _ => FetchErrorKind::Refused,
     }
 }
@@ -391,6 +397,11 @@ mod tests {
             (400, Some("temporarily_unavailable"), None, Transient),
             (200, Some("temporarily_unavailable"), None, Transient),
             (400, Some("server_error"), None, Transient),
+            (200, Some("-1"), None, Transient),
+            (200, Some("45009"), None, Transient),
+            (200, Some("45011"), None, Transient),
+            (400, Some("-1"), None, Refused),
+            (200, Some("40013"), None, Refused),
             (429, None, None, RateLimited { retry_after: None }),
             (429, Some("invalid_client"), ten, RateLimited { retry_after: ten }),
             (503, None, ten, RateLimited { retry_after: ten }),

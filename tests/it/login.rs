@@ -2,6 +2,29 @@
 
 use crate::support::{Proxy, Reply, Upstream, one_route_of};
 
+/// TL-26: a wrong password is sent once, and not again and again, whether the server says so with a 4xx or in a 200.
+#[test]
+fn a_refused_login_is_not_repeated() {
+    let declared = "answer.success = { path = \"errcode\", equals = 0, or_absent = true }";
+    for (shape, body) in [
+        ("", r#"{"code":4,"message":"wrong password"}"#),
+        ("", r#"{"errcode":40013,"errmsg":"invalid appid"}"#),
+        (declared, r#"{"errcode":40013,"errmsg":"invalid appid"}"#),
+    ] {
+        let (server, api) = (Upstream::open(), Upstream::open());
+        server.script((0..20).map(|_| Reply::answer(200, &[], body.as_bytes())));
+        let login = format!(
+            "[credentials.api.login]\nvalues.p = {{ env = \"SECRET\" }}\nurl = \"{}\"\njson = {{ p = \"{{p}}\" }}\n{shape}",
+            server.url()
+        );
+        let proxy = Proxy::start(&one_route_of(&login, &format!("url = \"{}\"", api.url()), ""));
+        for _ in 0..5 {
+            assert_eq!(proxy.send("GET", "/api/x", &[], b"").status, 502, "{body}");
+        }
+        assert_eq!(server.requests().len(), 1, "{body}");
+    }
+}
+
 /// The password is sent once: what renews the token is the refresh token that came with it.
 #[test]
 fn a_login_is_renewed_by_its_refresh_token() {

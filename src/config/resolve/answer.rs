@@ -108,8 +108,9 @@ fn success(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Success> {
     let text = fields.text(reading, "path");
     let path = text.and_then(|text| path(reading, "path", text));
     let value = fields.value("equals")?;
+    let or_absent = fields.boolean("or_absent").unwrap_or(false);
     match scalar(value) {
-        Some(equals) => Some(Success { path: path?, equals }),
+        Some(equals) => Some(Success { path: path?, equals, or_absent }),
         None => refuse_other(reading, &value.span()),
     }
 }

@@ -80,13 +80,23 @@ pub(in crate::credential) fn error(members: &Value) -> Option<Named> {
     }
 }
 
+/// Where WeChat, Okta and others put an error's code.
+const CODES: [&str; 4] = ["errcode", "error_code", "errorCode", "code"];
+/// What they put there if there is none.
+const NO_ERROR: &str = "0";
+
 /// What WeChat, Okta and others call an error.
 pub(super) fn error_in_other_words(members: &Value) -> Option<Named> {
-    let code = text(members, &["errcode", "error_code", "errorCode", "code"]).filter(|code| code != "0");
+    let code = text(members, &CODES).filter(|code| code != NO_ERROR);
     let description =
         ["errmsg", "errorSummary", "errorMessage", "error_description", "message", "detail", "msg", "title"];
     let description = text(members, &description);
     (code.is_some() || description.is_some()).then_some(Named { code, description })
+}
+
+/// Whether it says in those words that there is none.
+pub(super) fn says_success(members: &Value) -> bool {
+    text(members, &CODES).is_some_and(|code| code == NO_ERROR)
 }
 
 /// The text or number at a place.

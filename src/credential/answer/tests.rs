@@ -205,6 +205,31 @@ fn an_error_is_read_in_every_form_it_comes_in() {
     assert!(json(200, r#"{"error":null,"error_description":"","access_token":"T"}"#).is_ok());
 }
 
+/// TL-26: an error that a 200 names in words of its own is a refusal where there is no token, but for codes that pass.
+#[test]
+fn a_success_that_names_an_error_is_a_refusal() {
+    use FetchErrorKind::{Refused, Transient};
+    for (body, kind, says) in [
+        (
+            r#"{"code":4,"message":"wrong password"}"#,
+            Refused,
+            "with the error 4 and says \"wrong password\", and it holds no",
+        ),
+        (r#"{"errcode":40013,"errmsg":"invalid appid"}"#, Refused, "40013"),
+        (r#"{"errcode":"40013"}"#, Refused, "40013"),
+        (r#"{"message":"wrong password"}"#, Refused, "wrong password"),
+        (r#"{"errcode":-1,"errmsg":"system error"}"#, Transient, "-1"),
+        (r#"{"errcode":45009,"errmsg":"reach max api daily quota limit"}"#, Transient, "45009"),
+        // This is a wrong path, or a bad day.
+        (r#"{"code":0,"message":"ok","data":{}}"#, Transient, "only code, data, message"),
+    ] {
+        let failure = json(200, body).unwrap_err();
+        assert_eq!(failure.kind, kind, "{body}");
+        assert!(failure.text().contains(says), "{body}: {}", failure.text());
+    }
+    assert!(json(200, r#"{"errcode":40013,"message":"hello","access_token":"T"}"#).is_ok());
+}
+
 /// TL-26, and the attack K09: the text says step, host, status, error and description, and what to do.
 #[test]
 fn the_text_of_a_failure_says_what_happened_and_what_to_do() {
@@ -327,7 +352,10 @@ fn shapes() -> impl Strategy<Value = AnswerShape> {
         1 => Just(Some(AnswerPlace::Cookie("a".into()))),
         1 => Just(Some(AnswerPlace::Body)),
     ];
-    let success = proptest::option::weighted(0.2, Just(Success { path: "error".into(), equals: Value::from(0) }));
+    let success = proptest::option::weighted(
+        0.2,
+        Just(Success { path: "error".into(), equals: Value::from(0), or_absent: false }),
+    );
     (places.clone(), places, success, any::<bool>()).prop_map(|(token, lifetime, success, declares_error)| {
         AnswerShape {
             values: token.iter().map(|place: &AnswerPlace| ("value".to_owned(), place.clone())).collect(),

@@ -208,6 +208,7 @@ async fn tokens_and_lifetimes_are_found_beside_the_members() {
 #[tokio::test]
 async fn a_failed_login_says_why() {
     let declared = r#"answer = { token = "token", success = { path = "code", equals = 0 }, error = "text.en" }"#;
+    let lenient = r#"answer = { token = "token", success = { path = "code", equals = 0, or_absent = true } }"#;
     let cases = [
         (declared, 200, r#"{"code":0,"token":"T"}"#, None),
         (declared, 200, r#"{"code":"0","token":"T","error":"none"}"#, None),
@@ -218,6 +219,10 @@ async fn a_failed_login_says_why() {
             Some("says \"user is locked\", where `code` is not 0"),
         ),
         (declared, 200, r#"{"token":"T"}"#, Some("where `code` is not 0")),
+        (lenient, 200, r#"{"token":"T"}"#, None),
+        (lenient, 200, r#"{"code":0,"token":"T"}"#, None),
+        (lenient, 200, r#"{"code":null,"token":"T"}"#, Some("where `code` is not 0")),
+        (lenient, 200, r#"{"code":7,"token":"T"}"#, Some("where `code` is not 0")),
         (declared, 200, "[]", Some("where `code` is not 0")),
         (declared, 200, "fine", Some("neither a JSON object nor a form")),
         (

@@ -68,5 +68,10 @@ static SUCCESS: Table = table(
     &[
         required("path", TEXT, "Path of a member."),
         required("equals", Shape::Any, "What it then is: a text, a number, or true or false."),
+        optional(
+            "or_absent",
+            Shape::Boolean,
+            "Whether an answer without that member is a success, too. Default false.",
+        ),
     ],
 );
