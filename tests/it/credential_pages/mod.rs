@@ -48,6 +48,35 @@ fn every_kind_has_its_page_and_every_page_is_shown() {
     );
 }
 
+/// Whoever has an API that does it differently is led to every kind.
+#[test]
+fn the_page_for_odd_apis_leads_to_every_page() {
+    let guide = file("docs/my-api-does-it-differently.md").text;
+    for page in below("docs/credentials", "md") {
+        let link = page.path.strip_prefix("docs/").expect("it is below docs").to_owned();
+        assert!(guide.contains(&format!("]({link}")), "{link} is not linked");
+    }
+    assert!(guide.contains("](providers.md)"));
+}
+
+/// A row behind an empty line is shown as text.
+#[test]
+fn every_table_of_the_documentation_has_its_head() {
+    let mut tables = 0;
+    for page in below("docs", "md") {
+        let lines: Vec<&str> = page.text.lines().collect();
+        let is_row = |line: Option<&&str>| line.is_some_and(|line| line.starts_with('|'));
+        for (number, _) in lines.iter().enumerate().filter(|(_, line)| is_row(Some(*line))) {
+            if number == 0 || !is_row(lines.get(number - 1)) {
+                let head = lines.get(number + 1).is_some_and(|line| line.starts_with("|---"));
+                assert!(head, "{}:{}: a table without a head: {}", page.path, number + 1, lines[number]);
+                tables += 1;
+            }
+        }
+    }
+    assert!(tables >= 50, "{tables}");
+}
+
 /// SEC-10, SEC-13: what a page says is attached, in place of the client's own, and is masked in answers.
 #[test]
 fn the_first_configuration_of_every_page_does_what_the_page_says() {
