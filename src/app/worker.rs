@@ -25,6 +25,9 @@ use crate::upstream::{Pool, PoolStats};
 /// Orders that may be on their way to a worker. One at a time is given, and answered.
 const ORDERS_MAX: usize = 4;
 
+/// How many threads of a worker compute beside it: what takes its time of aggregates' answers.
+const ASIDE_THREADS_MAX: usize = 2;
+
 /// How often the connections to upstreams are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -102,6 +105,7 @@ impl Worker {
 
 fn run(setup: Setup, orders: mpsc::Receiver<Order>, started: oneshot::Sender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(ASIDE_THREADS_MAX)
         .enable_all()
         .build_local(Default::default())
         .expect("a runtime needs no more than an epoll descriptor, which start has left room for");

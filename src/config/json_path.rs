@@ -1,6 +1,8 @@
 //! A JSONPath of RFC 9535, as `target` takes one.
 
-use serde_json_path::ParseError;
+mod cost;
+
+pub use cost::{Costly, FOUND_TIMES_MAX};
 
 /// A query that was parsed: the text is checked by having become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,16 @@ pub struct JsonPath {
     pub singular: bool,
     /// Its steps, if it has but names, indices and `[*]`: then it can be followed without a tree.
     pub plain: Option<Vec<PlainStep>>,
+    /// How many times it can find the same value, [`FOUND_TIMES_MAX`] at most.
+    pub found_times: usize,
+}
+
+/// Why a text is no query that could be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoJsonPath {
+    /// It is none, from this character on, counted from 0.
+    Invalid(usize),
+    Costly(Costly),
 }
 
 /// One step of a plain query.
@@ -23,13 +35,17 @@ pub enum PlainStep {
 
 impl JsonPath {
     /// # Errors
-    /// If it is no JSONPath, with the place of what is wrong.
-    pub fn parse(text: &str) -> Result<JsonPath, ParseError> {
-        let query = serde_json_path::JsonPath::parse(text)?;
-        // The crate does not say whether a query is singular; but RFC 9535 lets only those be compared.
-        let singular = serde_json_path::JsonPath::parse(&format!("$[?{text} == 1]")).is_ok();
-        Ok(JsonPath { query, singular, plain: plain(text) })
+    /// If it is no JSONPath, with the place of what is wrong; or one that may cost too much.
+    pub fn parse(text: &str) -> Result<JsonPath, NoJsonPath> {
+        let query = serde_json_path::JsonPath::parse(text).map_err(|error| NoJsonPath::Invalid(error.position()))?;
+        let found_times = cost::found_times(text).map_err(NoJsonPath::Costly)?;
+        Ok(JsonPath { query, singular: is_singular(text), plain: plain(text), found_times })
     }
+}
+
+/// The crate does not say whether a query is singular; but RFC 9535 lets only those be compared.
+fn is_singular(text: &str) -> bool {
+    serde_json_path::JsonPath::parse(&format!("$[?{text} == 1]")).is_ok()
 }
 
 /// The steps of a valid query, unless there is more to it.
@@ -90,7 +106,7 @@ mod tests {
         let refused =
             ["", "a.b", "$.", "$[", "$.a[", "$.a[?]", "$ == 1", "$.a == 1", "$.a || $.b", "$.a]", "@.a", " $.a"];
         for text in refused {
-            assert!(JsonPath::parse(text).is_err(), "{text}");
+            assert!(matches!(JsonPath::parse(text), Err(NoJsonPath::Invalid(_))), "{text}");
         }
     }
 

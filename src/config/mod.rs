@@ -37,7 +37,7 @@ pub use base_url::{AllowedHost, BaseUrl, BaseUrlFlaw, UpstreamUrl};
 pub use credential::{ApiKey, ApiKeyPlace, Credential, CredentialKind, Metadata, MetadataRequest};
 pub use file::json_schema;
 pub use grant::{DPOP, Dpop, FieldsGrant, FieldsKind, GithubApp, Grant, JwtBearer, SubjectHeader};
-pub use json_path::{JsonPath, PlainStep};
+pub use json_path::{Costly, FOUND_TIMES_MAX, JsonPath, NoJsonPath, PlainStep};
 pub use lifetime_format::{LifetimeFormat, TimeField, TimePiece};
 pub use login::{JsonTemplate, Login, LoginBody, LoginRequest, LoginStep};
 pub use oauth2::{ClientAssertion, ClientProof, OAuth2, TokenEndpoint, TokenEndpointAuthMethod};

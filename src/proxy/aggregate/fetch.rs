@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio::task::yield_now;
+use tokio::time::timeout_at;
 
+use super::aside::aside;
 use super::asked::Asked;
 use super::call::{CallRequest, Caller};
 use super::json::Json;
@@ -80,14 +82,25 @@ async fn one(caller: Caller<'_>, request: CallRequest, room: &Room<'_>) -> Resul
     }
     let answer = caller.answer(&request).await?;
     room.take(answer.bytes)?;
-    Ok((target(caller, &answer.json)?, false))
+    Ok((target(caller, &answer.json).await?, false))
 }
 
 /// What of an answer counts.
-pub(super) fn target(caller: Caller<'_>, answer: &Json) -> Result<Json, PartCause> {
+pub(super) async fn target(caller: Caller<'_>, answer: &Json) -> Result<Json, PartCause> {
     let Some(target) = &caller.part().target else { return Ok(answer.clone()) };
     let memory = &caller.asked.worker.living.aggregate_memory;
-    shape::target(answer, target, memory).map_err(|none| match none {
+    let found = if shape::takes_long(answer, target) {
+        let (answer, memory) = (answer.clone(), memory.clone());
+        let (aggregate, index) = (caller.asked.aggregate().config.clone(), caller.index);
+        let found = aside(move || {
+            let target = aggregate.parts[index].target.as_ref();
+            target.map_or_else(|| Ok(answer.clone()), |target| shape::target(&answer, target, &memory))
+        });
+        timeout_at(caller.asked.deadline, found).await.map_err(|_| PartCause::Deadline)?
+    } else {
+        shape::target(answer, target, memory)
+    };
+    found.map_err(|none| match none {
         NoTarget::NoMemory => PartCause::NoMemory,
         none => PartCause::NoTarget(none.to_string()),
     })

@@ -1,5 +1,6 @@
 //! One request, several APIs, one answer: the life of an aggregate.
 
+mod aside;
 mod asked;
 mod call;
 pub mod compose;

@@ -39,7 +39,7 @@ pub(super) async fn follow(
     loop {
         let answer = caller.answer(&request).await?;
         room.take(answer.bytes)?;
-        let list = list_of(caller, &answer)?;
+        let list = list_of(caller, &answer).await?;
         let ends = is_empty(&list);
         lists.push(list);
         let next = match &pages.next {
@@ -75,8 +75,8 @@ pub(super) async fn follow(
 }
 
 /// The list of a page. Null is an empty one, as many say it.
-fn list_of(caller: Caller<'_>, answer: &Answer) -> Result<Json, PartCause> {
-    let list = target(caller, &answer.json)?;
+async fn list_of(caller: Caller<'_>, answer: &Answer) -> Result<Json, PartCause> {
+    let list = target(caller, &answer.json).await?;
     match list.kind() {
         Kind::List => Ok(list),
         Kind::Null => Ok(Json::list(&[])),

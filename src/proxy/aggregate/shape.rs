@@ -22,6 +22,8 @@ pub enum NoTarget {
     Unreadable,
     /// What is found lies in what is found, again and again: `$..*` of a deep answer.
     TooMuch,
+    /// A JSONPath would have to look at more values than it may.
+    TooMany,
     /// There is no room for what a JSONPath needs.
     NoMemory,
 }
@@ -32,6 +34,11 @@ pub fn target(answer: &Json, target: &Target, memory: &Arc<MemoryBudget>) -> Res
         Target::Path(path) => answer.at(path).ok_or(NoTarget::Absent),
         Target::JsonPath(path) => json_path::found(answer, path, memory),
     }
+}
+
+/// Whether [`target`] may take so long that others should not wait for it.
+pub fn takes_long(answer: &Json, target: &Target) -> bool {
+    matches!(target, Target::JsonPath(path) if json_path::takes_long(answer, path))
 }
 
 /// What is shown of a value.
@@ -204,6 +211,9 @@ impl fmt::Display for NoTarget {
             NoTarget::Absent => "the answer has nothing at its target",
             NoTarget::Unreadable => "the answer holds a number or a string that a JSONPath cannot be asked about",
             NoTarget::NoMemory => "there is no room for what its target needs",
+            NoTarget::TooMany => {
+                return write!(f, "the answer has more than {} values, too many for a JSONPath", json_path::VALUES_MAX);
+            }
             NoTarget::TooMuch => "its target finds more than four times the answer",
         })
     }

@@ -94,3 +94,13 @@ fn two_parts_in_one_place_are_merged() {
         assert_eq!(proxy.get("/overview/1").text(), merged);
     }
 }
+
+/// What a query of a large answer finds is made beside the worker; when it does not come in time is the deadline's affair.
+#[test]
+fn a_large_answer_is_asked_beside_the_worker() {
+    let list = Upstream::open();
+    let proxy = Overview::of(&[("list", &list, "target = \"$[?@.n >= 9998].n\"")]).start();
+    let items: Vec<String> = (0..10_000).map(|n| format!("{{\"n\":{n}}}")).collect();
+    list.script([json(&format!("[{}]", items.join(",")))]);
+    assert_eq!(proxy.get("/overview/1").text(), "{\"list\":[9998,9999]}");
+}

@@ -7,7 +7,10 @@ use super::super::fields::{Fields, Text, text};
 use super::request::refuse_credentials_parameter;
 use super::written::dotted;
 use crate::config::file::Format;
-use crate::config::{Edits, JsonPath, NextPage, Pages, PartRequest, Place, Problem, Target, Upstream};
+use crate::config::{
+    Costly, Edits, FOUND_TIMES_MAX, JsonPath, NextPage, NoJsonPath, Pages, PartRequest, Place, Problem, Target,
+    Upstream,
+};
 
 const PAGES_MAX: usize = 10;
 
@@ -30,12 +33,38 @@ pub(super) fn target(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<O
     }
     match JsonPath::parse(&text.value) {
         Ok(path) => Some(Some(Target::JsonPath(path))),
-        Err(error) => {
-            let why = format!("`target` is no JSONPath, from character {} on", error.position() + 1);
-            let hint = "it is written as RFC 9535 says, such as \"$.orders[?@.open].id\"".to_owned();
-            reading.refuse((why, hint), &text.span)
+        Err(refused) => {
+            let (why, hint) = no_json_path(refused);
+            reading.refuse((why, hint.to_owned()), &text.span)
         }
     }
+}
+
+fn no_json_path(refused: NoJsonPath) -> (String, &'static str) {
+    let (why, hint) = match refused {
+        NoJsonPath::Invalid(position) => {
+            let why = format!("`target` is no JSONPath, from character {} on", position + 1);
+            return (why, "it is written as RFC 9535 says, such as \"$.orders[?@.open].id\"");
+        }
+        NoJsonPath::Costly(Costly::Selectors(times)) => {
+            let why =
+                format!("`target` could find the same value {times} times; {FOUND_TIMES_MAX} is the most that may be");
+            return (why, "write fewer selectors side by side: those of all brackets are multiplied");
+        }
+        NoJsonPath::Costly(Costly::Descents) => (
+            "`target` descends more than once, which would go through the same values again and again",
+            "write `..` once, and name what lies between: \"$..lines[*].sku\" rather than \"$..lines..sku\"",
+        ),
+        NoJsonPath::Costly(Costly::RootInFilter) => (
+            "`target` would search the whole answer for each value that its filter looks at",
+            "behind a `$` in a filter write names and indices only, such as \"$.orders[?@.id == $.current.id]\"",
+        ),
+        NoJsonPath::Costly(Costly::Pattern) => (
+            "`target` would take a regular expression from the answer",
+            "write the expression itself, such as \"$[?match(@.sku, 'A-[0-9]+')]\"",
+        ),
+    };
+    (why.to_owned(), hint)
 }
 
 pub(super) fn edits(reading: &mut Reading<'_>, fields: &Fields<'_>) -> Option<Edits> {

@@ -16,6 +16,18 @@ use crate::snapshot::plan::{JsonPath, PlainStep};
 const FOUND_TIMES_MAX: usize = 4;
 /// What a node that is found takes, in bytes: its address, its text, both in tables that grow by doubling.
 const FOUND_BYTES: usize = 224;
+/// What a node takes each time it may be found, in bytes: its address, in lists that grow by doubling and are then copied
+/// into longer ones.
+const ASKED_BYTES: usize = 48;
+/// How many values an answer may have that a tree is made of: what is asked of each takes its time.
+pub(super) const VALUES_MAX: usize = 1_000_000;
+/// Up to this size of an answer, in bytes, it is no longer in a tree than it would take to have another thread do it.
+const AT_ONCE_BYTES_MAX: usize = 32 * 1024;
+
+/// Whether it may take so long that others should not wait for it.
+pub(super) fn takes_long(answer: &Json, path: &JsonPath) -> bool {
+    path.plain.is_none() && answer.as_bytes().len() > AT_ONCE_BYTES_MAX
+}
 
 /// Members of one object are visited in order of their names.
 pub(super) fn found(answer: &Json, path: &JsonPath, memory: &Arc<MemoryBudget>) -> Result<Json, NoTarget> {
@@ -86,8 +98,13 @@ fn item_at(list: &str, index: i64) -> Option<&str> {
 
 /// What the library finds in a tree of the answer.
 fn in_tree(answer: &Json, path: &JsonPath, memory: &Arc<MemoryBudget>) -> Result<Json, NoTarget> {
+    let size = TreeSize::of(answer.as_bytes());
+    if size.values > VALUES_MAX {
+        return Err(NoTarget::TooMany);
+    }
     let mut held = memory.hold();
-    if !held.grow(tree_bytes(answer.as_bytes())) {
+    // Nobody counts while it is asked: what it can find was bounded as the query was read.
+    if !held.grow(size.bytes + size.values * path.found_times * ASKED_BYTES) {
         return Err(NoTarget::NoMemory);
     }
     let tree: Value = serde_json::from_str(answer.as_str()).map_err(|_| NoTarget::Unreadable)?;
@@ -116,32 +133,49 @@ fn in_tree(answer: &Json, path: &JsonPath, memory: &Arc<MemoryBudget>) -> Result
     Json::list(&found).counted(held).ok_or(NoTarget::NoMemory)
 }
 
-/// No less than what the tree of a checked text takes, in bytes: a list's items lie in a table that grows by doubling and is
-/// copied then, an object's members in nodes of eleven, of which five at least are taken.
-fn tree_bytes(text: &[u8]) -> usize {
-    const LIST: usize = 160;
-    const OBJECT: usize = 800;
-    const ITEM: usize = 96;
-    const MEMBER: usize = 160;
-    const STRING: usize = 16;
-    let (mut bytes, mut in_string, mut escaped) = (text.len(), false, false);
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => {
-                in_string = !in_string;
-                bytes += STRING;
-            }
-            _ if in_string => {}
-            b'[' => bytes += LIST,
-            b'{' => bytes += OBJECT,
-            b',' => bytes += ITEM,
-            b':' => bytes += MEMBER,
-            _ => {}
+/// How large the tree of a checked text is: no less than that.
+struct TreeSize {
+    bytes: usize,
+    values: usize,
+}
+
+impl TreeSize {
+    /// A list's items lie in a table that grows by doubling and is copied then, an object's members in nodes of eleven, of which
+    /// five at least are taken.
+    fn of(text: &[u8]) -> TreeSize {
+        const LIST: usize = 160;
+        const OBJECT: usize = 800;
+        const ITEM: usize = 96;
+        const MEMBER: usize = 160;
+        const STRING: usize = 16;
+        let (mut size, mut in_string, mut escaped) = (TreeSize { bytes: text.len(), values: 1 }, false, false);
+        for byte in text {
+            let (bytes, values) = match byte {
+                _ if escaped => {
+                    escaped = false;
+                    (0, 0)
+                }
+                b'\\' => {
+                    escaped = true;
+                    (0, 0)
+                }
+                b'"' => {
+                    in_string = !in_string;
+                    (STRING, 0)
+                }
+                _ if in_string => (0, 0),
+                // Each but an empty one has a value more than it has commas.
+                b'[' => (LIST, 1),
+                b'{' => (OBJECT, 1),
+                b',' => (ITEM, 1),
+                b':' => (MEMBER, 0),
+                _ => (0, 0),
+            };
+            size.bytes += bytes;
+            size.values += values;
         }
+        size
     }
-    bytes
 }
 
 /// Calls with each node of a tree and the text that it was made of. Of a name that occurs twice the last text made the node:
@@ -195,9 +229,72 @@ mod tests {
             "[".repeat(100) + &"]".repeat(100),
         ] {
             let counted = allocation_counter::measure(|| drop(serde_json::from_str::<Value>(&text).unwrap()));
-            let estimated = tree_bytes(text.as_bytes()) as u64;
+            let estimated = TreeSize::of(text.as_bytes()).bytes as u64;
             assert!(counted.bytes_max <= estimated, "{}: {} > {estimated}", &text[..20], counted.bytes_max);
         }
+    }
+
+    /// As real as it gets: with a byte less than what was allocated at most there is no room.
+    #[test]
+    fn a_query_takes_no_more_than_was_counted() {
+        let many = |item: &str, times: usize| format!("[{}]", vec![item; times].join(","));
+        let nested = |depth: usize| r#"{"a":[1,"#.repeat(depth) + "1" + &"]}".repeat(depth);
+        let mut asked = 0;
+        for text in [
+            many("1", 5000),
+            many("[]", 2000),
+            many(r#"{"a":1,"b":{"a":"x"}}"#, 1000),
+            many(&nested(60), 40),
+            format!("{{{}}}", (0..2000).map(|at| format!("\"n{at}\":{at}")).collect::<Vec<_>>().join(",")),
+        ] {
+            let answer = json(&text);
+            for query in [
+                "$..a",
+                "$..*",
+                "$..[*,*]",
+                "$[*,*]",
+                "$[*,*][*,*]",
+                "$[0:,0:,0:,0:]",
+                "$..[*,*,*,*,*,*,*,*]",
+                "$[?@..a]",
+                "$[?count(@..*) > 1]",
+                "$..[?@.a == 1, ?@ == 1]",
+                "$[?@[?@[*]] || @.b]..a",
+            ] {
+                let path = JsonPath::parse(query).unwrap();
+                let measure =
+                    |memory: &Arc<MemoryBudget>| allocation_counter::measure(|| drop(in_tree(&answer, &path, memory)));
+                let taken = measure(&MemoryBudget::new(usize::MAX)).bytes_max;
+                let small = MemoryBudget::new(usize::try_from(taken).unwrap() - 1);
+                let found = in_tree(&answer, &path, &small);
+                assert_eq!(found, Err(NoTarget::NoMemory), "{query} of {} bytes takes {taken}", text.len());
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, 55);
+    }
+
+    /// So many times its answer, as docs/aggregates.md has it.
+    #[test]
+    fn what_a_query_needs_is_as_documented() {
+        const USUAL: &str = r#"{"id":4711,"name":"Ada Lovelace","mail":"ada@example.com","open":true,"total":12.50,"since":"2024-01-01T00:00:00Z"}"#;
+        for (item, times) in [(USUAL, 25..=30), ("1", 70..=75), ("{}", 300..=350)] {
+            let text = format!("[{}]", vec![item; 1000].join(","));
+            let size = TreeSize::of(text.as_bytes());
+            let needed = (size.bytes + size.values * ASKED_BYTES) / text.len();
+            assert!(times.contains(&needed), "{item}: {needed}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_no_more_values_than_can_be_asked_about() {
+        let path = JsonPath::parse("$[?@ > 1]").unwrap();
+        let asked = |items: usize| {
+            let answer = json(&format!("[{}]", vec!["1"; items].join(",")));
+            found(&answer, &path, &MemoryBudget::new(usize::MAX)).map(|found| found.items().unwrap().len())
+        };
+        assert_eq!(asked(VALUES_MAX - 1), Ok(0));
+        assert_eq!(asked(VALUES_MAX), Err(NoTarget::TooMany));
     }
 
     #[test]

@@ -1,0 +1,44 @@
+//! What takes its time is done beside the worker, whose other requests go on meanwhile, and whose deadlines can be kept.
+
+use std::future::pending;
+use std::panic::resume_unwind;
+
+use tokio::task::spawn_blocking;
+
+/// Does it on another thread. Dropped, it is still done to its end, for nothing: so it has to be bounded.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime is at its end, and so is whoever waits.
+        Err(Err(_)) => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What is done aside waits for what this very thread does meanwhile: on one thread that would never end.
+    #[test]
+    fn others_go_on_meanwhile() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let got = runtime.block_on(async {
+            let slow = aside(move || receiver.recv_timeout(Duration::from_secs(60)));
+            let other = async { sender.send(7).unwrap() };
+            tokio::join!(slow, other).0
+        });
+        assert_eq!(got, Ok(7));
+    }
+
+    #[test]
+    fn a_panic_is_that_of_whoever_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let panic = std::panic::catch_unwind(|| runtime.block_on(aside(|| panic!("on purpose")))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+    }
+}
