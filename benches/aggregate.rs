@@ -1,13 +1,10 @@
 //! What it costs to make one answer of three parts of 10 KiB each, as it is done, and by way of trees.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use attache::config::{
-    Aggregate, Edits, FailStatus, HttpUrl, HttpVersion, Layout, OnFailure, Part, PartRequest, Place, Replay, Report,
-    Upstream, UpstreamTimeouts, UpstreamUrl,
-};
+use attache::config::{Aggregate, Answers, Environment, Load, load_text};
 use attache::proxy::aggregate::compose::composed;
 use attache::proxy::aggregate::json::Json;
 use attache::proxy::aggregate::value::{Content, Known};
@@ -15,11 +12,24 @@ use attache::route::Matched;
 use attache::snapshot::MemoryBudget;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 const PART_BYTES: usize = 10 * 1024;
 const NAMES: [&str; 3] = ["profile", "orders", "invoices"];
+
+const CONFIG: &str = r#"
+[[listeners]]
+address = "127.0.0.1:0"
+
+[upstreams.api]
+url = "http://127.0.0.1:1"
+
+[[routes]]
+path = "/whole"
+clients = "anyone"
+
+"#;
 
 /// A list as APIs answer with, of 10 KiB.
 fn answer() -> Bytes {
@@ -28,56 +38,15 @@ fn answer() -> Bytes {
     Bytes::from(format!("[{}]", items.join(",")))
 }
 
-fn part(name: &str, upstream: &Arc<Upstream>, edits: Edits) -> Part {
-    Part {
-        name: name.into(),
-        upstream: upstream.clone(),
-        request: PartRequest {
-            method: Method::GET,
-            path: Vec::new(),
-            query: Vec::new(),
-            headers: Vec::new(),
-            body: None,
-        },
-        needs: Vec::new(),
-        when: None,
-        for_each: None,
-        pages: None,
-        timeout: Duration::from_secs(10),
-        retries: 0,
-        success: Vec::new(),
-        bytes_max: 4 << 20,
-        on_failure: OnFailure::Fail(FailStatus::Default),
-        target: None,
-        edits,
-        place: Place::At(vec![name.to_owned()]),
-    }
-}
-
-fn aggregate(edits: &Edits) -> Aggregate {
-    let timeout = Duration::from_secs(10);
-    let upstream = Arc::new(Upstream {
-        name: "upstream".into(),
-        url: UpstreamUrl::Fixed(HttpUrl::parse("http://127.0.0.1:1").expect("a URL")),
-        openapi: None,
-        credential: None,
-        ca: Vec::new(),
-        client_certificate: None,
-        private: true,
-        http: HttpVersion::Auto,
-        timeouts: UpstreamTimeouts { connect: timeout, first_byte: timeout, idle: timeout },
-        reject_on: Vec::new(),
-        replay: Replay::Safe,
-        forwarded: false,
-    });
-    Aggregate {
-        parts: NAMES.map(|name| part(name, &upstream, edits.clone())).into(),
-        layout: Layout::Places,
-        collision: None,
-        deadline: Duration::from_secs(30),
-        report: Report::Header,
-        stream: false,
-        reads_request: false,
+/// One that shows the three at their names, with this beside each.
+fn aggregate(shape: &str) -> Arc<Aggregate> {
+    let parts =
+        NAMES.map(|name| format!("[routes.aggregate.parts.{name}]\nupstream = \"api\"\npath = \"/{name}\"\n{shape}\n"));
+    let text = format!("{CONFIG}{}", parts.concat());
+    let loaded = load_text(Path::new("proxy.toml"), &text, &Environment::default(), Load::Full).expect("it is valid");
+    match &loaded.config.routes[0].answers {
+        Answers::Aggregate(aggregate) => aggregate.clone(),
+        Answers::Upstream(_) => panic!("the route has parts"),
     }
 }
 
@@ -87,10 +56,8 @@ fn compose(c: &mut Criterion) {
     let mut group = c.benchmark_group("compose_3_parts_of_10_kib");
     let answers = [answer(), answer(), answer()];
     group.throughput(Throughput::Bytes(answers.iter().map(|answer| answer.len() as u64).sum()));
-    let picked =
-        Edits { pick: vec![vec!["id".to_owned()], vec!["lines".to_owned(), "sku".to_owned()]], ..Edits::default() };
-    for (kind, edits) in [("spliced", Edits::default()), ("picked", picked)] {
-        let plan = aggregate(&edits);
+    for (kind, shape) in [("spliced", ""), ("picked", "pick = [\"id\", \"lines.sku\"]")] {
+        let plan = aggregate(shape);
         let (matched, headers) = (Matched { route: 0, parameters: Vec::new(), rest: None }, HeaderMap::new());
         group.bench_function(kind, |b| {
             b.iter(|| {
