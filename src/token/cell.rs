@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
 use super::cache::Shared;
@@ -40,7 +40,8 @@ const USE_NOTED_EVERY: Duration = Duration::from_secs(1);
 /// A token cell. Shared by every route, upstream and worker that uses the credential (TL-01).
 #[derive(Debug)]
 pub struct TokenCell {
-    name: Arc<str>,
+    /// The credential's. That of a refresh token can be another one after a reload.
+    name: ArcSwap<Arc<str>>,
     identity: Identity,
     /// Whose it is one of, if it is a subject's. Such a cell is not stored, nor renewed without requests.
     subjects: Option<Arc<Subjects>>,
@@ -172,6 +173,10 @@ impl TokenCell {
         self.lock().machine.replayed(generation, accepted);
     }
 
+    fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.load())
+    }
+
     /// What tells its token from others.
     pub fn identity(&self) -> Identity {
         self.identity
@@ -234,7 +239,7 @@ impl TokenCell {
         if let Some(error) = warn {
             let error = error.as_ref().map(|error| &*error.text);
             tracing::warn!(
-                credential = &*self.name,
+                credential = &*self.name(),
                 error,
                 "the token is about to expire and could not be renewed yet"
             );

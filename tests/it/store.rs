@@ -167,6 +167,39 @@ fn a_rotated_refresh_token_outlives_the_process() {
     assert_eq!(home.exchanged(), ["refresh-token-0", "refresh-token-1"]);
 }
 
+/// TL-02: a credential that is renamed, or that is another client's from now on, goes on with the refresh token that took the seed's place,
+/// after a reload and after a restart.
+#[test]
+fn a_renamed_credential_keeps_its_authorization() {
+    let home = Home::new("refresh_token");
+    home.rotate_to(1);
+    let process = home.run();
+    assert_eq!(home.get().status, 200);
+    let named = |name: &str| {
+        let toml = home.toml.replace("[credentials.api.", &format!("[credentials.{name}."));
+        toml.replace("credential = \"api\"", &format!("credential = \"{name}\""))
+    };
+    home.write("proxy.toml", &named("books"));
+    let pid = rustix::process::Pid::from_child(process.process());
+    rustix::process::kill_process(pid, Signal::HUP).unwrap();
+    process.wait_for_line("the reload", |line| line.contains("the configuration was reloaded"));
+    assert_eq!(home.get().status, 200);
+    assert!(home.admin("/status").contains("\"name\": \"books\""), "{}", home.admin("/status"));
+    end(process, Signal::TERM);
+    home.write("proxy.toml", &named("ledgers"));
+    let process = home.run();
+    assert_eq!(home.get().status, 200);
+    assert_eq!((home.sent().as_deref(), home.exchanged().len()), (Some("access-token-1"), 1));
+    end(process, Signal::TERM);
+    home.write("proxy.toml", &named("books").replace("client_id = \"attache\"", "client_id = \"other\""));
+    home.rotate_to(2);
+    let process = home.run();
+    assert_eq!(home.get().status, 200);
+    assert_eq!(home.sent().as_deref(), Some("access-token-2"), "another client's token is not sent");
+    end(process, Signal::TERM);
+    assert_eq!(home.exchanged(), ["refresh-token-0", "refresh-token-1"]);
+}
+
 /// TL-27: after `invalid_grant` the credential answers 502 without another exchange, also after a restart; another seed is another
 /// authorization.
 #[test]

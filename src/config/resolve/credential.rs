@@ -24,6 +24,7 @@ use super::metadata::metadata;
 use super::named::Named;
 use super::process::refuse_bad_username;
 use super::secrets::Alphabet;
+use super::seeds::Seeds;
 use super::signature::{aws_sigv4, hmac, jwt};
 use crate::config::file::Format;
 use crate::config::problem::either;
@@ -55,6 +56,7 @@ const FORM_FIELDS_OF_KINDS: &[&str] = &[
 pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named<Credential> {
     let mut credentials = Named::new("credential");
     let base_urls = base_url::Named::by_upstreams(reading, root);
+    let mut seeds = Seeds::default();
     for (name, fields) in root.named("credentials") {
         let kind = fields.and_then(|fields| {
             let kind = fields.kind()?;
@@ -71,7 +73,11 @@ pub(super) fn credentials(reading: &mut Reading<'_>, root: &Fields<'_>) -> Named
                 "hmac" => hmac(reading, &fields).map(signature),
                 "jwt" => jwt(reading, &fields).map(signature),
                 "github_app" => github_app(reading, &fields).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
-                _ => oauth2(reading, &fields, kind).map(|oauth2| CredentialKind::OAuth2(Box::new(oauth2))),
+                _ => {
+                    let oauth2 = oauth2(reading, &fields, kind)?;
+                    seeds.add(reading, &name.value, &fields, &oauth2.grant);
+                    Some(CredentialKind::OAuth2(Box::new(oauth2)))
+                }
             }
         });
         let credential = kind.map(|mut kind| {

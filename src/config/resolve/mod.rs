@@ -28,6 +28,7 @@ mod preset;
 mod process;
 mod route;
 mod secrets;
+mod seeds;
 mod signature;
 mod store;
 mod subject;

@@ -15,10 +15,7 @@ use crate::token::{Identity, IdentityFields, ProofVersion, TokenCache};
 
 /// What makes this credential's token another one (TL-02).
 pub(in crate::credential) fn identity(name: &str, config: &config::OAuth2, tokens: &TokenCache) -> Identity {
-    let endpoint = match &config.endpoint {
-        TokenEndpoint::Url(url) => url.to_string(),
-        TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
-    };
+    let endpoint = endpoint_of(config);
     let subject = subject(&config.grant, tokens);
     let own = IdentityFields {
         credential: name,
@@ -29,8 +26,9 @@ pub(in crate::credential) fn identity(name: &str, config: &config::OAuth2, token
         ..IdentityFields::default()
     };
     if let Grant::RefreshToken { .. } = &config.grant {
-        // What is asked for with it is no part of this: the refresh token that took the seed's place is good for that, too.
-        return tokens.identity(&own);
+        // The seed alone says which authorization it is. Whatever else of the configuration changes, the refresh token that took
+        // its place is the one that is good; the seed, shown again, could end it.
+        return tokens.identity(&IdentityFields { credential: "", endpoint: "", client_id: "", ..own });
     }
     let parameters: Vec<_> = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     tokens.identity(&IdentityFields {
@@ -40,6 +38,14 @@ pub(in crate::credential) fn identity(name: &str, config: &config::OAuth2, token
         parameters: &parameters,
         ..own
     })
+}
+
+/// Issuer or token URL, as configured.
+fn endpoint_of(config: &config::OAuth2) -> String {
+    match &config.endpoint {
+        TokenEndpoint::Url(url) => url.to_string(),
+        TokenEndpoint::Issuer { issuer, .. } => issuer.clone(),
+    }
 }
 
 /// On whose behalf the token is, and what else of the grant makes it another one.
@@ -60,8 +66,8 @@ fn subject(grant: &Grant, tokens: &TokenCache) -> Option<String> {
     }
 }
 
-/// What is asked for with a refresh token, and the key that tokens are bound to; a token for something else is not sent
-/// (TL-02), nor one whose key has vanished (TL-03).
+/// What is asked for with a refresh token, of whom and by whom, and the key that tokens are bound to; a token for something
+/// else is not sent (TL-02), nor one whose key has vanished (TL-03).
 pub(in crate::credential) fn asks_for(
     config: &config::OAuth2,
     key: Option<&ProofKey>,
@@ -71,7 +77,8 @@ pub(in crate::credential) fn asks_for(
         Grant::RefreshToken { .. } => {
             let mut scope = config.scope.clone();
             scope.sort_unstable();
-            Some(format!("{:?}", (scope, &config.audience, &config.resource, &config.parameters)))
+            let asker = (endpoint_of(config), &config.client_id);
+            Some(format!("{:?}", (asker, scope, &config.audience, &config.resource, &config.parameters)))
         }
         _ => None,
     };
@@ -89,8 +96,11 @@ pub(in crate::credential) fn proof(config: &config::OAuth2, tokens: &TokenCache)
     let mut parts =
         vec![key, signed.as_bytes(), older_key, older_signed.as_bytes(), method.as_bytes(), shape.as_bytes()];
     parts.extend(config.client_certificate.iter().flat_map(|own| &own.chain).map(|certificate| &**certificate));
+    let endpoint = endpoint_of(config);
     match &config.grant {
-        Grant::ClientCredentials | Grant::RefreshToken { .. } => {}
+        Grant::ClientCredentials => {}
+        // No part of its identity; where a wrong one was the reason of a refusal, another one ends that.
+        Grant::RefreshToken { .. } => parts.extend([endpoint.as_bytes(), config.client_id.as_bytes()]),
         Grant::JwtBearer(grant) => {
             let key_id = grant.key_id.as_deref().unwrap_or_default();
             parts.extend([grant.key.identity(), grant.key.algorithm().name().as_bytes(), key_id.as_bytes()]);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{Inner, Stored, TokenCell, tending};
 use crate::token::cache::Shared;
@@ -52,7 +52,7 @@ impl TokenCell {
     ) -> Arc<Self> {
         let now = shared.clock.now();
         Arc::new(TokenCell {
-            name: policy.name.clone(),
+            name: ArcSwap::from_pointee(policy.name.clone()),
             identity,
             declaration: AtomicU64::new(subjects.as_ref().map_or(0, |subjects| subjects.declaration)),
             subjects,
@@ -99,6 +99,7 @@ impl TokenCell {
         if policy.warm {
             self.note_use(self.shared.clock.now());
         }
+        self.name.store(Arc::new(policy.name.clone()));
         self.update(|inner, now| {
             if inner.source.asks_for() != source.asks_for() {
                 inner.discard();

@@ -225,7 +225,7 @@ impl Ticket {
         self.log(adopted, lifetime, took, suspect, news);
         if let Some(window) = window {
             let (refresh_before_s, hint) = (window.as_secs_f64(), "configure less than the tokens' lifetime");
-            let credential = &*self.cell.name;
+            let credential = &*self.cell.name();
             tracing::warn!(
                 credential,
                 lifetime_s = lifetime.map(|lifetime| lifetime.as_secs_f64()),
@@ -239,7 +239,7 @@ impl Ticket {
 
     /// `news`: it changes what requests get. Without that, what goes wrong is not warned of again.
     fn log(&self, adopted: Adopted, lifetime: Option<Duration>, took: Option<Duration>, suspect: bool, news: bool) {
-        let credential = &*self.cell.name;
+        let credential = &*self.cell.name();
         let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs_f64());
         let took_ms = took.map(|took| took.as_millis() as u64);
         match adopted {
@@ -286,7 +286,8 @@ impl Ticket {
             let next_try = (next_start < Boot::NEVER).then(|| next_start.since(now));
             (next, next_try, inner.machine.state(now), news)
         });
-        let (credential, error) = (&*self.cell.name, &*text);
+        let (name, error) = (self.cell.name(), &*text);
+        let credential = &*name;
         match next {
             Next::Retry(_) => tracing::info!(credential, error, "an attempt to fetch a token failed, trying again"),
             Next::Ended => {
@@ -319,7 +320,7 @@ impl Drop for Ticket {
             });
             self.done.send_replace(Some(Finished::Ended));
             tracing::error!(
-                credential = &*self.cell.name,
+                credential = &*self.cell.name(),
                 "a token fetch ended unexpectedly: it panicked, or its runtime has ended"
             );
         }

@@ -49,7 +49,7 @@ impl TokenCell {
             Stored::Entry(_, entry) => self.restore_entry(*entry),
             Stored::Unreadable(error) => {
                 let hint = "put a copy of the store back, or move it away";
-                tracing::error!(credential = &*self.name, %error, hint, "what the store has of this credential is lost");
+                tracing::error!(credential = &*self.name(), %error, hint, "what the store has of this credential is lost");
                 self.update(|inner, now| {
                     // The seed may have been used up: with it, a server that detects reuse would revoke what the lost
                     // one belongs to (TL-62).
@@ -131,7 +131,7 @@ impl TokenCell {
         *version = found;
         self.lock().refresh_token = Some(refresh_token);
         tracing::info!(
-            credential = &*self.name,
+            credential = &*self.name(),
             "another process has exchanged the refresh token: its new one is used"
         );
         true
@@ -171,7 +171,7 @@ impl TokenCell {
             Ok(next) => {
                 *version = next;
                 if std::mem::replace(&mut self.lock().unsaved, false) {
-                    tracing::info!(credential = &*self.name, "the store can be written again, and has everything");
+                    tracing::info!(credential = &*self.name(), "the store can be written again, and has everything");
                 }
                 true
             }
@@ -186,7 +186,7 @@ impl TokenCell {
     fn not_saved(self: &Arc<Self>, error: &str) {
         if !std::mem::replace(&mut self.lock().unsaved, true) {
             let hint = "until the store can be written, a restart loses what is newer than it";
-            tracing::error!(credential = &*self.name, error, hint, "a token could not be saved");
+            tracing::error!(credential = &*self.name(), error, hint, "a token could not be saved");
             self.shared.control.spawn(self.clone().save_again());
         }
     }
@@ -243,7 +243,7 @@ impl TokenCell {
         });
         let revoked = inner.machine.error().filter(|error| error.kind == FetchErrorKind::NeedsReauthorization);
         Entry {
-            credential: self.name.to_string(),
+            credential: self.name().to_string(),
             writer: self.writer,
             proof: inner.proof,
             asks_for: inner.source.asks_for(),

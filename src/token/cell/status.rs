@@ -38,7 +38,7 @@ impl TokenCell {
         let next = machine.next_start().max(inner.hold.until());
         let waits = (machine.error().is_some() || inner.hold.until() > now) && now < next && next < Boot::NEVER;
         CellStatus {
-            name: self.name.clone(),
+            name: self.name(),
             state: machine.state(now),
             generation: machine.held(),
             suspect: machine.suspected(now),

@@ -54,8 +54,12 @@ impl TokenCell {
                 (verdict, begin, inner.token.clone(), inner.flight.clone())
             });
             if begun {
-                let (credential, generation) = (&*self.name, sent.0);
-                tracing::info!(credential, generation, "the upstream rejected the token, asking for another one");
+                let generation = sent.0;
+                tracing::info!(
+                    credential = &*self.name(),
+                    generation,
+                    "the upstream rejected the token, asking for another one"
+                );
             }
             match (verdict, token, flight) {
                 (Verdict::Replay, Some(token), _) => return Rejected::Replay(token),

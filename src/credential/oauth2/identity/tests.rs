@@ -133,8 +133,9 @@ fn asserted(pem: &str, subject: &str) -> Grant {
     }))
 }
 
-/// TL-02: with a refresh token, what is asked for does not tell identities apart, but it tells tokens apart; the seed, the name, the client
-/// and the endpoint do. Without one, everything does.
+/// TL-02: with a refresh token, only the seed tells identities apart: a credential that is renamed, or moved to another endpoint or client,
+/// goes on with what took the seed's place. All but the name tells access tokens apart, and a refusal ends with another endpoint or
+/// client. Without a refresh token, everything tells identities apart.
 #[tokio::test]
 async fn a_refresh_token_is_the_same_for_whatever_is_asked_for() {
     let tokens = parts().tokens;
@@ -147,10 +148,15 @@ async fn a_refresh_token_is_the_same_for_whatever_is_asked_for() {
     assert_eq!(id("crm", &crm), id("crm", &asking(seeded("r1"))));
     assert_ne!(asks_for(&crm, None, &tokens), asks_for(&asking(seeded("r1")), None, &tokens));
     assert_ne!(id("crm", &crm), id("crm", &seeded("r2")));
-    assert_ne!(id("crm", &crm), id("erp", &crm));
-    assert_ne!(id("crm", &crm), id("crm", &config::OAuth2 { client_id: "other".to_owned(), ..seeded("r1") }));
-    let elsewhere = config::OAuth2 { endpoint: url("https://login.example/other"), ..seeded("r1") };
-    assert_ne!(id("crm", &crm), id("crm", &elsewhere));
+    assert_eq!(id("crm", &crm), id("erp", &crm));
+    for moved in [
+        config::OAuth2 { client_id: "other".to_owned(), ..seeded("r1") },
+        config::OAuth2 { endpoint: url("https://login.example/other"), ..seeded("r1") },
+    ] {
+        assert_eq!(id("crm", &crm), id("crm", &moved));
+        assert_ne!(super::asks_for(&crm, None, &tokens), super::asks_for(&moved, None, &tokens));
+        assert_ne!(super::proof(&crm, &tokens), super::proof(&moved, &tokens));
+    }
     let plain = of(Grant::ClientCredentials);
     assert_ne!(id("crm", &plain), id("crm", &asking(of(Grant::ClientCredentials))));
     assert_eq!(asks_for(&plain, None, &tokens), None);
