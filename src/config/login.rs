@@ -1,5 +1,7 @@
 //! A login that is no OAuth 2.0, as it is declared.
 
+use std::borrow::Cow;
+
 use http::{HeaderName, Method};
 use serde_json::Value;
 
@@ -71,6 +73,39 @@ impl LoginRequest {
         self.templates().into_iter().flat_map(Template::secrets).collect()
     }
 
+    /// The names of what it sends, and whether that is a text or a number of proxy.toml, with nothing secret and nothing of an
+    /// answer in it.
+    pub fn sent_names(&self) -> Vec<(Cow<'_, str>, bool)> {
+        let mut names = self.target_names();
+        let mut add = |name, is_plain| names.push((Cow::Borrowed(name), is_plain));
+        self.headers.iter().for_each(|(name, value)| add(name.as_str(), value.is_plain()));
+        self.query.iter().for_each(|(name, value)| add(name, value.is_plain()));
+        match &self.body {
+            LoginBody::None => {}
+            LoginBody::Form(fields) => fields.iter().for_each(|(name, value)| add(name, value.is_plain())),
+            LoginBody::Json(json) => json.names("", &mut add),
+        }
+        names
+    }
+
+    /// The same for the query that is written in `url` itself.
+    fn target_names(&self) -> Vec<(Cow<'_, str>, bool)> {
+        // No URL has this character.
+        const FILLED: &str = "\0";
+        let written: String = self
+            .target
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text,
+                Piece::Secret(_) | Piece::Value(_) => FILLED,
+            })
+            .collect();
+        let query = written.split_once('?').map_or("", |(_, query)| query);
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        pairs.map(|(name, value)| (Cow::Owned(name), !value.contains(FILLED))).collect()
+    }
+
     /// Whether it sends the value of this name, which an answer holds.
     pub fn names(&self, name: &str) -> bool {
         let is_it = |piece: &Piece| matches!(piece, Piece::Value(value) if value == name);
@@ -92,6 +127,16 @@ impl LoginRequest {
 }
 
 impl JsonTemplate {
+    /// The names of what stands under `name`, and below.
+    fn names<'t>(&'t self, name: &'t str, add: &mut impl FnMut(&'t str, bool)) {
+        match self {
+            JsonTemplate::Text(template) => add(name, template.is_plain()),
+            JsonTemplate::Other(_) => add(name, true),
+            JsonTemplate::List(items) => items.iter().for_each(|item| item.names(name, add)),
+            JsonTemplate::Object(members) => members.iter().for_each(|(name, value)| value.names(name, add)),
+        }
+    }
+
     fn templates<'t>(&'t self, found: &mut Vec<&'t Template>) {
         match self {
             JsonTemplate::Text(template) => found.push(template),

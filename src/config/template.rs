@@ -43,6 +43,11 @@ impl Template {
         Ok(Template { pieces })
     }
 
+    /// Whether it is a text of the configuration, and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.pieces.iter().all(|piece| matches!(piece, Piece::Text(_)))
+    }
+
     /// The secrets of the configuration in it.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.pieces.iter().filter_map(|piece| match piece {

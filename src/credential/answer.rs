@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use super::endpoint::Reply;
@@ -28,6 +28,8 @@ const CODE_BYTES_MAX: usize = 64;
 const DESCRIPTION_BYTES_MAX: usize = 200;
 /// How many members of an answer without a token are named.
 const MEMBERS_NAMED_MAX: usize = 10;
+/// How many headers of one without an expected header are: there are always some that say nothing.
+const HEADERS_NAMED_MAX: usize = 20;
 /// A `Date` further from the local clock than this says nothing about the time (as in TL-12).
 const DATE_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -48,14 +50,14 @@ pub(super) struct Asked<'a> {
 
 /// Reads any answer of a token endpoint, whatever its content type claims.
 pub(super) fn read(reply: &Reply, asked: &Asked<'_>) -> Result<Granted, Failure> {
-    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
+    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets), brings_token: true };
     let document = reader.succeeded()?;
     reader.granted(&document)
 }
 
 /// Reads an answer without a token, for the values in it.
 pub(super) fn read_values(reply: &Reply, asked: &Asked<'_>) -> Result<BTreeMap<String, Secret>, Failure> {
-    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets) };
+    let reader = Reader { reply, asked, reflections: Reflections::of(&asked.secrets), brings_token: false };
     let document = reader.succeeded()?;
     reader.values(&document, Reader::left_out)
 }
@@ -85,6 +87,8 @@ struct Reader<'a> {
     reply: &'a Reply,
     asked: &'a Asked<'a>,
     reflections: Reflections<'a>,
+    /// Or only values for later steps.
+    brings_token: bool,
 }
 
 impl Reader<'_> {
@@ -265,7 +269,8 @@ impl Reader<'_> {
     /// A success that cannot be read: it passes by itself as often as not (TL-32).
     fn unreadable(&self, what: &str) -> Failure {
         let status = self.reply.status;
-        self.failure(FetchErrorKind::Transient, format!("it answered {status}, but not a token answer: {what}"))
+        let read = if self.brings_token { "not a token answer" } else { "not what this step is for" };
+        self.failure(FetchErrorKind::Transient, format!("it answered {status}, but {read}: {what}"))
     }
 
     fn failure(&self, kind: FetchErrorKind, cause: String) -> Failure {
@@ -298,8 +303,14 @@ impl Reader<'_> {
     /// An answer without what is to be at a place.
     fn lacking(&self, place: &AnswerPlace, document: &Document) -> String {
         let path = match (place, document) {
-            (AnswerPlace::Header(name), _) => return format!("it has no header {name}"),
-            (AnswerPlace::Cookie(name), _) => return format!("it sets no cookie {name}"),
+            (AnswerPlace::Header(name), _) => {
+                let names = self.reply.headers.keys().map(HeaderName::as_str);
+                return format!("it has no header {name}{}", self.only(names, HEADERS_NAMED_MAX));
+            }
+            (AnswerPlace::Cookie(name), _) => {
+                let names = places::cookie_names(self.reply);
+                return format!("it sets no cookie {name}{}", self.only(names, MEMBERS_NAMED_MAX));
+            }
             (AnswerPlace::Path(path), Document::Members(Value::Array(_)))
                 if !path.starts_with(|c: char| c.is_ascii_digit()) =>
             {
@@ -309,14 +320,15 @@ impl Reader<'_> {
             (_, other) => return self.without_token(other),
         };
         let members = if let Document::Members(members) = document { members.as_object() } else { None };
-        let names: Vec<_> = members.map_or(Vec::new(), |members| {
-            let quotable = |name: &String| self.reflections.quotable(name, CODE_BYTES_MAX);
-            members.keys().filter_map(quotable).take(MEMBERS_NAMED_MAX).collect()
-        });
-        match names.as_slice() {
-            [] => format!("it holds no text at `{path}`"),
-            names => format!("it holds no text at `{path}`, only {}", names.join(", ")),
-        }
+        let names = members.into_iter().flat_map(|members| members.keys().map(String::as_str));
+        format!("it holds no text at `{path}`{}", self.only(names, MEMBERS_NAMED_MAX))
+    }
+
+    /// What there is in place of what was looked for, by name.
+    fn only<'n>(&self, names: impl Iterator<Item = &'n str>, named_max: usize) -> String {
+        let quotable = |name| self.reflections.quotable(name, CODE_BYTES_MAX);
+        let names: Vec<String> = names.filter_map(quotable).take(named_max).collect();
+        if names.is_empty() { String::new() } else { format!(", only {}", names.join(", ")) }
     }
 
     /// The origin that a redirect names; the rest of it may repeat the request.

@@ -56,6 +56,12 @@ impl Failure {
         self.step == Step::Token && self.code.as_deref() == Some("invalid_client")
     }
 
+    /// Whether the server says, by code or by status, that it does not recognise the client (RFC 6749 section 5.2).
+    pub(super) fn is_unrecognised(&self) -> bool {
+        let by_status = self.status == Some(StatusCode::UNAUTHORIZED) && self.code.is_none();
+        self.step == Step::Token && (by_status || self.code.as_deref() == Some("invalid_client"))
+    }
+
     /// Whether the server asked for a proof with a nonce of its own (RFC 9449 section 8).
     pub(super) fn asks_for_nonce(&self) -> bool {
         let refused = self.status.is_some_and(|status| status.is_client_error());

@@ -34,7 +34,7 @@ pub struct Report {
     pub host: Option<String>,
     /// How the client authenticated there.
     pub auth_method: Option<&'static str>,
-    /// Who said that it should: "as configured", "as the server lists it", "the default".
+    /// Who said that it should: "as configured", "as the server lists it", "the default"; or why it does not.
     pub auth_method_from: Option<&'static str>,
     /// Every request that was made, and what came of it.
     pub said: Vec<Told>,
@@ -169,22 +169,30 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     let exchanges = tape.take();
     let showing = match &config.kind {
         // What stands in proxy.toml as text may be shown.
-        CredentialKind::OAuth2(grant) => Showing {
-            configured: grant.parameters.keys().map(String::as_str).collect(),
-            shapes: vec![&grant.answer],
-            // Whatever its field is called.
-            secrets: match &grant.grant {
-                Grant::Fields(fields) => fields.secret.iter().map(|(_, secret)| secret.clone()).collect(),
-                _ => Vec::new(),
-            },
-        },
+        CredentialKind::OAuth2(grant) => of_grant(grant),
         CredentialKind::Login(login) => login::showing(login, &exchanges),
         // What the form says beside the token: a form has no secret of these names.
-        CredentialKind::Signature(_) => Showing { configured: vec!["Action", "RoleArn"], ..Showing::default() },
+        CredentialKind::Signature(_) => {
+            Showing { configured: vec!["Action".into(), "RoleArn".into()], ..Showing::default() }
+        }
         _ => Showing::default(),
     };
     report.said = exchanges.iter().map(|exchange| Told::of(exchange, &showing)).collect();
     report
+}
+
+fn of_grant(grant: &config::OAuth2) -> Showing<'_> {
+    let mut showing = Showing {
+        configured: grant.parameters.keys().map(Into::into).collect(),
+        shapes: vec![&grant.answer],
+        secrets: Vec::new(),
+    };
+    if let Grant::Fields(fields) = &grant.grant {
+        showing.configured.extend(fields.plain.iter().map(|(name, _)| name.into()));
+        // Whatever its field is called.
+        showing.secrets.extend(fields.secret.iter().map(|(_, secret)| secret.clone()));
+    }
+    showing
 }
 
 /// Fetches a token for whoever will use it himself.
@@ -274,19 +282,41 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
         return (Some(endpoint), failed(failure, None, None));
     }
     let mut method_that_works = None;
-    for method in other_methods(&source, endpoint.method) {
-        let other = Endpoint { method, ..endpoint.clone() };
-        if source.ask(&other, attempt(), exchange.as_ref()).await.is_ok() {
-            method_that_works = Some(method.name());
-            break;
+    let mut refused = if failure.is_unrecognised() { vec![endpoint.method.name()] } else { Vec::new() };
+    let others = other_methods(&source, endpoint.method);
+    for method in &others {
+        let other = Endpoint { method: *method, ..endpoint.clone() };
+        match source.ask(&other, attempt(), exchange.as_ref()).await {
+            Ok(_) => {
+                method_that_works = Some(method.name());
+                break;
+            }
+            Err(failure) if failure.is_unrecognised() => refused.push(method.name()),
+            Err(_) => {}
         }
     }
+    let failure = match others.len() {
+        others if others > 0 && refused.len() == others + 1 => failure.with_hint(refused_by_all(&refused)),
+        _ => failure,
+    };
     let secret_flaw = source.sent_secret().and_then(|secret| cause::of_secret(secret.expose()));
     (Some(endpoint), failed(failure, method_that_works, secret_flaw))
 }
 
+/// The cause that is left where no way of sending the secret is taken.
+fn refused_by_all(methods: &[&str]) -> String {
+    format!(
+        "check client_id and client_secret, of which one is wrong, or of another environment: the server refuses them by {} \
+         alike",
+        methods.join(", ")
+    )
+}
+
 fn method_from(grant: &config::OAuth2) -> &'static str {
+    let presents_something = !matches!(grant.grant, Grant::ClientCredentials | Grant::RefreshToken { .. });
     match (grant.auth_method, &grant.endpoint) {
+        // Nobody has to say so.
+        (Some(TokenEndpointAuthMethod::Public), _) if presents_something => "no client secret or key is configured",
         (Some(_), _) => "as configured",
         (None, TokenEndpoint::Issuer { .. }) => "as the server lists it",
         (None, TokenEndpoint::Url(_)) => "the default",

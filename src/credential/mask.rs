@@ -1,6 +1,8 @@
 //! What of a token endpoint's conversation a person may see: what is known to be harmless as it is, everything else as a
 //! fingerprint.
 
+use std::borrow::Cow;
+
 use ring::digest;
 use serde_json::Value;
 
@@ -119,9 +121,10 @@ pub fn mask(secret: &str) -> String {
 
 /// Whether a field of a request may be shown as it is. `configured`: names that proxy.toml gives with their values, as text
 /// and not as secrets.
-pub(super) fn is_harmless(name: &str, configured: &[&str]) -> bool {
+pub(super) fn is_harmless(name: &str, configured: &[Cow<'_, str>]) -> bool {
     let lower = name.to_ascii_lowercase();
-    HARMLESS_SENT.contains(&lower.as_str()) || (configured.contains(&name) && !sounds_secret(&lower))
+    HARMLESS_SENT.contains(&lower.as_str())
+        || (configured.iter().any(|configured| configured == name) && !sounds_secret(&lower))
 }
 
 fn sounds_secret(lower: &str) -> bool {
@@ -136,13 +139,16 @@ pub(super) struct AnswerMask<'a> {
     pub is_error: bool,
     /// The names of the members where the token, and what goes with it, is declared to be.
     pub declared: Vec<&'a str>,
+    /// The names of the members that are declared to say what is wrong, which the last line quotes, too.
+    pub errors: Vec<&'a str>,
 }
 
 impl AnswerMask<'_> {
     /// A text that stands under this name.
     pub(super) fn text(&self, name: &str, text: &str) -> String {
         let lower = name.to_ascii_lowercase();
-        let shown = HARMLESS_RECEIVED.contains(&lower.as_str()) || (self.is_error && !sounds_secret(&lower));
+        let explains = self.is_error || self.errors.contains(&name);
+        let shown = HARMLESS_RECEIVED.contains(&lower.as_str()) || (explains && !sounds_secret(&lower));
         let quoted = || self.reflections.quotable(text, SHOWN_BYTES_MAX);
         if text.is_empty() {
             return String::new();
@@ -198,14 +204,14 @@ mod tests {
         {
             assert!(!is_harmless(name, &[]), "{name}");
         }
-        assert!(is_harmless("region", &["region"]) && !is_harmless("api_key", &["api_key"]));
+        assert!(is_harmless("region", &["region".into()]) && !is_harmless("api_key", &["api_key".into()]));
     }
 
     #[test]
     fn an_answer_is_shown_without_what_could_be_sent() {
         let secret = Secret::new("s3cret-of-the-client");
         let reflections = Reflections::of(&[&secret]);
-        let of = |is_error, declared| AnswerMask { reflections: &reflections, is_error, declared };
+        let of = |is_error, declared| AnswerMask { reflections: &reflections, is_error, declared, errors: Vec::new() };
         let granted = json!({
             "access_token": "planted-1", "nested": { "tenant_access_token": "planted-2", "jwt": "planted-3" },
             "unheard_of": "planted-4", "list": ["planted-5", 7], "expires_in": "3599", "token_type": "Bearer",

@@ -36,6 +36,8 @@ impl fmt::Debug for Tape {
 pub(super) struct Exchange {
     pub method: Method,
     pub url: HttpUrl,
+    /// Path and query as they were sent. They may hold secrets, as all that was sent.
+    pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub connected: Option<Connected>,
@@ -89,6 +91,7 @@ impl Exchange {
         Exchange {
             method: request.method().clone(),
             url: url.clone(),
+            target: request.uri().path_and_query().map_or_else(|| url.path.clone(), ToString::to_string),
             headers: request.headers().clone(),
             body: body.to_bytes(),
             connected: None,

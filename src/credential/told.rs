@@ -4,6 +4,8 @@
 mod received;
 mod sent;
 
+use std::borrow::Cow;
+
 use rustls::ProtocolVersion;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -21,7 +23,7 @@ const SHOWN_BYTES_MAX: usize = 500;
 #[derive(Default)]
 pub(super) struct Showing<'a> {
     /// Names of fields whose values stand in proxy.toml as text.
-    pub configured: Vec<&'a str>,
+    pub configured: Vec<Cow<'a, str>>,
     /// Where secrets stand in answers.
     pub shapes: Vec<&'a AnswerShape>,
     /// What is hidden wherever it stands, also where nothing is shown of it.

@@ -48,6 +48,12 @@ pub(super) fn cookie_expiry(name: &str, reply: &Reply) -> Option<Value> {
     Some(expires.duration_since(UNIX_EPOCH).ok()?.as_secs().into())
 }
 
+/// The names of the cookies that the answer sets.
+pub(super) fn cookie_names(reply: &Reply) -> impl Iterator<Item = &str> {
+    let set = reply.headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    set.filter_map(|cookie| cookie.split_once('=').map(|(name, _)| name.trim()))
+}
+
 /// The value and the attributes of a cookie that the answer sets; of several of that name the last, as browsers do.
 fn set_cookie<'r>(name: &str, reply: &'r Reply) -> Option<(&'r str, &'r str)> {
     let set = reply.headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());

@@ -34,6 +34,7 @@ pub(super) async fn probe(
     (host, outcome)
 }
 
+/// What stands in proxy.toml as text is shown, and may be quoted by the server, as the failure's own text quotes it.
 /// Everything that is sent as a secret, or that a step was answered for a later one, is hidden wherever it stands.
 pub(super) fn showing<'a>(config: &'a config::Login, exchanges: &[Exchange]) -> Showing<'a> {
     let mut secrets: Vec<Secret> = config.requests().flat_map(config::LoginRequest::secrets).cloned().collect();
@@ -42,5 +43,9 @@ pub(super) fn showing<'a>(config: &'a config::Login, exchanges: &[Exchange]) -> 
             secrets.extend(answer::declared_texts(reply, &step.answer));
         }
     }
-    Showing { configured: Vec::new(), shapes: config.steps.iter().map(|step| &step.answer).collect(), secrets }
+    let names: Vec<_> = config.requests().flat_map(config::LoginRequest::sent_names).collect();
+    // A name that has a secret anywhere has one everywhere.
+    let is_plain = |name: &str| names.iter().all(|(other, is_plain)| *other != name || *is_plain);
+    let configured = names.iter().filter(|(name, _)| is_plain(name)).map(|(name, _)| name.clone()).collect();
+    Showing { configured, shapes: config.steps.iter().map(|step| &step.answer).collect(), secrets }
 }

@@ -52,7 +52,69 @@ async fn a_wrong_secret_is_tried_once_by_each_method_and_then_explained() {
     let peer = Peer::answering(answer(401, "", r#"{"error":"invalid_client"}"#)).await;
     let report = probe(&at(&peer), &parts(), MayRotate::No).await;
     assert_eq!(peer.requests().len(), 3, "basic, post and basic_raw");
-    assert!(report.likely_cause().unwrap().contains("check client_id and client_secret"), "{report:?}");
+    let cause = report.likely_cause().unwrap();
+    let all = "refuses them by client_secret_basic, client_secret_post, client_secret_basic_raw alike";
+    assert!(cause.starts_with("check client_id and client_secret") && cause.ends_with(all), "{cause}");
+    assert!(!cause.contains("another token_endpoint_auth_method"), "none is left: {cause}");
+}
+
+/// Where one of the methods was answered nothing that is about the client, it may still be the right one.
+#[tokio::test]
+async fn a_method_that_nothing_is_known_of_is_still_a_cause() {
+    let peer = Peer::start(|request| {
+        Then::Answer(match request.contains("client_secret=") {
+            true => answer(503, "", ""),
+            false => answer(401, "", r#"{"error":"invalid_client"}"#),
+        })
+    })
+    .await;
+    let report = probe(&at(&peer), &parts(), MayRotate::No).await;
+    let cause = report.likely_cause().unwrap();
+    let both = "check client_id and client_secret, and whether the server wants another token_endpoint_auth_method";
+    assert!(cause.contains(both) && !cause.contains("alike"), "{cause}");
+    assert_eq!(peer.requests().len(), 3);
+}
+
+fn password_grant() -> config::Grant {
+    config::Grant::Fields(Box::new(config::FieldsGrant {
+        kind: config::FieldsKind::Password,
+        grant_type: "password".to_owned(),
+        plain: vec![("username".to_owned(), "attache@example.com".to_owned())],
+        secret: vec![("password".to_owned(), Secret::new("planted-password"))],
+        subject: None,
+    }))
+}
+
+/// What a grant presents may be all that is wanted: then nobody has configured `none`.
+#[tokio::test]
+async fn a_grant_that_needs_no_client_says_so() {
+    let peer = Peer::answering(answer(200, "", r#"{"access_token":"T"}"#)).await;
+    let none = config::OAuth2 {
+        proof: ClientProof::Nothing,
+        auth_method: Some(TokenEndpointAuthMethod::Public),
+        ..grant(TokenEndpoint::Url(peer.url("/token")))
+    };
+    let presents = config::OAuth2 { grant: password_grant(), ..none.clone() };
+    for (config, why) in [(none, "as configured"), (presents, "no client secret or key is configured")] {
+        let report = probe(&credential(CredentialKind::OAuth2(Box::new(config))), &parts(), MayRotate::No).await;
+        assert_eq!((report.auth_method, report.auth_method_from), (Some("none"), Some(why)));
+    }
+}
+
+/// What stands in proxy.toml as text is shown, so that a server may quote it, in what is told as in the failure's own text.
+#[tokio::test]
+async fn a_user_name_is_told_and_quoted() {
+    let refusal = r#"{"error":"invalid_grant","error_description":"attache@example.com is locked"}"#;
+    let peer = Peer::answering(answer(400, "", refusal)).await;
+    let grant = config::OAuth2 { grant: password_grant(), ..grant(TokenEndpoint::Url(peer.url("/"))) };
+    let report = probe(&credential(CredentialKind::OAuth2(Box::new(grant))), &parts(), MayRotate::No).await;
+    let told = said(&report);
+    assert!(
+        told.contains("> username=attache@example.com\n") && told.contains("\"attache@example.com is locked"),
+        "{told}"
+    );
+    let Outcome::Failed { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert!(failure.cause.contains("attache@example.com is locked") && !told.contains("planted"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -87,7 +149,7 @@ fn said(report: &Report) -> String {
 #[tokio::test]
 async fn what_was_said_is_told_with_every_secret_masked() {
     let body = r#"{"access_token":"planted-token","expires_in":300,"id_token":"planted-too"}"#;
-    let head = "x-request-id: r-7\r\ndate: Tue, 14 Nov 2023 22:13:10 GMT\r\nset-cookie: sid=planted-cookie; Path=/\r\n";
+    let head = "x-request-id: r-7\r\nx-csrf: planted-csrf\r\ndate: Tue, 14 Nov 2023 22:13:10 GMT\r\nset-cookie: sid=planted-cookie; Path=/\r\n";
     let peer = Peer::answering(answer(200, head, body)).await;
     let mut grant = grant(TokenEndpoint::Url(peer.url("/token?tenant=7&code=planted-code")));
     grant.parameters.insert("region".to_owned(), "eu-1".to_owned());
@@ -103,6 +165,7 @@ async fn what_was_said_is_told_with_every_secret_masked() {
         format!("> api_key={}\n", mask("planted-key")),
         "< 200 OK\n".to_owned(),
         "< x-request-id: r-7\n".to_owned(),
+        format!("< x-csrf: {}\n", mask("planted-csrf")),
         "< date: Tue, 14 Nov 2023 22:13:10 GMT (this machine's clock is 10 s ahead)\n".to_owned(),
         format!("< set-cookie: sid={}\n", mask("planted-cookie")),
         format!("<   \"access_token\": \"{}\",\n", mask("planted-token")),

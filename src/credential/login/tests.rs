@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::config::{CredentialKind, Environment, Load, load_text};
 use crate::credential::DiscoveryCache;
+use crate::credential::mask::mask;
 use crate::token::{Attached, TokenCache};
 use providers::{Case, LOGINS};
 
@@ -233,8 +234,9 @@ async fn a_failed_login_says_why() {
         ),
         (declared, 302, "", Some("redirects are not followed")),
         (r#"answer.token = "a.0.b""#, 200, r#"{"a":[{"c":"T"}]}"#, Some("it holds no text at `a.0.b`, only a")),
-        (r#"answer.token = { cookie = "sid" }"#, 200, "{}", Some("it sets no cookie sid")),
-        (r#"answer.token = { header = "x-t" }"#, 200, "{}", Some("it has no header x-t")),
+        (r#"answer.token = { cookie = "sid" }"#, 200, "{}", Some("it sets no cookie sid, only a, b")),
+        (r#"answer.token = { header = "x-t" }"#, 200, "{}", Some("it has no header x-t, only ")),
+        (r#"answer.token = { header = "x-t" }"#, 200, "{}", Some("x-csrf-token")),
         (r#"answer.token = { body = "whole" }"#, 200, "<html>Wait</html>", Some("the body is an HTML page")),
         (
             r#"answer = { values.site = "site" }"#,
@@ -245,7 +247,8 @@ async fn a_failed_login_says_why() {
         (r#"answer.token = { body = "whole" }"#, 200, "a\r\nb", Some("no legal header value")),
     ];
     for (shape, status, body, error) in cases {
-        let peer = Peer::answering(answer(status, "", body)).await;
+        let head = "x-csrf-token: c\r\nset-cookie: a=1\r\nset-cookie: b=2; Path=/\r\n";
+        let peer = Peer::answering(answer(status, head, body)).await;
         let table = format!("url = \"$URL\"\njson = {{ p = \"{{password}}\" }}\n{shape}");
         match (attempt(&table, &peer).await, error) {
             (Ok(granted), None) => assert_eq!(granted.value.expose(), "T"),
@@ -272,6 +275,12 @@ url = "$URL/two""#;
     let text = attempt(steps, &peer).await.unwrap_err().text();
     assert!(text.contains("failed: in step 2 of 2, it answered 400 Bad Request; check the members"), "{text}");
     assert!(!text.contains("ticket-of-one"), "what a step was answered is a secret: {text}");
+    let peer = Peer::answering(answer(200, "", "{}")).await;
+    let text = attempt(steps, &peer).await.unwrap_err().text();
+    assert!(
+        text.contains("in step 1 of 2, it answered 200 OK, but not what this step is for: it holds no text"),
+        "{text}"
+    );
 }
 
 /// TL-37, and the attack K07: what a login is answered cannot bring another header or cookie with it.
@@ -348,7 +357,9 @@ async fn what_a_login_said_is_told_without_secrets() {
     let table = r#"
 [[credentials.api.login.steps]]
 method = "GET"
-url = "$URL/{password}"
+url = "$URL/sessions/{password}/x?lang=en&p={password}"
+headers = { X-Version = "2" }
+basic = { username = "{password}", password = "" }
 answer.values = { ticket = { header = "X-Ticket" }, code = "code" }
 [[credentials.api.login.steps]]
 url = "$URL/two/{ticket}"
@@ -357,8 +368,35 @@ json = { client_id = "{password}", scope = "all", appid = "{code}" }"#;
     let said: Vec<&str> = report.said.iter().flat_map(|told| &told.lines).map(String::as_str).collect();
     let said = said.join("\n");
     assert!(!said.contains("planted") && !said.contains("pa/ss") && !said.contains("rd\\\""), "{said}");
+    let (begin, secret) = (format!("> GET http://{}/sessions", peer.address), mask("pa/ss \"wörd\""));
+    let line = format!("{begin}/{secret}/x?lang=en&p={secret}\n");
+    assert!(said.contains(&line), "no {line} in\n{said}");
+    assert!(
+        said.contains("> x-version: 2\n") && said.contains(&format!("> authorization: Basic {secret}:\n")),
+        "{said}"
+    );
+    let line = format!("> POST http://{}/two/{}\n", peer.address, mask("planted-ticket"));
+    assert!(said.contains(&line), "no {line} in\n{said}");
     for shown in ["< x-ticket: <14 bytes", "\"fine\"", "\"scope\": \"all\"", "\"hint\": \"h\"", "\"client_id\": \"<"] {
         assert!(said.contains(shown), "no {shown} in\n{said}");
     }
     assert_eq!(report.said.len(), 2);
+}
+
+/// What is declared to say what is wrong, a person reads where it stands, as in the last line.
+#[tokio::test]
+async fn a_declared_error_is_told_where_it_stands() {
+    let peer = Peer::answering(answer(200, "", r#"{"code":7,"why":"ada is locked","other":"planted-other"}"#)).await;
+    let table = r#"
+url = "$URL"
+json = { user = "ada", level = 7, p = "{password}" }
+answer = { token = "token", success = { path = "code", equals = 0 }, error = "why" }"#;
+    let report = live::probe(&config(table, &peer), &parts(WALL_S), live::MayRotate::No).await;
+    let said: String = report.said.iter().flat_map(|told| &told.lines).map(|line| format!("{line}\n")).collect();
+    for shown in ["\"user\": \"ada\"", "\"level\": \"7\"", "\"code\": 7", "\"why\": \"ada is locked\""] {
+        assert!(said.contains(shown), "no {shown} in\n{said}");
+    }
+    assert!(!said.contains("planted"), "{said}");
+    let live::Outcome::Failed { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert!(failure.cause.contains("says \"ada is locked\""), "{failure:?}");
 }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, SERVER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPIRES, LOCATION, PRAGMA,
+    RETRY_AFTER, SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, VARY, VIA, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -17,8 +20,24 @@ use crate::credential::reflection::Reflections;
 /// Clocks that differ by less agree: `Date` has whole seconds, and an answer takes its time.
 const CLOCKS_AGREE: Duration = Duration::from_secs(2);
 
-/// What headers an answer may have that hold no secret.
-const RECEIVED: [HeaderName; 5] = [CONTENT_TYPE, RETRY_AFTER, SERVER, WWW_AUTHENTICATE, CONTENT_LENGTH];
+/// What headers an answer may have that hold no secret. Of all others the names are shown, and the values masked.
+const RECEIVED: [HeaderName; 15] = [
+    ALLOW,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPIRES,
+    PRAGMA,
+    RETRY_AFTER,
+    SERVER,
+    STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING,
+    VARY,
+    VIA,
+    WWW_AUTHENTICATE,
+];
 /// By these a provider's support finds the request in its logs.
 const REQUEST_IDS: [&str; 13] = [
     "cf-ray",
@@ -73,8 +92,8 @@ pub(in crate::credential) fn received(
     reflections: &Reflections<'_>,
 ) -> Vec<String> {
     let mut lines = vec![reply.status.to_string()];
-    for (name, value) in &reply.headers {
-        lines.extend(received_header(name, value, shapes, reflections));
+    for (name, value) in reply.headers.iter().filter(|(name, _)| **name != DATE) {
+        lines.push(received_header(name, value, shapes, reflections));
     }
     if let Some(clocks) = clocks(&reply.headers, wall) {
         let date = reply.headers.get(DATE).and_then(|date| date.to_str().ok()).unwrap_or_default();
@@ -89,30 +108,31 @@ pub(in crate::credential) fn received(
     lines
 }
 
-/// The headers that explain something.
+/// A header as it may be shown: its name always, for what was expected may have come under another one.
 fn received_header(
     name: &HeaderName,
     value: &HeaderValue,
     shapes: &[&AnswerShape],
     reflections: &Reflections<'_>,
-) -> Option<String> {
-    let text = value.to_str().ok()?;
-    if declared(shapes).any(|place| *place == AnswerPlace::Header(name.clone())) {
-        return Some(format!("{name}: {}", mask(text)));
-    }
-    if *name == SET_COOKIE {
-        let (cookie, rest) = text.split_once('=')?;
-        let value = rest.split(';').next().unwrap_or_default();
-        return Some(format!("set-cookie: {}={}", reflections.quotable(cookie, SHOWN_BYTES_MAX)?, mask(value)));
-    }
-    // The rest of where a redirect leads may repeat the request.
-    let origin = || HttpUrl::parse(text).ok().map(|url| format!("{}://{}/...", url.scheme(), url.authority()));
-    let shown = match *name == LOCATION {
-        true => origin()?,
-        false if RECEIVED.contains(name) || REQUEST_IDS.contains(&name.as_str()) => text.to_owned(),
-        false => return None,
+) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let quoted = |text: &str| reflections.quotable(text, SHOWN_BYTES_MAX);
+    let masked = || if text.is_empty() { String::new() } else { mask(&text) };
+    let shown = if *name == SET_COOKIE {
+        text.split_once('=').and_then(|(cookie, rest)| {
+            let value = rest.split(';').next().unwrap_or_default();
+            Some(format!("{}={}", quoted(cookie)?, mask(value)))
+        })
+    } else if *name == LOCATION {
+        // The rest of where a redirect leads may repeat the request.
+        HttpUrl::parse(&text).ok().and_then(|url| quoted(&format!("{}://{}/...", url.scheme(), url.authority())))
+    } else {
+        let is_harmless = RECEIVED.contains(name) || REQUEST_IDS.contains(&name.as_str());
+        let is_declared = || declared(shapes).any(|place| *place == AnswerPlace::Header(name.clone()));
+        quoted(&text).filter(|_| is_harmless && !is_declared())
     };
-    Some(format!("{name}: {}", reflections.quotable(&shown, SHOWN_BYTES_MAX)?))
+    let name = quoted(name.as_str()).unwrap_or_else(|| mask(name.as_str()));
+    format!("{name}: {}", shown.unwrap_or_else(masked))
 }
 
 fn received_body(
@@ -134,7 +154,8 @@ fn received_body(
                 return vec![mask(&String::from_utf8_lossy(body))];
             }
             let declared = declared(shapes).filter_map(member).collect();
-            let shown = AnswerMask { reflections, is_error, declared }.json("", &members);
+            let errors = shapes.iter().filter_map(|shape| shape.error.as_deref()?.rsplit('.').next()).collect();
+            let shown = AnswerMask { reflections, is_error, declared, errors }.json("", &members);
             format!("{shown:#}").lines().map(str::to_owned).collect()
         }
         Document::Empty => vec!["(no body)".to_owned()],
