@@ -5,14 +5,22 @@ use std::panic::resume_unwind;
 
 use tokio::task::spawn_blocking;
 
+/// Up to this size of what is worked on, in bytes, it takes less time than it would to have another thread do it.
+pub(super) const AT_ONCE_BYTES_MAX: usize = 32 * 1024;
+
 /// Does it on another thread. Dropped, it is still done to its end, for nothing: so it has to be bounded.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         // The runtime is at its end, and so is whoever waits.
         Err(Err(_)) => pending().await,
     }
+}
+
+/// Likewise, if it may take long; else at once, since that takes less than another thread would.
+pub(super) async fn aside_if<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if long { aside(work).await } else { work() }
 }
 
 #[cfg(test)]

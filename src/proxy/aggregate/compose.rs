@@ -8,14 +8,16 @@ mod tests;
 pub use stream::Stream;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::aside::{AT_ONCE_BYTES_MAX, aside_if};
 use super::json::{Json, Kind};
 use super::shape::edited;
 use super::value::{self, Content, Known};
 use crate::snapshot::Held;
-use crate::snapshot::plan::{Aggregate, Edits, JsonValue, Layout, Place};
+use crate::snapshot::plan::{Aggregate, Edits, JsonValue, Layout, Part, Place};
 use node::Node;
 
 /// The member that says which parts failed.
@@ -26,18 +28,57 @@ pub fn fits(place: &Place, answer: &Json) -> bool {
     !matches!(place, Place::Merged(_)) || matches!(answer.kind(), Kind::Object | Kind::Null)
 }
 
+/// The whole answer, as [`composed`] makes it; what takes its time beside the worker.
+pub(super) async fn compose(
+    aggregate: &Arc<Aggregate>,
+    known: &Known<'_>,
+    report: Option<&Json>,
+    mut held: Held,
+) -> Option<Bytes> {
+    let long = takes_long(aggregate, known.parts);
+    let (plan, contents) = (aggregate.clone(), known.parts.to_vec());
+    match &aggregate.layout {
+        Layout::Places => {
+            let report = report.cloned();
+            aside_if(long, move || {
+                let answer = placed(&plan, &contents, report.as_ref(), &mut held)?;
+                held.count(answer)
+            })
+            .await
+        }
+        Layout::Template(template) => {
+            let shown = aside_if(long, move || Some((shown(&plan, &contents, &mut held)?, held)));
+            let (parts, mut held) = shown.await?;
+            let answer = filled(template, &Known { parts: &parts, ..*known }, report, &mut held)?;
+            held.count(answer)
+        }
+    }
+}
+
+/// Whether others should not wait for it: large parts are opened, rather than copied as they are.
+fn takes_long(aggregate: &Aggregate, contents: &[Option<Content>]) -> bool {
+    let opens = |part: &Part| !part.edits.is_empty() || matches!(part.place, Place::Merged(_));
+    let bytes = contents.iter().flatten().map(|content| match content {
+        Content::Json(json) => json.as_bytes().len(),
+        Content::Absent => 0,
+    });
+    (aggregate.collision.is_some() || aggregate.parts.iter().any(opens)) && bytes.sum::<usize>() > AT_ONCE_BYTES_MAX
+}
+
 /// The whole answer. `known.parts` holds what stands for each part; `report` is its last member, `_parts`.
 ///
 /// - Without a template each part stands at its place, in declared order; one that is absent is not there, and nothing of the
 ///   objects that only lead to it.
 /// - A template reads the parts as they are shown, after `pick`, `drop` and `rename`.
 ///
-///
-/// It is counted by `held`, before it is made where its size is known. `None`: there is no room for it.
+/// It is counted by `held`, and so is what it takes to make it. `None`: there is no room for it.
 pub fn composed(aggregate: &Aggregate, known: &Known<'_>, report: Option<&Json>, mut held: Held) -> Option<Bytes> {
     let answer = match &aggregate.layout {
         Layout::Places => placed(aggregate, known.parts, report, &mut held)?,
-        Layout::Template(template) => filled(aggregate, template, known, report, &mut held)?,
+        Layout::Template(template) => {
+            let parts = shown(aggregate, known.parts, &mut held)?;
+            filled(template, &Known { parts: &parts, ..*known }, report, &mut held)?
+        }
     };
     held.count(answer)
 }
@@ -59,7 +100,7 @@ fn placed(
     }
     let mut answer = Node::root(shown.len() + 1);
     for (part, json) in &shown {
-        answer.add(&part.place, json.as_str(), aggregate.collision);
+        answer.add(&part.place, json.as_str(), aggregate.collision, held)?;
     }
     finished(answer, report, held)
 }
@@ -73,27 +114,25 @@ fn edit<'a>(json: &'a Json, edits: &Edits) -> Cow<'a, Json> {
     if edits.is_empty() { Cow::Borrowed(json) } else { Cow::Owned(edited(json, edits)) }
 }
 
-fn filled(
-    aggregate: &Aggregate,
-    template: &JsonValue,
-    known: &Known<'_>,
-    report: Option<&Json>,
-    held: &mut Held,
-) -> Option<Bytes> {
-    let mut parts = Vec::with_capacity(known.parts.len());
-    for (part, content) in aggregate.parts.iter().zip(known.parts) {
+/// The parts as a template reads them.
+fn shown(aggregate: &Aggregate, contents: &[Option<Content>], held: &mut Held) -> Option<Vec<Option<Content>>> {
+    let mut parts = Vec::with_capacity(contents.len());
+    for (part, content) in aggregate.parts.iter().zip(contents) {
         parts.push(match content {
             Some(Content::Json(json)) => Some(Content::Json(edit_counted(json, &part.edits, held)?.into_owned())),
             other => other.clone(),
         });
     }
-    let known = Known { parts: &parts, ..*known };
-    let answer = Json::composed(value::template(&known, template));
+    Some(parts)
+}
+
+fn filled(template: &JsonValue, known: &Known<'_>, report: Option<&Json>, held: &mut Held) -> Option<Bytes> {
+    let answer = Json::composed(value::template(known, template));
     if !held.grow(answer.as_bytes().len()) {
         return None;
     }
     match report {
-        Some(_) if answer.kind() == Kind::Object => finished(Node::opened(answer.as_str()), report, held),
+        Some(_) if answer.kind() == Kind::Object => finished(Node::opened(answer.as_str(), held)?, report, held),
         _ => Some(answer.into_bytes()),
     }
 }
@@ -101,7 +140,7 @@ fn filled(
 /// Written down, with the report, which nothing that a part says can take the place of.
 fn finished<'a>(mut answer: Node<'a>, report: Option<&'a Json>, held: &mut Held) -> Option<Bytes> {
     if let Some(report) = report {
-        answer.set(REPORT, report.as_str());
+        answer.set(REPORT, report.as_str(), held)?;
     }
     let bytes = answer.bytes();
     if !held.grow(bytes) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use super::aside::aside;
+use super::aside::aside_if;
 use super::asked::Asked;
 use super::call::{CallRequest, Caller};
 use super::json::Json;
@@ -88,18 +88,14 @@ async fn one(caller: Caller<'_>, request: CallRequest, room: &Room<'_>) -> Resul
 /// What of an answer counts.
 pub(super) async fn target(caller: Caller<'_>, answer: &Json) -> Result<Json, PartCause> {
     let Some(target) = &caller.part().target else { return Ok(answer.clone()) };
-    let memory = &caller.asked.worker.living.aggregate_memory;
-    let found = if shape::takes_long(answer, target) {
-        let (answer, memory) = (answer.clone(), memory.clone());
-        let (aggregate, index) = (caller.asked.aggregate().config.clone(), caller.index);
-        let found = aside(move || {
-            let target = aggregate.parts[index].target.as_ref();
-            target.map_or_else(|| Ok(answer.clone()), |target| shape::target(&answer, target, &memory))
-        });
-        timeout_at(caller.asked.deadline, found).await.map_err(|_| PartCause::Deadline)?
-    } else {
-        shape::target(answer, target, memory)
-    };
+    let long = shape::takes_long(answer, target);
+    let (answer, memory) = (answer.clone(), caller.asked.worker.living.aggregate_memory.clone());
+    let (aggregate, index) = (caller.asked.aggregate().config.clone(), caller.index);
+    let found = aside_if(long, move || match &aggregate.parts[index].target {
+        Some(target) => shape::target(&answer, target, &memory),
+        None => Ok(answer),
+    });
+    let found = timeout_at(caller.asked.deadline, found).await.map_err(|_| PartCause::Deadline)?;
     found.map_err(|none| match none {
         NoTarget::NoMemory => PartCause::NoMemory,
         none => PartCause::NoTarget(none.to_string()),

@@ -62,11 +62,12 @@ pub(super) async fn answer(arrived: Arrived<'_>) -> Result<Response<Content>, Fa
     if asked.aggregate().config.stream && !is_head {
         return stream::begin(asked).await;
     }
-    let aggregate = &*asked.aggregate().config;
+    let aggregate = &asked.aggregate().config;
     let ended = schedule::run(&asked, None).await?;
     let report = in_body(aggregate, &ended.told);
     let memory = asked.worker.living.aggregate_memory.hold();
-    let composed = compose::composed(aggregate, &asked.known(&ended.contents, None), report.as_ref(), memory)
+    let composed = compose::compose(aggregate, &asked.known(&ended.contents, None), report.as_ref(), memory)
+        .await
         .ok_or(Failure::NoAggregateMemory)?;
     let mut headers = head(in_header(aggregate, &ended.told));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(composed.len()));

@@ -95,6 +95,31 @@ fn two_parts_in_one_place_are_merged() {
     }
 }
 
+/// Opened, an object of many members takes many times its text: that counts before it is made.
+#[test]
+fn what_is_merged_counts_as_what_it_takes() {
+    let (a, b) = (Upstream::open(), Upstream::open());
+    let start = |megabytes: usize| {
+        let head = format!("[server]\nlimits.aggregate_memory_bytes_max = {}", megabytes << 20);
+        let overview =
+            Overview::of(&[("a", &a, "merge = true"), ("b", &b, "merge = true")]).with("collision = \"last\"");
+        Overview { head: &head, ..overview }.start()
+    };
+    let members: Vec<String> = (0..10_000).map(|name| format!("\"n{name}\":{name}")).collect();
+    let members = members.join(",");
+    for (megabytes, fits) in [(2, false), (16, true)] {
+        let proxy = start(megabytes);
+        a.script([json(&format!("{{{members}}}"))]);
+        b.script([json("{\"n0\":\"b\"}")]);
+        let answer = proxy.get("/overview/1");
+        if fits {
+            assert_eq!(answer.text(), format!("{{{}}}", members.replacen("\"n0\":0", "\"n0\":\"b\"", 1)));
+        } else {
+            assert_eq!(assert_problem(&answer, 503)["type"], "urn:attache:problem:no_memory");
+        }
+    }
+}
+
 /// What a query of a large answer finds is made beside the worker; when it does not come in time is the deadline's affair.
 #[test]
 fn a_large_answer_is_asked_beside_the_worker() {

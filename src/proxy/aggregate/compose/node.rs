@@ -6,16 +6,22 @@ use std::collections::HashMap;
 use crate::proxy::aggregate::json::Kind;
 use crate::proxy::aggregate::json::walk::{Name, for_each_member, kind, list_interior, separate, write_items};
 use crate::proxy::aggregate::shape::write_string;
+use crate::snapshot::Held;
 use crate::snapshot::plan::{Collision, Place};
 
 /// So many members are searched one by one; for more there is an index.
 const SEARCHED_MAX: usize = 16;
+/// What a member of an opened object takes at most, in bytes: itself and its place in the index, in tables that are copied into
+/// larger ones; or that it is one of lists that become one.
+const MEMBER_BYTES: usize = 320;
+/// What an opened object takes beside its members, in bytes.
+const OBJECT_BYTES: usize = 128;
 
-/// A value of the answer.
+/// A value of the answer. Where texts are opened they are counted by `held`; `None` is: there is no room.
 pub(super) enum Node<'a> {
     /// As it came.
     Text(&'a str),
-    Object(Object<'a>),
+    Object(Box<Object<'a>>),
     /// What stands between the brackets of lists that became one.
     Lists(Vec<&'a str>),
 }
@@ -35,43 +41,51 @@ enum MemberName<'a> {
 
 impl<'a> Node<'a> {
     pub(super) fn root(members: usize) -> Node<'a> {
-        Node::Object(Object { members: Vec::with_capacity(members), ..Object::empty(true) })
+        Node::from(Object { members: Vec::with_capacity(members), ..Object::empty(true) })
     }
 
     /// The members of an object's text; of a name that occurs twice the last one counts.
-    pub(super) fn opened(text: &'a str) -> Node<'a> {
-        Node::Object(Object::opened(text, true))
+    pub(super) fn opened(text: &'a str, held: &mut Held) -> Option<Node<'a>> {
+        Object::opened(text, true, held).map(Node::from)
     }
 
     /// Puts a part's value at its place in this object. Without a rule nothing is known to collide.
-    pub(super) fn add(&mut self, place: &'a Place, value: &'a str, rule: Option<Collision>) {
+    pub(super) fn add(
+        &mut self,
+        place: &'a Place,
+        value: &'a str,
+        rule: Option<Collision>,
+        held: &mut Held,
+    ) -> Option<()> {
         let rule = rule.unwrap_or(Collision::Last);
         let (path, node) = match place {
-            Place::Hidden => return,
+            Place::Hidden => return Some(()),
             Place::At(path) => (path, Node::Text(value)),
-            Place::Merged(path) if kind(value.as_bytes()) == Kind::Object => (path, Node::opened(value)),
+            Place::Merged(path) if kind(value.as_bytes()) == Kind::Object => (path, Node::opened(value, held)?),
             // Null has no members. What else has none did not fit, so that its part failed.
-            Place::Merged(_) => return,
+            Place::Merged(_) => return Some(()),
         };
-        let Some((first, rest)) = path.split_first() else { return self.combine(node, rule) };
-        let node = rest.iter().rev().fold(node, |node, name| Node::Object(Object::around(name, node)));
-        self.open().put(MemberName::Ours(first), node, rule);
+        let Some((first, rest)) = path.split_first() else { return self.combine(node, rule, held) };
+        let node = rest.iter().rev().fold(node, |node, name| Node::from(Object::around(name, node)));
+        self.open(held)?.put(MemberName::Ours(first), node, rule, held)
     }
 
     /// Makes this the last member, in place of any of this name.
-    pub(super) fn set(&mut self, name: &'a str, value: &'a str) {
-        let object = self.open();
+    pub(super) fn set(&mut self, name: &'a str, value: &'a str, held: &mut Held) -> Option<()> {
+        let object = self.open(held)?;
         object.members.retain(|(known, _)| known.bytes() != name.as_bytes());
         object.members.push((MemberName::Ours(name), Node::Text(value)));
         object.index = None;
+        Some(())
     }
 
     /// What becomes of two values of one place, of which this is the earlier.
-    fn combine(&mut self, later: Node<'a>, rule: Collision) {
+    fn combine(&mut self, later: Node<'a>, rule: Collision, held: &mut Held) -> Option<()> {
         let goes_into_the_other = self.is_shared() || later.is_shared();
         let merges = goes_into_the_other || matches!(rule, Collision::Deep | Collision::Concat);
         if merges && self.kind() == Kind::Object && later.kind() == Kind::Object {
-            return self.open().merge(later.into_object(), rule);
+            let later = later.into_object(held)?;
+            return self.open(held)?.merge(later, rule, held);
         }
         match rule {
             Collision::First => {}
@@ -82,6 +96,7 @@ impl<'a> Node<'a> {
             }
             Collision::Last | Collision::Deep | Collision::Concat => *self = later,
         }
+        Some(())
     }
 
     fn kind(&self) -> Kind {
@@ -97,19 +112,19 @@ impl<'a> Node<'a> {
     }
 
     /// Makes an object's text an object.
-    fn open(&mut self) -> &mut Object<'a> {
+    fn open(&mut self, held: &mut Held) -> Option<&mut Object<'a>> {
         if let Node::Text(text) = *self {
-            *self = Node::Object(Object::opened(text, false));
+            *self = Object::opened(text, false, held)?.into();
         }
         match self {
-            Node::Object(object) => object,
+            Node::Object(object) => Some(object),
             Node::Text(_) | Node::Lists(_) => unreachable!("only objects are opened"),
         }
     }
 
-    fn into_object(mut self) -> Object<'a> {
-        let object = self.open();
-        std::mem::replace(object, Object::empty(false))
+    fn into_object(mut self, held: &mut Held) -> Option<Object<'a>> {
+        let object = self.open(held)?;
+        Some(std::mem::replace(object, Object::empty(false)))
     }
 
     fn into_lists(self) -> Vec<&'a str> {
@@ -166,28 +181,41 @@ impl<'a> Object<'a> {
         Object { members: vec![(MemberName::Ours(name), node)], ..Object::empty(true) }
     }
 
-    fn opened(text: &'a str, shared: bool) -> Object<'a> {
-        let mut object = Object::empty(shared);
-        for_each_member(text, |name, value| object.put(MemberName::Theirs(name), Node::Text(value), Collision::Last));
-        object
+    fn opened(text: &'a str, shared: bool, held: &mut Held) -> Option<Object<'a>> {
+        let (mut members, mut bytes) = (0, OBJECT_BYTES);
+        for_each_member(text, |name, _| {
+            members += 1;
+            bytes += MEMBER_BYTES + name.owned_bytes();
+        });
+        if !held.grow(bytes) {
+            return None;
+        }
+        let mut object = Object { members: Vec::with_capacity(members), ..Object::empty(shared) };
+        let mut put = Some(());
+        for_each_member(text, |name, value| {
+            let node = Node::Text(value);
+            put = put.and_then(|()| object.put(MemberName::Theirs(name), node, Collision::Last, held));
+        });
+        put.map(|()| object)
     }
 
     /// What later parts say of this object's members.
-    fn merge(&mut self, later: Object<'a>, rule: Collision) {
+    fn merge(&mut self, later: Object<'a>, rule: Collision, held: &mut Held) -> Option<()> {
         self.shared |= later.shared;
-        for (name, node) in later.members {
-            self.put(name, node, rule);
-        }
+        // Doubled it would take more than was counted.
+        self.members.reserve_exact(later.members.len());
+        later.members.into_iter().try_for_each(|(name, node)| self.put(name, node, rule, held))
     }
 
-    fn put(&mut self, name: MemberName<'a>, node: Node<'a>, rule: Collision) {
+    fn put(&mut self, name: MemberName<'a>, node: Node<'a>, rule: Collision, held: &mut Held) -> Option<()> {
         match self.position(name.bytes()) {
-            Some(at) => self.members[at].1.combine(node, rule),
+            Some(at) => self.members[at].1.combine(node, rule, held),
             None => {
                 if let Some(index) = &mut self.index {
                     index.insert(name.decoded(), self.members.len());
                 }
                 self.members.push((name, node));
+                Some(())
             }
         }
     }
@@ -199,6 +227,12 @@ impl<'a> Object<'a> {
         let names = self.members.iter().enumerate();
         let index = self.index.get_or_insert_with(|| names.map(|(at, (name, _))| (name.decoded(), at)).collect());
         index.get(name).copied()
+    }
+}
+
+impl<'a> From<Object<'a>> for Node<'a> {
+    fn from(object: Object<'a>) -> Self {
+        Node::Object(Box::new(object))
     }
 }
 

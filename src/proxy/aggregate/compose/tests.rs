@@ -169,6 +169,42 @@ fn merging_many_members_is_not_quadratic() {
     assert_eq!((tree["49999"], tree["50000"], tree["100000"]), (0, 0, 50_000));
 }
 
+/// As real as it gets: with a byte less than what was allocated at most there is no room.
+#[test]
+fn merging_takes_no_more_than_was_counted() {
+    let some = |members: usize, from: usize, value: &str| {
+        let members: Vec<_> = (from..from + members).map(|name| format!("\"n{name}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let members = |from: usize, value: &str| some(3000, from, value);
+    let escaped = |text: String| text.replace("\"n", "\"\\u006e");
+    let mut merged = 0;
+    // Just after tables have grown they take the most.
+    let grown = [1, 15, 17, 29, 1793, 2049, 3585, 4097].map(|members| vec![some(members, 0, "1")]);
+    for parts in grown.into_iter().chain([
+        vec![members(0, "1"), members(0, "2")],
+        vec![members(0, "1"), members(3000, "1"), members(1000, "{}")],
+        vec![members(0, "{}"), members(0, "{}")],
+        vec![members(0, "[1]"), members(0, "[2]"), members(0, "[3]"), members(0, "[4]"), members(0, "[5]")],
+        vec![escaped(members(0, "1")), escaped(members(1500, "1"))],
+        vec![members(0, r#"{"a":{"b":1}}"#), members(0, r#"{"a":{"c":2},"d":3}"#)],
+        (0..32).map(|part| members(part * 3000, "1")).collect(),
+        (0..32).map(|part| some(17, part * 17, "1")).collect(),
+    ]) {
+        let contents: Vec<_> = parts.iter().map(|text| content(text)).collect();
+        for rule in [Collision::Last, Collision::Deep, Collision::Concat] {
+            let plan = placed_at(&vec!["+"; parts.len()], Some(rule));
+            let merge = |bytes_max| placed(&plan, &contents, None, &mut MemoryBudget::new(bytes_max).hold());
+            let counted = allocation_counter::measure(|| assert!(merge(usize::MAX).is_some()));
+            let taken = usize::try_from(counted.bytes_max).unwrap();
+            let text = parts.iter().map(String::len).sum::<usize>();
+            assert!(merge(taken - 1).is_none(), "{} parts, {text} bytes, {rule:?} take {taken}", parts.len());
+            merged += 1;
+        }
+    }
+    assert_eq!(merged, 48);
+}
+
 #[test]
 fn the_deepest_documents_merge_on_a_small_stack() {
     let deep = r#"{"a":"#.repeat(126) + "{}" + &"}".repeat(126);
@@ -212,7 +248,7 @@ fn a_template_reads_the_parts_as_they_are_shown() {
     assert_eq!(answer(&plan, &contents, Some("{}")), "[ 1 ]");
 }
 
-/// Three parts cost three allocations: what is shown, the members, the answer, whose size is known.
+/// Three parts cost four allocations: what is shown, the object and its members, the answer, whose size is known.
 #[test]
 fn composing_copies_each_part_once() {
     let plan = placed_at(&["a", "b", "c"], None);
@@ -221,7 +257,7 @@ fn composing_copies_each_part_once() {
     let mut held = MemoryBudget::new(1 << 20).hold();
     let counted = allocation_counter::measure(|| bytes = placed(&plan, &contents, None, &mut held).unwrap());
     assert_eq!(bytes, r#"{"a":[1],"b":[2],"c":[3]}"#);
-    assert!(counted.count_total <= 3, "{counted:?}");
+    assert!(counted.count_total <= 4, "{counted:?}");
 }
 
 fn streamed(plan: &Arc<Aggregate>, contents: &[Option<Content>], report: Option<&Json>) -> String {

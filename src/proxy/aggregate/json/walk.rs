@@ -21,6 +21,16 @@ pub(in crate::proxy::aggregate) struct Name<'a> {
     pub(in crate::proxy::aggregate) decoded: Cow<'a, [u8]>,
 }
 
+impl Name<'_> {
+    /// What a copy of it takes of its own, and itself, in bytes: nothing if it says what is written.
+    pub(in crate::proxy::aggregate) fn owned_bytes(&self) -> usize {
+        match &self.decoded {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(decoded) => 2 * (decoded.capacity() + size_of::<usize>()),
+        }
+    }
+}
+
 /// Calls with each member of an object, as they stand. `None`: it is no object.
 pub(in crate::proxy::aggregate) fn for_each_member<'a>(
     text: &'a str,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::NoTarget;
+use crate::proxy::aggregate::aside::AT_ONCE_BYTES_MAX;
 use crate::proxy::aggregate::json::walk::{for_each_item, for_each_member, item, kind, member, separate};
 use crate::proxy::aggregate::json::{Json, Kind};
 use crate::snapshot::MemoryBudget;
@@ -21,8 +22,6 @@ const FOUND_BYTES: usize = 224;
 const ASKED_BYTES: usize = 48;
 /// How many values an answer may have that a tree is made of: what is asked of each takes its time.
 pub(super) const VALUES_MAX: usize = 1_000_000;
-/// Up to this size of an answer, in bytes, it is no longer in a tree than it would take to have another thread do it.
-const AT_ONCE_BYTES_MAX: usize = 32 * 1024;
 
 /// Whether it may take so long that others should not wait for it.
 pub(super) fn takes_long(answer: &Json, path: &JsonPath) -> bool {
