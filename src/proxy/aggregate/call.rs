@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::asked::Asked;
 use super::json::Json;
+use super::room::Rooms;
 use super::value::{self, Known};
 use crate::clock::timer_now;
 use crate::credential::retry_after;
@@ -62,6 +63,11 @@ impl<'a> Caller<'a> {
 
     pub(super) fn call(self) -> &'a Call {
         self.asked.call(self.index)
+    }
+
+    /// For its answers together, of which there are so many lists of pages.
+    pub(super) fn rooms(self, items: usize) -> Rooms<'a> {
+        Rooms::new(&self.asked.worker.living.aggregate_memory, self.part().bytes_max, items)
     }
 
     pub(super) fn unfilled(self, unfilled: value::Unfilled) -> PartCause {

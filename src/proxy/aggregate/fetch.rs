@@ -1,24 +1,20 @@
 //! What one part comes to: whether it is called, its one call or one for each item, its pages, what of the answer counts.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::aside::aside_if;
-use super::asked::Asked;
 use super::call::{CallRequest, Caller};
 use super::json::Json;
+use super::room::{Room, Rooms};
 use super::shape::NoTarget;
 use super::together::Together;
 use super::value::{self, Content, Known, Seen};
 use super::{pages, shape};
 use crate::proxy::failure::PartCause;
 use crate::snapshot::plan::{ForEach, OnFailure, Part};
-
-/// So many times `bytes_max` may all pages and items of a part have together.
-const ANSWERS_OF_A_PART: usize = 8;
 
 /// What a part came to, if it did not fail.
 pub(super) enum Fetched {
@@ -33,27 +29,6 @@ pub(super) enum Fetched {
     },
 }
 
-/// What is left of what a part's answers may have together.
-pub(super) struct Room<'a> {
-    asked: &'a Asked,
-    bytes_max: usize,
-    left: Cell<usize>,
-}
-
-impl Room<'_> {
-    /// Takes a further answer.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), PartCause> {
-        let left = self.left.get().checked_sub(bytes).ok_or(PartCause::TooLarge(self.bytes_max))?;
-        self.left.set(left);
-        Ok(())
-    }
-
-    /// Counts what was made of answers, for as long as it is there.
-    pub(super) fn counted(&self, json: Json) -> Result<Json, PartCause> {
-        json.counted(self.asked.worker.living.aggregate_memory.hold()).ok_or(PartCause::NoMemory)
-    }
-}
-
 /// Fetches a part. `parts`: what it waited for, by index.
 pub(super) async fn fetch(caller: Caller<'_>, parts: Vec<Option<Content>>) -> Result<Fetched, PartCause> {
     let part = caller.part();
@@ -63,19 +38,18 @@ pub(super) async fn fetch(caller: Caller<'_>, parts: Vec<Option<Content>>) -> Re
     {
         return Ok(Fetched::Skipped);
     }
-    let bytes_max = part.bytes_max.saturating_mul(ANSWERS_OF_A_PART);
-    let room = Room { asked: caller.asked, bytes_max, left: Cell::new(bytes_max) };
     match &part.for_each {
         None => {
-            let (content, truncated) = one(caller, caller.request(&known)?, &room).await?;
+            let rooms = caller.rooms(1);
+            let (content, truncated) = one(caller, caller.request(&known)?, rooms.of(0)).await?;
             Ok(Fetched::Answered { content, truncated, items: None })
         }
-        Some(for_each) => each(caller, for_each, &parts, &room).await,
+        Some(for_each) => each(caller, for_each, &parts).await,
     }
 }
 
 /// One call, or one for each page.
-async fn one(caller: Caller<'_>, request: CallRequest, room: &Room<'_>) -> Result<(Json, bool), PartCause> {
+async fn one(caller: Caller<'_>, request: CallRequest, room: Room<'_>) -> Result<(Json, bool), PartCause> {
     if let Some(pages) = &caller.part().pages {
         let followed = pages::follow(caller, pages, request, room).await?;
         return Ok((followed.list, followed.truncated));
@@ -103,50 +77,54 @@ pub(super) async fn target(caller: Caller<'_>, answer: &Json) -> Result<Json, Pa
 }
 
 /// A call for each item, some at once; the list of what they came to is in the order of the items.
-async fn each(
-    caller: Caller<'_>,
-    for_each: &ForEach,
-    parts: &[Option<Content>],
-    room: &Room<'_>,
-) -> Result<Fetched, PartCause> {
+async fn each(caller: Caller<'_>, for_each: &ForEach, parts: &[Option<Content>]) -> Result<Fetched, PartCause> {
     let known = caller.asked.known(parts, None);
     let items = value::items(&known, &for_each.items, for_each.items_max).map_err(|why| caller.unfilled(why))?;
     if items.len() > for_each.items_max {
         return Err(PartCause::TooManyItems(for_each.items_max));
     }
-    let seen = Seen::default();
+    let (seen, rooms) = (Seen::default(), caller.rooms(items.len()));
     let mut results: Vec<Option<Result<(Json, bool), PartCause>>> = items.iter().map(|_| None).collect();
     let (mut together, mut started, mut end) = (Together::new(), 0, items.len());
     loop {
         while started < end && together.len() < for_each.concurrency {
             let known = Known { item: Some((&items[started], started)), seen: Some(&seen), ..known };
             let request = caller.request(&known);
+            let room = rooms.of(started);
             together.add(started, async move { one(caller, request?, room).await });
             started += 1;
             // Large items take their time; others of the worker have their turn in between.
             yield_now().await;
         }
         let Some((index, result)) = together.next().await else { break };
-        match (&result, &caller.part().on_failure) {
-            (Err(_), OnFailure::Fail(_)) => return result.map(|_| unreachable!("it failed")),
-            (Err(_), OnFailure::Part(_)) => {
-                // The part fails with the first item in order that does: what comes after it is not needed.
-                end = index;
-                together.keep(|number| number < index);
-                results.truncate(index + 1);
+        let beyond = rooms.first_beyond();
+        match (&caller.part().on_failure, result) {
+            (OnFailure::Part(_), result) => {
                 results[index] = Some(result);
+                if let Some(beyond) = beyond.and_then(|item| results.get_mut(item)) {
+                    *beyond = Some(Err(rooms.too_large()));
+                }
+                // The part fails with the first item in order that does: what comes after it is not needed.
+                if let Some(first) = results.iter().position(|result| matches!(result, Some(Err(_)))) {
+                    end = first;
+                    together.keep(|number| number < first);
+                    results.truncate(first + 1);
+                }
             }
-            _ => results[index] = Some(result),
+            // Which items came before there was no more room is for the upstreams to say: it fails all of them.
+            _ if beyond.is_some() => return Err(rooms.too_large()),
+            (OnFailure::Fail(_), Err(cause)) => return Err(cause),
+            (_, result) => results[index] = Some(result),
         }
     }
-    listed(caller.part(), results, room)
+    listed(caller.part(), results, &rooms)
 }
 
 /// The list of what items came to. What stands in the place of one that failed, `on_failure` says.
 fn listed(
     part: &Part,
     results: Vec<Option<Result<(Json, bool), PartCause>>>,
-    room: &Room<'_>,
+    rooms: &Rooms<'_>,
 ) -> Result<Fetched, PartCause> {
     let (mut list, mut truncated, mut first, mut failed) = (Vec::with_capacity(results.len()), false, None, 0);
     for result in results.into_iter().flatten() {
@@ -167,6 +145,6 @@ fn listed(
             }
         }
     }
-    let content = room.counted(Json::list(&list))?;
+    let content = rooms.counted(Json::list(&list))?;
     Ok(Fetched::Answered { content, truncated, items: first.map(|cause| (cause, failed)) })
 }

@@ -12,6 +12,7 @@ mod notes;
 mod pages;
 mod report;
 mod request;
+mod room;
 mod schedule;
 pub mod shape;
 mod stream;

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::call::{Answer, CallRequest, Caller};
-use super::fetch::{Room, target};
+use super::fetch::target;
 use super::json::{Json, Kind};
+use super::room::Room;
 use crate::proxy::failure::PartCause;
 use crate::proxy::query;
 use crate::snapshot::plan::{NextPage, Pages};
@@ -28,7 +29,7 @@ pub(super) async fn follow(
     caller: Caller<'_>,
     pages: &Pages,
     mut request: CallRequest,
-    room: &Room<'_>,
+    room: Room<'_>,
 ) -> Result<Followed, PartCause> {
     let first = request.target.clone();
     if let NextPage::Number { parameter, first: number } = &pages.next {

@@ -1,6 +1,6 @@
 //! `for_each`: one call for each item of a list.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use super::{Overview, json};
@@ -144,4 +144,107 @@ fn what_is_skipped_is_null_or_what_on_failure_says() {
         }
     }
     assert_eq!(each.asked(), 0);
+}
+
+/// All items together have eight times what one may have, and whether they fit is nobody's luck: the whole part fails, not the
+/// item that came last.
+#[test]
+fn items_that_are_too_large_together_fail_the_part() {
+    const ITEMS: usize = 20;
+    for on_failure in ["\"null\"", "\"omit\"", "{ value = 0 }", "\"fail\""] {
+        let (list, each) = (Upstream::open(), Upstream::open());
+        let proxy = start(&list, &each, &format!("bytes_max = 1000\non_failure = {on_failure}"));
+        let ids = vec!["{\"id\":1}"; ITEMS].join(",");
+        list.script([json(&format!("{{\"ids\":[{ids}]}}"))]);
+        each.script((0..ITEMS).map(|_| json(&format!("\"{}\"", "x".repeat(900)))));
+        let answer = proxy.get("/overview/1");
+        if on_failure == "\"fail\"" {
+            assert_eq!(assert_problem(&answer, 502)["type"], "urn:attache:problem:answer_too_large");
+            continue;
+        }
+        let expected = if on_failure == "\"omit\"" { "{}" } else { "{\"each\":[]}" };
+        assert_eq!(answer.text(), expected, "{on_failure}");
+        assert_eq!(answer.headers.get("attache-parts"), Some("each;error=\"answer_too_large\""), "{on_failure}");
+    }
+}
+
+/// A part with a fallback fails with the first item in order that does, or with which all before it are too large, whoever
+/// answers first; what comes after that item is not waited for.
+#[test]
+fn a_fallback_is_called_for_the_first_item_in_order_that_fails() {
+    const ITEMS: usize = 12;
+    for (failing, told) in
+        [(Some(5), "each;status=404;error=\"upstream_status\""), (None, "each;error=\"answer_too_large\"")]
+    {
+        for backwards in [false, true] {
+            let (list, each, other) = (Upstream::open(), Upstream::open(), Upstream::open());
+            let keys = "for_each = \"{list}\"\npath = \"/{index}\"\nbytes_max = 1000\nconcurrency = 12\n\
+                        on_failure = { part = \"other\" }";
+            let parts = [("list", &list, "hidden = true"), ("each", &each, keys), ("other", &other, "")];
+            let proxy = Overview::of(&parts).start();
+            list.script([json(&format!("[{}]", vec!["1"; ITEMS].join(",")))]);
+            let answered = Arc::new(Watched::new(0));
+            each.script((0..ITEMS).map(|_| {
+                let answered = answered.clone();
+                Reply::custom(move |request, connection| {
+                    let index: usize = request.target.rsplit('/').next().unwrap().parse().unwrap();
+                    let turn = if backwards { ITEMS - 1 - index } else { index };
+                    // What is cancelled is not answered, nor what would come after it.
+                    answered.wait("its turn", |answered| (*answered >= turn).then_some(()));
+                    let (status, body) = match failing {
+                        Some(failing) if failing == index => (404, String::new()),
+                        _ => (200, format!("\"{}\"", "x".repeat(900))),
+                    };
+                    let head =
+                        format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                    let _ = connection.stream().write_all((head + &body).as_bytes());
+                    // The end of the connection says that the answer was read.
+                    let _ = connection.reader.read(&mut [0]);
+                    answered.update(|answered| *answered += 1);
+                    Ok(())
+                })
+            }));
+            other.script([json("7")]);
+            let answer = proxy.get("/overview/1");
+            assert_eq!(answer.text(), "{\"each\":7}", "{failing:?} {backwards}");
+            assert_eq!(answer.headers.get("attache-parts"), Some(told), "{failing:?} {backwards}");
+        }
+    }
+}
+
+/// What comes after the first item that fails is cancelled, where another part stands in for all of them.
+#[test]
+fn items_after_one_that_fails_are_cancelled_where_there_is_a_fallback() {
+    let (list, each, other) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let keys = "for_each = \"{list}\"\npath = \"/{index}\"\non_failure = { part = \"other\" }";
+    let proxy = Overview::of(&[("list", &list, "hidden = true"), ("each", &each, keys), ("other", &other, "")]).start();
+    list.script([json("[1,2,3]")]);
+    let (asked, closed) = (Arc::new(Watched::new(0)), Arc::new(Watched::new(0)));
+    each.script((0..3).map(|_| {
+        let (asked, closed) = (asked.clone(), closed.clone());
+        Reply::custom(move |request, connection| {
+            asked.update(|asked| *asked += 1);
+            match request.target.rsplit('/').next().unwrap() {
+                "2" => {
+                    let end = connection.reader.read(&mut [0]);
+                    assert!(matches!(end, Ok(0) | Err(_)), "nothing else is asked on this connection");
+                    closed.update(|closed| *closed += 1);
+                    Ok(())
+                }
+                // The item before it is waited for: it may fail as well, and would be the first.
+                "0" => {
+                    closed.wait("the end of the last item's connection", |closed| (*closed == 1).then_some(()));
+                    connection.stream().write_all(b"HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n")
+                }
+                _ => {
+                    asked.wait("all calls", |asked| (*asked == 3).then_some(()));
+                    connection.stream().write_all(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+                }
+            }
+        })
+    }));
+    other.script([json("7")]);
+    let answer = proxy.get("/overview/1");
+    assert_eq!(answer.text(), "{\"each\":7}");
+    assert_eq!(answer.headers.get("attache-parts"), Some("each;status=410;error=\"upstream_status\""));
 }
