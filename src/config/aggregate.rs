@@ -275,6 +275,15 @@ impl FailStatus {
     }
 }
 
+impl Part {
+    /// Whether an answer with this status is none of a failure. 206 is only if it is named itself: it is a piece of an answer,
+    /// by a range that was asked for (RFC 9110 section 15.3.7).
+    pub fn is_success(&self, status: StatusCode) -> bool {
+        let named = |range: &StatusRange| status != StatusCode::PARTIAL_CONTENT || range.first == range.last;
+        self.success.iter().any(|range| range.has(status.as_u16()) && named(range))
+    }
+}
+
 impl StatusRange {
     /// Whether a status lies in it.
     pub fn has(self, status: u16) -> bool {

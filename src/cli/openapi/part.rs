@@ -1,5 +1,6 @@
 //! Schemas of parts and of templates: what of an upstream's document describes what of a part is shown.
 
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::schema::{Components, Schema, or};
@@ -139,7 +140,7 @@ fn answered(part: &Part) -> Option<Schema<'_>> {
     let responses = operation.get("responses")?.as_object()?;
     let is_success = |status: &str| {
         let first = status.replace(['X', 'x'], "0").parse::<u16>();
-        first.is_ok_and(|first| part.success.iter().any(|range| range.has(first)))
+        first.is_ok_and(|first| StatusCode::from_u16(first).is_ok_and(|first| part.is_success(first)))
     };
     let mut answers = responses.iter().filter(|(status, _)| is_success(status)).map(|(_, answer)| answer);
     let schema = answers.find_map(|answer| of_json(api, answer)).or_else(|| of_json(api, responses.get("default")?))?;

@@ -173,7 +173,7 @@ impl<'a> Caller<'a> {
     }
 
     fn is_success(self, status: StatusCode) -> bool {
-        self.part().success.iter().any(|range| range.has(status.as_u16()))
+        self.part().is_success(status)
     }
 
     /// One answer, and who gave it, if the token says where that is.

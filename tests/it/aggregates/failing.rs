@@ -14,7 +14,7 @@ use crate::support::{
 /// What goes wrong, how it is called, the status that is reported, and the one that the whole fails with.
 type Kind = (&'static str, fn() -> Reply, Option<u16>, u16);
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 12] = [
     ("upstream_status", || Reply::answer(503, &[], b"{}"), Some(503), 502),
     ("upstream_status", || Reply::answer(302, &[("Location", "/elsewhere")], b""), Some(302), 502),
     (
@@ -30,7 +30,16 @@ const KINDS: [Kind; 9] = [
     ),
     ("answer_encoding", || Reply::answer(200, &[("Content-Encoding", "br")], b"x"), None, 502),
     ("answer_broken", || Reply::RawThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1".to_vec()), None, 502),
+    // Half an answer that nobody asked for.
+    (
+        "upstream_status",
+        || Reply::answer(206, &[("Content-Range", "bytes 0-11/99")], b"{\"data\":[1]}"),
+        Some(206),
+        502,
+    ),
     ("not_json", || json("{\"data\":[1]"), None, 502),
+    ("not_json", || json(""), None, 502),
+    ("not_json", || Reply::answer(200, &[("Content-Encoding", "gzip")], b""), None, 502),
     ("answer_too_large", || json(&format!("{{\"data\":\"{}\"}}", "x".repeat(2000))), None, 502),
     ("answer_too_large", || Reply::answer(200, &[("Content-Encoding", "gzip")], &bomb()), None, 502),
     ("no_target", || json("{\"date\":[1]}"), None, 502),
@@ -141,7 +150,7 @@ fn every_failure_comes_out_as_on_failure_says() {
             }
         }
     }
-    assert_eq!(cases, 9 * 7 * 2);
+    assert_eq!(cases, 12 * 7 * 2);
 }
 
 /// A placeholder whose value is absent fails its part; so do an upstream and a token endpoint that are not there.
@@ -225,6 +234,17 @@ fn a_call_is_made_again_where_that_helps() {
     a.script([Reply::answer(503, &[("Retry-After", "3600")], b"")]);
     assert_eq!(assert_problem(&proxy.get("/overview/1"), 502)["part"], "a");
     assert_eq!(a.asked(), 5);
+}
+
+/// 206 is a success only where `success` names it: a part that asks for a range knows why.
+#[test]
+fn half_an_answer_is_a_success_where_it_is_asked_for() {
+    let a = Upstream::open();
+    for (success, status) in [("[\"2xx\"]", 502), ("[\"2xx\", 206]", 200), ("[\"206\"]", 200)] {
+        let keys = format!("headers = {{ Range = \"items=0-9\" }}\nsuccess = {success}");
+        a.script([Reply::answer(206, &[], b"[1]")]);
+        assert_eq!(Overview::of(&[("a", &a, &keys)]).start().get("/overview/1").status, status, "{success}");
+    }
 }
 
 /// Where the answer is a 429 or 503 for a part's sake, it says when to come back if the upstream did, in whole seconds and

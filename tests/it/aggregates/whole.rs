@@ -66,13 +66,14 @@ fn head_has_the_length_and_no_body() {
 
 #[test]
 fn an_answer_may_be_encoded_or_empty() {
-    let (a, b) = (Upstream::open(), Upstream::open());
-    let proxy = Overview::of(&[("a", &a, ""), ("b", &b, "")]).start();
+    let (a, b, c) = (Upstream::open(), Upstream::open(), Upstream::open());
+    let proxy = Overview::of(&[("a", &a, ""), ("b", &b, ""), ("c", &c, "")]).start();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(b"{\"packed\":true}").unwrap();
     a.script([Reply::answer(200, &[("Content-Encoding", "gzip")], &encoder.finish().unwrap())]);
     b.script([Reply::answer(204, &[], b"")]);
-    assert_eq!(proxy.get("/overview/1").text(), "{\"a\":{\"packed\":true},\"b\":null}");
+    c.script([Reply::answer(205, &[], b"")]);
+    assert_eq!(proxy.get("/overview/1").text(), "{\"a\":{\"packed\":true},\"b\":null,\"c\":null}");
 }
 
 /// The request's JSON is read where a placeholder asks for it, within bounds; elsewhere its body is not for us.

@@ -5,8 +5,8 @@ use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, StatusCode};
 
 use super::super::json::Json;
 use super::{Answer, Caller};
@@ -20,7 +20,7 @@ use crate::snapshot::Held;
 const DECODED_BYTES_AT_ONCE: usize = 256 * 1024;
 
 impl Caller<'_> {
-    /// Reads the answer's body and checks that it is JSON. What is empty is null.
+    /// Reads the answer's body and checks that it is JSON. What has no content by its status is null.
     pub(super) async fn read(self, received: Received) -> Result<Answer, PartCause> {
         let Received { status, headers, body, masks, .. } = received;
         self.asked.saw(self.index, status);
@@ -36,7 +36,7 @@ impl Caller<'_> {
             let redactor = Redactor::new(scanner, self.asked.name.clone());
             data = redactor.whole(data).map_err(|Unscannable| PartCause::NotJson("it is no UTF-8".to_owned()))?;
         }
-        if data.is_empty() {
+        if data.is_empty() && matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             return Ok(Answer { json: Json::null(), headers, bytes: 0, moved: None });
         }
         let bytes = data.len();
