@@ -133,8 +133,9 @@ enum Nulls {
     AreAbsent,
 }
 
-/// The value, or what stands for it. `None`: what it stands in alone is left out.
+/// The value, or what stands for it. `None`: what it stands in alone is left out. A default stands for null as well.
 fn present<'a>(known: &Known<'a>, reference: &'a Reference, nulls: Nulls) -> Result<Option<Found<'a>>, Unfilled> {
+    let nulls = if matches!(reference.absent, Absent::Default(_)) { Nulls::AreAbsent } else { nulls };
     let why = match find(known, reference)? {
         Some(Found::Json(json)) if nulls == Nulls::AreAbsent && json.is_null() => Why::Null,
         Some(found) => return Ok(Some(found)),
