@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::snapshot::Held;
 #[cfg(any(test, fuzzing))]
 use walk::for_each_member;
-use walk::{decoded, each_until, for_each_item, index, is_deeper_than, item, kind, list_interior, member, write_items};
+use walk::{decoded, each_at, for_each_item, index, is_deeper_than, item, kind, list_interior, member, write_items};
 
 /// How deep lists and objects may lie in each other: as deep as `serde_json` reads them into a tree.
 const DEPTH_MAX: usize = 127;
@@ -32,6 +32,13 @@ pub enum NotJson {
     },
     /// Nested deeper than 127 lists and objects.
     TooDeep,
+}
+
+/// Why there are no items at the end of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoItems {
+    Absent,
+    NotList,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,14 +164,17 @@ impl Json {
         Some(items)
     }
 
-    /// The first items of a list, no more than so many. `items_max` is at least 1.
-    pub fn first_items(&self, items_max: usize) -> Option<Vec<Json>> {
+    /// The first items of the list at the end of a path, no more than so many; null is an empty one. Where the path comes to a
+    /// list, and the next step is no index, it goes on in each of its items: then what it leads to is one list, to which an
+    /// item adds nothing in which there is nothing, and itself what is no list. `items_max` is at least 1.
+    pub fn first_items_at(&self, path: &[String], items_max: usize) -> Result<Vec<Json>, NoItems> {
         let mut items = Vec::new();
-        each_until(self.as_str(), |item| {
+        let mut take = |item: &str| {
             items.push(self.within(item));
             items.len() >= items_max
-        })?;
-        Some(items)
+        };
+        each_at(self.as_str(), path, false, &mut take)?;
+        Ok(items)
     }
 
     /// What a string says. `None` if it is none, or holds half a surrogate pair, which no text can.

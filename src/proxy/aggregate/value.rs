@@ -15,7 +15,7 @@ use http::HeaderMap;
 use percent_encoding::percent_decode;
 use serde_json::{Number, Value};
 
-use super::json::{Json, Kind};
+use super::json::{Json, Kind, NoItems};
 use crate::proxy::query::decoded_name_is;
 use crate::route::Matched;
 use crate::snapshot::plan::{Absent, Condition, Reference, ValueSource};
@@ -93,13 +93,18 @@ pub fn value(known: &Known<'_>, reference: &Reference) -> Result<Option<Json>, U
 }
 
 /// The items that a part is called for, no more than one beyond `items_max`; none if the list is null, or absent and may be
-/// (`?`).
+/// (`?`). The path enters lists: what it leads to in their items is one list, in order.
 pub fn items(known: &Known<'_>, reference: &Reference, items_max: usize) -> Result<Vec<Json>, Unfilled> {
-    match present(known, reference, Nulls::Count)? {
-        None => Ok(Vec::new()),
-        Some(Found::Json(list)) if list.is_null() => Ok(Vec::new()),
-        Some(Found::Json(list)) => list.first_items(items_max + 1).ok_or_else(|| unfilled(reference, Why::NotList)),
-        Some(Found::Text(_) | Found::Number(_)) => Err(unfilled(reference, Why::NotList)),
+    let json = match &reference.source {
+        ValueSource::Request => known.request,
+        ValueSource::Part(index) => part(known, *index),
+        _ => return Err(unfilled(reference, Why::NotList)),
+    };
+    match json.map_or(Err(NoItems::Absent), |json| json.first_items_at(&reference.path, items_max + 1)) {
+        Ok(items) => Ok(items),
+        Err(NoItems::Absent) if reference.absent == Absent::LeavesOut => Ok(Vec::new()),
+        Err(NoItems::Absent) => Err(unfilled(reference, Why::Absent)),
+        Err(NoItems::NotList) => Err(unfilled(reference, Why::NotList)),
     }
 }
 
@@ -173,14 +178,19 @@ fn find<'a>(known: &Known<'a>, reference: &Reference) -> Result<Option<Found<'a>
             return Ok(known.item.and_then(|(item, _)| item.at(&reference.path)).map(Found::Json));
         }
         ValueSource::Request => return within(known.request),
-        ValueSource::Part(index) => match &known.parts[*index] {
-            Some(Content::Json(json)) => return within(Some(json)),
-            Some(Content::Absent) | None => return Ok(None),
-        },
+        ValueSource::Part(index) => return within(part(known, *index)),
     };
     match found {
         Ok(text) => Ok(text.map(Found::Text)),
         Err(()) => Err(unfilled(reference, Why::NotUnicode)),
+    }
+}
+
+/// What stands for a part, if that is there.
+fn part<'a>(known: &Known<'a>, index: usize) -> Option<&'a Json> {
+    match &known.parts[index] {
+        Some(Content::Json(json)) => Some(json),
+        Some(Content::Absent) | None => None,
     }
 }
 

@@ -248,3 +248,14 @@ fn items_after_one_that_fails_are_cancelled_where_there_is_a_fallback() {
     assert_eq!(answer.text(), "{\"each\":7}");
     assert_eq!(answer.headers.get("attache-parts"), Some("each;status=410;error=\"upstream_status\""));
 }
+
+/// The path to the list enters lists on its way, as those of `pick` do: what is found there is one list, in order.
+#[test]
+fn the_path_to_a_list_enters_lists() {
+    let (list, each) = (Upstream::open(), Upstream::open());
+    let keys = "for_each = \"{list.orders.lines}\"\npath = \"/{index}/{item.id}\"";
+    let proxy = Overview::of(&[("list", &list, "hidden = true"), ("each", &each, keys)]).start();
+    list.script([json(r#"{"orders":[{"lines":[{"id":"a"},{"id":"b"}]},{"lines":null},{},{"lines":[{"id":"c"}]}]}"#)]);
+    each.script((0..3).map(|_| echo(&[])));
+    assert_eq!(proxy.get("/overview/1").text(), "{\"each\":[\"/v1/0/a\",\"/v1/1/b\",\"/v1/2/c\"]}");
+}

@@ -51,13 +51,15 @@ fn at_turn(stage: &Arc<Watched<Stage>>) -> Reply {
 type Choices = (usize, usize, usize, bool, usize, bool, usize);
 
 fn parts(choices: &[Choices], streamed: bool) -> Vec<Part> {
-    let mut parts = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     let mut fallbacks = Vec::new();
     for (index, &(reads, calls, on_failure, fails, place, fallback_fails, fallbacks_own)) in choices.iter().enumerate()
     {
         let reads = (reads % (index + 1)).checked_sub(1);
         let calls = match calls {
-            0 | 1 if reads.is_some() => [Calls::When, Calls::Each][calls],
+            0 if reads.is_some() => Calls::When,
+            // Lists of lists are entered, and would be called for more and more items.
+            1 if reads.is_some_and(|read| parts[read].calls != Calls::Each) => Calls::Each,
             _ => Calls::Once,
         };
         let on_failure = ON_FAILURE[on_failure];

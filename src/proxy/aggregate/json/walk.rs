@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Kind;
+use super::{Kind, NoItems};
 
 /// Within so many bytes, the end of a string is looked for byte by byte.
 const SHORT_STRING_BYTES: usize = 16;
@@ -55,6 +55,47 @@ pub(super) fn each_until<'a>(text: &'a str, mut is_last: impl FnMut(&'a str) -> 
         // That it ended before the list did, is said as an error.
         let _ = serde_json::Deserializer::from_str(text).deserialize_seq(EachUntil(&mut is_last));
     })
+}
+
+/// Calls with each item of the list at the end of a path, until one is the last that is wanted; then it is true. `within`: the
+/// path has entered a list before, so that what is absent is no item, and what is no list is one.
+pub(super) fn each_at(
+    value: &str,
+    path: &[String],
+    within: bool,
+    is_last: &mut impl FnMut(&str) -> bool,
+) -> Result<bool, NoItems> {
+    let mut ends = false;
+    match (kind(value.as_bytes()), path) {
+        (Kind::Null, []) => {}
+        (Kind::List, []) => each_until(value, |item| {
+            ends = is_last(item);
+            ends
+        })
+        .expect("it is a list"),
+        (_, []) if within => ends = is_last(value),
+        (_, []) => return Err(NoItems::NotList),
+        (Kind::Object, [name, rest @ ..]) => match member(value, name) {
+            Some(value) => return each_at(value, rest, within, is_last),
+            None if within => {}
+            None => return Err(NoItems::Absent),
+        },
+        (Kind::List, [step, rest @ ..]) => match index(step) {
+            Some(index) => match item(value, index) {
+                Some(value) => return each_at(value, rest, within, is_last),
+                None if within => {}
+                None => return Err(NoItems::Absent),
+            },
+            None => each_until(value, |item| {
+                ends = each_at(item, path, true, is_last).expect("within a list nothing is missed");
+                ends
+            })
+            .expect("it is a list"),
+        },
+        _ if within => {}
+        _ => return Err(NoItems::Absent),
+    }
+    Ok(ends)
 }
 
 /// What kind of value a checked text without space around it is.

@@ -403,6 +403,17 @@ fn the_items_of_a_list_are_gone_over() {
         ("gone?", "1", Ok(vec![])),
         ("gone", "1", Err(Why::Absent)),
         ("id", "1", Err(Why::NotList)),
+        ("part.a", r#"{"b":[1]}"#, Err(Why::Absent)),
+        ("part.a?", r#"{"b":[1]}"#, Ok(vec![])),
+        ("part.1", "[[1],[2]]", Ok(vec!["2"])),
+        ("part.9", "[[1]]", Err(Why::Absent)),
+        ("part.a", r#"[{"a":[1,[2]]},{"a":[]},{"a":null},{},3,{"a":[4]}]"#, Ok(vec!["1", "[2]", "4"])),
+        ("part.a.b", r#"{"a":[[{"b":[1]}],[[{"b":[2]}]]]}"#, Ok(vec!["1", "2"])),
+        ("part.a.b", r#"[{"a":[{"b":[1]},{"b":[2]}]},{"a":{"b":[3]}}]"#, Ok(vec!["1", "2", "3"])),
+        ("part.a", r#"[{"a":1},{"a":{"b":2}},{"a":[3]}]"#, Ok(vec!["1", r#"{"b":2}"#, "3"])),
+        ("part.a", "[]", Ok(vec![])),
+        ("part.a", r#"[{"b":1}]"#, Ok(vec![])),
+        ("part.a", r#"[{"a":[1,2]},{"a":[3,4]},{"a":[5]}]"#, Ok(vec!["1", "2", "3", "4"])),
     ] {
         let got = knowing(part, "/a/7", |known| why(items(known, &reference(written), 3)));
         assert_eq!(got, expected.map(|items| items.into_iter().map(json_of).collect()), "{written} {part}");
