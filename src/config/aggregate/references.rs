@@ -1,17 +1,24 @@
 //! Which values the texts of an aggregate read.
 
-use super::{Aggregate, Condition, JsonValue, Layout, Part, Reference, TextPiece, ValueSource};
+use super::{Aggregate, Condition, JsonValue, Layout, Part, PartRequest, Reference, TextPiece, ValueSource};
 
 impl Part {
-    /// All placeholders of its request, its condition and its list, as they are declared.
+    /// All placeholders of its condition, its list and its request, as they are declared.
     pub fn references(&self) -> Vec<&Reference> {
-        let request = &self.request;
         let mut found: Vec<&Reference> = self.when.iter().map(Condition::reference).collect();
         found.extend(self.for_each.iter().map(|each| &each.items));
-        found.extend(of_text(&request.path));
-        request.query.iter().for_each(|(_, value)| value.collect(&mut found));
-        found.extend(request.headers.iter().flat_map(|(_, value)| of_text(value)));
-        request.body.iter().for_each(|body| body.collect(&mut found));
+        found.extend(self.request.references());
+        found
+    }
+}
+
+impl PartRequest {
+    /// All placeholders, as they are declared.
+    pub fn references(&self) -> Vec<&Reference> {
+        let mut found: Vec<&Reference> = of_text(&self.path).collect();
+        self.query.iter().for_each(|(_, value)| value.collect(&mut found));
+        found.extend(self.headers.iter().flat_map(|(_, value)| of_text(value)));
+        self.body.iter().for_each(|body| body.collect(&mut found));
         found
     }
 }

@@ -33,11 +33,6 @@ pub(super) enum Fetched {
 pub(super) async fn fetch(caller: Caller<'_>, parts: Vec<Option<Content>>) -> Result<Fetched, PartCause> {
     let part = caller.part();
     let known = caller.asked.known(&parts, None);
-    if let Some(condition) = &part.when
-        && !value::holds(&known, condition).map_err(|why| caller.unfilled(why))?
-    {
-        return Ok(Fetched::Skipped);
-    }
     match &part.for_each {
         None => {
             let rooms = caller.rooms(1);

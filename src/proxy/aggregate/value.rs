@@ -92,6 +92,11 @@ pub fn value(known: &Known<'_>, reference: &Reference) -> Result<Option<Json>, U
     Ok(present(known, reference, Nulls::Count)?.map(Found::into_json))
 }
 
+/// Whether there is a value.
+pub fn check(known: &Known<'_>, reference: &Reference) -> Result<(), Unfilled> {
+    find(known, reference)?.map(drop).ok_or_else(|| unfilled(reference, Why::Absent))
+}
+
 /// The items that a part is called for, no more than one beyond `items_max`; none if the list is null, or absent and may be
 /// (`?`). The path enters lists: what it leads to in their items is one list, in order.
 pub fn items(known: &Known<'_>, reference: &Reference, items_max: usize) -> Result<Vec<Json>, Unfilled> {

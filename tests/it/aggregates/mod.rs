@@ -10,6 +10,7 @@ mod paging;
 mod renewing;
 mod slow_clients;
 mod streaming;
+mod unneeded;
 mod whole;
 
 use std::fmt::Write as _;
