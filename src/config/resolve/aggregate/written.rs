@@ -90,7 +90,7 @@ fn names<'t>(text: &'t str, ends: &[char]) -> Result<(Vec<String>, &'t str), Why
 
 fn foreign(text: &str, c: char) -> Why {
     let hint = format!(
-        "an item of a list is a number, such as `items.0`; `pick`, `drop` and `rename` enter lists by themselves, and a \
+        "an item of a list is a number, such as `items.0`; `for_each`, `pick`, `drop` and `rename` enter lists by themselves, and a \
          `target` that begins with `$` is a JSONPath; a name with `{c}` is written `\\{c}`, or `\\\\{c}` in double quotes"
     );
     (format!("`{text}` has a `{c}`, which dotted paths do not know"), hint)
