@@ -129,3 +129,63 @@ fn the_deadline_ends_what_is_under_way() {
     assert_eq!(answer.headers.get("attache-parts"), Some("b;error=\"deadline\", c;error=\"deadline\""));
     wait_for(2, &closed, "both connections' ends");
 }
+
+/// How an aggregate comes to its end, of which one part has answered and another one has not yet.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    ClientLeaves,
+    PartFails,
+    Deadline,
+    Complete,
+}
+
+/// However it ends, the memory for its answers is free again.
+#[test]
+fn no_memory_stays_taken() {
+    for more in ["deadline = \"2s\"", "deadline = \"2s\"\nstream = true"] {
+        for end in [End::ClientLeaves, End::PartFails, End::Deadline, End::Complete] {
+            let [closed, begun] = counters();
+            let (a, b) = (Upstream::open(), Upstream::open());
+            let head = "[admin]\naddress = \"127.0.0.1:0\"";
+            let proxy = Overview { head, ..Overview::of(&[("a", &a, ""), ("b", &b, "")]) }.with(more).start();
+            a.script([json(&format!("\"{}\"", "x".repeat(1_000_000)))]);
+            let go = Arc::new(Watched::new(false));
+            let wait = go.clone();
+            let answers = move |answer: &'static [u8]| {
+                Reply::custom(move |_, connection| {
+                    wait.wait("the memory", |go| go.then_some(()));
+                    std::io::Write::write_all(connection.stream(), answer)
+                })
+            };
+            b.script([match end {
+                End::ClientLeaves | End::Deadline => never(&closed, &begun),
+                End::PartFails => answers(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+                End::Complete => answers(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2"),
+            }]);
+            let mut client = proxy.connect();
+            client.write_request("GET", "/overview/1", &[("Connection", "close")], b"");
+            wait_for_memory(&proxy, |bytes| bytes >= 1_000_000);
+            go.update(|go| *go = true);
+            if !matches!(end, End::ClientLeaves) {
+                client.read_to_end();
+            }
+            drop(client);
+            wait_for_memory(&proxy, |bytes| bytes == 0);
+        }
+    }
+}
+
+/// Asks for the metrics until they say so: they are all that tells.
+fn wait_for_memory(proxy: &Proxy, is_so: impl Fn(usize) -> bool) {
+    let mut bytes = 0;
+    for _ in 0..20_000 {
+        let metrics = proxy.admin("/metrics").text();
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix("attache_aggregate_memory_bytes ")).unwrap();
+        bytes = value.parse::<f64>().unwrap() as usize;
+        if is_so(bytes) {
+            return;
+        }
+    }
+    panic!("{bytes} bytes");
+}

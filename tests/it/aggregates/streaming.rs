@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 
 use super::{Overview, json};
-use crate::support::{Client, DEADLINE, Proxy, Reply, Upstream, Watched, assert_problem};
+use crate::support::{Client, DEADLINE, HyperClient, Proxy, Reply, Speaks, Upstream, Watched, assert_problem, roots};
 
 /// Answers so when it is told to.
 fn held(go: &Arc<Watched<bool>>, answer: &'static [u8]) -> Reply {
@@ -78,6 +78,24 @@ fn a_failure_never_looks_like_the_end() {
     go.update(|go| *go = true);
     assert_eq!(rest(&mut client), (String::new(), false));
     assert_eq!(assert_problem(&proxy.get("/overview/1"), 502)["part"], "a");
+}
+
+/// Over HTTP/2 the stream is reset, and the connection goes on.
+#[test]
+fn a_failure_resets_the_stream_of_http_2() {
+    let (a, b) = (Upstream::open(), Upstream::open());
+    let proxy = Overview::of(&[("a", &a, ""), ("b", &b, "path = \"/{a}\"")]).with("stream = true").start();
+    a.script([json("1"), json("2")]);
+    // Is asked when `a` was sent.
+    b.script([Reply::answer(500, &[], b""), json("3")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = HyperClient::connect(proxy.address(), Speaks::Http2, &roots([])).await;
+        let error = client.get("/overview/1").await.unwrap_err();
+        assert!(format!("{error:?}").contains("Reset"), "{error:?}");
+        let (status, body) = client.get("/overview/1").await.unwrap();
+        assert_eq!((status.as_u16(), &body[..]), (200, &b"{\"a\":2,\"b\":3,\"_parts\":{}}"[..]));
+    });
 }
 
 /// SEC-39: a reload that removes the route, or a part's upstream, ends it after `drain_timeout`.
