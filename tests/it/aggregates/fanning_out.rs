@@ -182,7 +182,7 @@ fn a_fallback_is_called_for_the_first_item_in_order_that_fails() {
                         on_failure = { part = \"other\" }";
             let parts = [("list", &list, "hidden = true"), ("each", &each, keys), ("other", &other, "")];
             let proxy = Overview::of(&parts).start();
-            list.script([json(&format!("[{}]", vec!["1"; ITEMS].join(",")))]);
+            list.script([json(&format!("[{}]", ["1"; ITEMS].join(",")))]);
             let answered = Arc::new(Watched::new(0));
             each.script((0..ITEMS).map(|_| {
                 let answered = answered.clone();

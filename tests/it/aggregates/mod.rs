@@ -8,6 +8,7 @@ mod fanning_out;
 mod order;
 mod paging;
 mod renewing;
+mod sizes;
 mod slow_clients;
 mod streaming;
 mod unneeded;

@@ -12,10 +12,19 @@ use serde_json::Value;
 
 use super::Overview;
 use crate::support::{Answer, Proxy, Reply, Upstream, Watched};
-use course::{Calls, Course, Part, said};
+use course::{Calls, Course, Part, Shape, said};
 
 /// What a part says of its failure; with the last one another part stands in for it.
 const ON_FAILURE: [&str; 5] = ["\"fail\"", "\"null\"", "\"omit\"", "{ value = { x = 9 } }", "fallback"];
+
+const SHAPES: [Shape; 6] = [
+    Shape::Streamed,
+    Shape::Template,
+    Shape::Meet("last"),
+    Shape::Meet("first"),
+    Shape::Meet("deep"),
+    Shape::Meet("concat"),
+];
 
 /// What the upstream plays: each call is answered when all before it in `order` were.
 #[derive(Debug, Default)]
@@ -50,7 +59,8 @@ fn at_turn(stage: &Arc<Watched<Stage>>) -> Reply {
 /// A number for each choice that there is for a part.
 type Choices = (usize, usize, usize, bool, usize, bool, usize);
 
-fn parts(choices: &[Choices], streamed: bool) -> Vec<Part> {
+fn parts(choices: &[Choices], shape: Shape) -> Vec<Part> {
+    let may_meet = matches!(shape, Shape::Meet(_));
     let mut parts: Vec<Part> = Vec::new();
     let mut fallbacks = Vec::new();
     for (index, &(reads, calls, on_failure, fails, place, fallback_fails, fallbacks_own)) in choices.iter().enumerate()
@@ -64,8 +74,8 @@ fn parts(choices: &[Choices], streamed: bool) -> Vec<Part> {
         };
         let on_failure = ON_FAILURE[on_failure];
         let place = match place {
-            0 if !streamed && calls != Calls::Each => "merge = true",
-            1 if !streamed => "into = \"same\"",
+            0 if may_meet && calls != Calls::Each => "merge = true",
+            1 if may_meet => "into = \"same\"",
             _ => "",
         };
         let fallback = (on_failure == "fallback").then(|| choices.len() + fallbacks.len());
@@ -102,6 +112,19 @@ fn keys(parts: &[Part], part: &Part) -> String {
         None => part.on_failure.to_owned(),
     };
     format!("{asked}\non_failure = {on_failure}\n{place}")
+}
+
+/// What the aggregate itself says.
+fn more(parts: &[Part], shape: Shape) -> String {
+    match shape {
+        Shape::Streamed => "stream = true".to_owned(),
+        Shape::Meet(rule) => format!("collision = \"{rule}\""),
+        Shape::Template => {
+            let shown = parts.iter().map(|part| &part.name).filter(|name| !name.starts_with('f'));
+            let members: Vec<_> = shown.map(|name| format!("{name} = \"{{{name}}}\"")).collect();
+            format!("answer = {{ {} }}", members.join(", "))
+        }
+    }
 }
 
 /// Asks, and lets the upstream answer in this order. `None`: the answer was cut.
@@ -152,21 +175,23 @@ fn whoever_answers_first_the_answer_is_the_same() {
             if luck > 0 { own.max(1) } else { own },
         )
     });
-    let cases = (proptest::collection::vec(part, 1..=8), proptest::collection::vec(any::<usize>(), 32), any::<bool>());
+    let cases =
+        (proptest::collection::vec(part, 1..=8), proptest::collection::vec(any::<usize>(), 32), 0..SHAPES.len());
     let mut runner =
         TestRunner::new(Config { cases: 192, max_shrink_iters: 0, failure_persistence: None, ..Config::default() });
-    let ran = runner.run(&cases, |(choices, ranks, streamed)| {
-        let parts = parts(&choices, streamed);
+    let ran = runner.run(&cases, |(choices, ranks, shape)| {
+        let shape = SHAPES[shape];
+        let parts = parts(&choices, shape);
         let course = Course::of(&parts);
         let keys: Vec<_> = parts.iter().map(|part| keys(&parts, part)).collect();
         let all: Vec<_> = parts.iter().zip(&keys).map(|(part, keys)| (&*part.name, &upstream, &**keys)).collect();
-        let proxy = Overview::of(&all).with(if streamed { "stream = true" } else { "collision = \"last\"" }).start();
+        let proxy = Overview::of(&all).with(&more(&parts, shape)).start();
         upstream.script((0..4 * course.calls.len()).map(|_| at_turn(&stage)));
         let declared = ask(&proxy, &stage, &course, course.order(|call| call));
         let shuffled = ask(&proxy, &stage, &course, course.order(|call| ranks[call]));
         for answer in [&declared, &shuffled] {
             match answer {
-                None => prop_assert!(streamed && !course.fatal.is_empty(), "{course:?}"),
+                None => prop_assert!(shape == Shape::Streamed && !course.fatal.is_empty(), "{course:?}"),
                 Some(answer) if course.fatal.is_empty() => prop_assert_eq!(answer.status, 200, "{:?}", answer),
                 Some(answer) => {
                     prop_assert_eq!(answer.status, 502, "{:?}", answer);
@@ -179,7 +204,7 @@ fn whoever_answers_first_the_answer_is_the_same() {
             prop_assert_eq!(declared.text(), shuffled.text());
             let mut body = declared.json();
             body.as_object_mut().map(|members| members.remove("_parts"));
-            prop_assert_eq!(body, course.answer(&parts));
+            prop_assert_eq!(body, course.answer(&parts, shape));
             prop_assert_eq!(told(&declared), course.told.clone());
             prop_assert_eq!(declared.headers.get("attache-parts"), shuffled.headers.get("attache-parts"));
         }

@@ -27,6 +27,16 @@ pub(super) enum Calls {
     Each,
 }
 
+/// How the answer is put together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shape {
+    Streamed,
+    /// A template that shows all parts.
+    Template,
+    /// Parts may stand in one place, with this rule.
+    Meet(&'static str),
+}
+
 /// One call, and those that have ended before it is made.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -153,17 +163,22 @@ impl Course {
         Outcome { content, ..ends }
     }
 
-    /// The answer, if nothing is fatal. Of two parts in one place the last one counts.
-    pub(super) fn answer(&self, parts: &[Part]) -> Value {
+    /// The answer, if nothing is fatal.
+    pub(super) fn answer(&self, parts: &[Part], shape: Shape) -> Value {
         let mut answer = Map::new();
+        let mut put = |name: &str, content: &Value| match answer.get_mut(name) {
+            Some(earlier) => combine(earlier, content, shape),
+            None => drop(answer.insert(name.to_owned(), content.clone())),
+        };
         for (part, content) in parts.iter().zip(&self.contents) {
             match (part.place, content) {
+                (_, None) if shape == Shape::Template => put(&part.name, &Value::Null),
                 (_, None) => {}
                 ("merge = true", Some(content)) => {
-                    answer.extend(content.as_object().cloned().unwrap_or_default());
+                    content.as_object().into_iter().flatten().for_each(|(name, member)| put(name, member));
                 }
-                ("", Some(content)) => drop(answer.insert(part.name.clone(), content.clone())),
-                (_, Some(content)) => drop(answer.insert("same".to_owned(), content.clone())),
+                ("", Some(content)) => put(&part.name, content),
+                (_, Some(content)) => put("same", content),
             }
         }
         Value::Object(answer)
@@ -180,5 +195,22 @@ impl Course {
             order.push(self.calls[next].name.clone());
         }
         order
+    }
+}
+
+/// What becomes of two values of one place.
+fn combine(earlier: &mut Value, later: &Value, shape: Shape) {
+    match (shape, earlier, later) {
+        (Shape::Meet("first"), ..) => {}
+        (Shape::Meet("deep" | "concat"), Value::Object(earlier), Value::Object(later)) => {
+            for (name, later) in later {
+                match earlier.get_mut(name) {
+                    Some(earlier) => combine(earlier, later, shape),
+                    None => drop(earlier.insert(name.clone(), later.clone())),
+                }
+            }
+        }
+        (Shape::Meet("concat"), Value::Array(earlier), Value::Array(later)) => earlier.extend(later.iter().cloned()),
+        (_, earlier, later) => earlier.clone_from(later),
     }
 }
