@@ -236,6 +236,7 @@ fn likely_cause(kind: ExchangeErrorKind) -> Option<&'static str> {
         | ExchangeErrorKind::FirstByteTimeout
         | ExchangeErrorKind::BadAnswer
         | ExchangeErrorKind::ClientBody
+        | ExchangeErrorKind::TargetTooLong
         | ExchangeErrorKind::ClientBodyTimeout
         | ExchangeErrorKind::TooManyInformational => None,
     }

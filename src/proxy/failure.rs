@@ -299,6 +299,7 @@ fn exchange_meaning(kind: ExchangeErrorKind) -> Meaning {
         ExchangeErrorKind::Closed => meaning(S::BAD_GATEWAY, "upstream_closed", "The upstream closed the connection without an answer", "connection_terminated", W, Upstream),
         ExchangeErrorKind::FirstByteTimeout => meaning(S::GATEWAY_TIMEOUT, "upstream_timeout", "The upstream did not answer in time", "http_response_timeout", W, Upstream),
         ExchangeErrorKind::BadAnswer => meaning(S::BAD_GATEWAY, "upstream_bad_answer", "The upstream's answer is not valid", "http_protocol_error", W, Upstream),
+        ExchangeErrorKind::TargetTooLong => meaning(S::URI_TOO_LONG, "target_too_long", "The request's target is too long for its upstream", "http_request_error", D, Client),
         ExchangeErrorKind::ClientBody => meaning(S::BAD_REQUEST, "body_broken", "The request's body is not valid", "http_request_error", D, Client),
         ExchangeErrorKind::ClientBodyTimeout => meaning(S::REQUEST_TIMEOUT, "body_timeout", "The request's body did not arrive in time", "http_request_error", D, Client),
         ExchangeErrorKind::TooManyInformational => meaning(S::BAD_GATEWAY, "upstream_informational", "The upstream sent too many interim answers", "http_protocol_error", W, Upstream),

@@ -353,6 +353,7 @@ fn is_safe_to_retry(error: &ExchangeError, method: &Method) -> bool {
         | ExchangeErrorKind::Tls
         | ExchangeErrorKind::FirstByteTimeout
         | ExchangeErrorKind::BadAnswer
+        | ExchangeErrorKind::TargetTooLong
         | ExchangeErrorKind::ClientBody
         | ExchangeErrorKind::ClientBodyTimeout
         | ExchangeErrorKind::TooManyInformational => false,

@@ -138,6 +138,8 @@ pub enum ExchangeErrorKind {
     FirstByteTimeout,
     /// The answer breaks HTTP, or its head is too large, or it is an unasked-for 101.
     BadAnswer,
+    /// The target is longer than HTTP/2 can have it here: 65,534 bytes.
+    TargetTooLong,
     /// The client's body ended badly, broke HTTP, or was of another length than announced.
     ClientBody,
     /// The client's body made no progress in time.

@@ -100,6 +100,7 @@ fn exchange_detail(kind: ExchangeErrorKind) -> &'static str {
             "Its url says https://: perhaps no TLS is spoken on that port. timeouts.connect of the upstream is the limit."
         }
         ExchangeErrorKind::FirstByteTimeout => "timeouts.first_byte of the route or upstream is the limit.",
+        ExchangeErrorKind::TargetTooLong => "To an upstream that speaks HTTP/2 it may have 65,534 bytes.",
         ExchangeErrorKind::ClientBody => "It ended early, or its framing is broken.",
         ExchangeErrorKind::ClientBodyTimeout => "server.timeouts.body_idle is the limit.",
     }

@@ -98,6 +98,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (exchange(K::FirstByteTimeout), 504, "upstream_timeout", "http_response_timeout", "upstream"),
         (exchange(K::BadAnswer), 502, "upstream_bad_answer", "http_protocol_error", "upstream"),
         (exchange(K::ClientBody), 400, "body_broken", request, "client"),
+        (exchange(K::TargetTooLong), 414, "target_too_long", request, "client"),
         (exchange(K::ClientBodyTimeout), 408, "body_timeout", request, "client"),
         (exchange(K::TooManyInformational), 502, "upstream_informational", "http_protocol_error", "upstream"),
         (Failure::EncodedAnswer, 502, "encoded_answer", "http_response_content_coding", "upstream"),
@@ -136,7 +137,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 70);
+    assert_eq!(table.len(), 71);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

@@ -95,11 +95,12 @@ fn begin(body: &mut OutgoingBody) -> (Option<Rc<Upload>>, RequestBody) {
 /// The request without what HTTP/2 has no place for (RFC 9113 section 8.2.2); `:authority` is the configured one
 /// (SEC-11).
 fn request(scheme: &'static str, outgoing: &Outgoing<'_>, body: RequestBody) -> Result<Request<RequestBody>, Failure> {
+    // In which nothing is illegal any more, but it may be too long.
     let target = safe_target(outgoing.head.target);
     let uri = Uri::builder().scheme(scheme).authority(outgoing.authority).path_and_query(target.as_ref()).build();
     let uri = uri.map_err(|error| {
         let text = format!("the request's target cannot be sent over HTTP/2: {error}");
-        Failure { nothing_sent: true, ..plain(ExchangeErrorKind::ClientBody, text) }
+        Failure { nothing_sent: true, ..plain(ExchangeErrorKind::TargetTooLong, text) }
     })?;
     let mut request = Request::new(body);
     *request.method_mut() = outgoing.head.method.clone();

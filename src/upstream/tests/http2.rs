@@ -59,8 +59,11 @@ impl Http2Rig {
     }
 
     async fn send(&self, headers: &HeaderMap, body: &mut OutgoingBody) -> Result<Answer, ExchangeError> {
-        let head =
-            OutgoingHead { method: &Method::POST, target: "/a?b", headers, over: [None; 3], wants_trailers: true };
+        self.ask("/a?b", headers, body).await
+    }
+
+    async fn ask(&self, target: &str, headers: &HeaderMap, body: &mut OutgoingBody) -> Result<Answer, ExchangeError> {
+        let head = OutgoingHead { method: &Method::POST, target, headers, over: [None; 3], wants_trailers: true };
         self.upstream.exchange(Over::Any, &self.pool, &head, body, &TIMEOUTS).await
     }
 
@@ -378,4 +381,22 @@ fn tls_agrees_on_the_version_unless_it_is_configured() {
             }
         });
     }
+}
+
+/// It is the request that cannot be sent, not its body that is broken; and the connection has nothing to do with it.
+#[test]
+fn a_target_that_is_too_long_is_called_that() {
+    with_http2(|rig| async move {
+        let client = async {
+            rig.get().await.unwrap();
+            let target = format!("/{}", "x".repeat(65_534));
+            let error = rig.ask(&target, &HeaderMap::new(), &mut OutgoingBody::empty()).await.unwrap_err();
+            assert_eq!((error.kind, error.nothing_sent), (ExchangeErrorKind::TargetTooLong, true));
+            assert!(rig.get().await.unwrap().reused);
+        };
+        tokio::select! {
+            () = client => {}
+            () = async { rig.accept(100).await.serve().await } => unreachable!("the pool holds the connection"),
+        }
+    });
 }
