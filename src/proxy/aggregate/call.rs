@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::asked::Asked;
 use super::json::Json;
 use super::room::Rooms;
-use super::value::{self, Known};
+use super::value::{self, Known, NoJson, Room, Why};
 use crate::clock::timer_now;
 use crate::credential::retry_after;
 use crate::proxy::access_log::{Effort, Label};
@@ -28,6 +28,11 @@ use crate::snapshot::Call;
 use crate::snapshot::plan::Part;
 use crate::token::TokenUnavailable;
 use crate::upstream::{OutgoingBody, Upstream};
+
+/// How long a part's target may be, in bytes: servers take 8 KiB often, and HTTP/2 cannot have more than 64 KiB here.
+pub(super) const TARGET_BYTES_MAX: usize = 32 * 1024;
+/// How long all headers of a part may be that the configuration sets, in bytes.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
 
 /// A part's request, but for its credential.
 #[derive(Debug, Clone)]
@@ -71,14 +76,18 @@ impl<'a> Caller<'a> {
     }
 
     pub(super) fn unfilled(self, unfilled: value::Unfilled) -> PartCause {
-        PartCause::Unfilled(self.asked.unfilled(unfilled, self.part().for_each.as_ref()))
+        let why = unfilled.why;
+        let unfilled = self.asked.unfilled(unfilled, self.part().for_each.as_ref());
+        if why == Why::TooLong { PartCause::TooLong(unfilled) } else { PartCause::Unfilled(unfilled) }
     }
 
     /// Fills the placeholders.
     pub(super) fn request(self, known: &Known<'_>) -> Result<CallRequest, PartCause> {
         let request = &self.part().request;
-        let path = value::path(known, &request.path).map_err(|why| self.unfilled(why))?;
-        let query = value::query(known, &request.query).map_err(|why| self.unfilled(why))?;
+        let base = self.call().config.url.path();
+        let mut room = Room::new(TARGET_BYTES_MAX.saturating_sub(base.len()));
+        let path = value::path(known, &request.path, &mut room).map_err(|why| self.unfilled(why))?;
+        let query = value::query(known, &request.query, &mut room).map_err(|why| self.unfilled(why))?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION"))));
@@ -89,19 +98,23 @@ impl<'a> Caller<'a> {
             None => Bytes::new(),
             Some(body) => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                let body = value::json(known, body).map_err(|why| self.unfilled(why))?.unwrap_or_default();
                 // It may hold whole parts, once for each item that is under way.
-                let memory = self.asked.worker.living.aggregate_memory.hold();
-                memory.count(body.into_boxed_slice().into()).ok_or(PartCause::NoMemory)?
+                let mut held = self.asked.worker.living.aggregate_memory.hold();
+                let body = value::json(known, body, &mut held).map_err(|none| match none {
+                    NoJson::Unfilled(why) => self.unfilled(why),
+                    NoJson::NoMemory => PartCause::NoMemory,
+                })?;
+                held.count(body.unwrap_or_default().into()).ok_or(PartCause::NoMemory)?
             }
         };
+        let mut room = Room::new(HEADERS_BYTES_MAX);
         for (name, pieces) in &request.headers {
-            match value::header(known, pieces).map_err(|why| self.unfilled(why))? {
+            match value::header(known, pieces, &mut room).map_err(|why| self.unfilled(why))? {
                 Some(value) => drop(headers.insert(name, value)),
                 None => drop(headers.remove(name)),
             }
         }
-        let mut target = joined(self.call().config.url.path(), &path);
+        let mut target = joined(base, &path);
         self.add_query(&mut target, &query);
         Ok(CallRequest { target, headers, body })
     }

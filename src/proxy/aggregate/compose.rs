@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::aside::{AT_ONCE_BYTES_MAX, aside_if};
 use super::json::{Json, Kind};
 use super::shape::edited;
-use super::value::{self, Content, Known};
+use super::value::{self, Content, Known, Seen};
 use crate::snapshot::Held;
 use crate::snapshot::plan::{Aggregate, Edits, JsonValue, Layout, Part, Place};
 use node::Node;
@@ -107,7 +107,16 @@ fn placed(
 
 /// What is made of a part is counted. `None`: there is no room for it.
 fn edit_counted<'a>(json: &'a Json, edits: &Edits, held: &mut Held) -> Option<Cow<'a, Json>> {
-    (edits.is_empty() || held.grow(json.as_bytes().len())).then(|| edit(json, edits))
+    if edits.is_empty() {
+        return Some(Cow::Borrowed(json));
+    }
+    let bytes = json.as_bytes().len();
+    if !held.grow(bytes) {
+        return None;
+    }
+    let edited = edited(json, edits);
+    // New names may be longer.
+    held.grow(edited.as_bytes().len().saturating_sub(bytes)).then_some(Cow::Owned(edited))
 }
 
 fn edit<'a>(json: &'a Json, edits: &Edits) -> Cow<'a, Json> {
@@ -127,10 +136,9 @@ fn shown(aggregate: &Aggregate, contents: &[Option<Content>], held: &mut Held) -
 }
 
 fn filled(template: &JsonValue, known: &Known<'_>, report: Option<&Json>, held: &mut Held) -> Option<Bytes> {
-    let answer = Json::composed(value::template(known, template));
-    if !held.grow(answer.as_bytes().len()) {
-        return None;
-    }
+    let seen = Seen::default();
+    let known = &Known { seen: Some(&seen), ..*known };
+    let answer = Json::composed(value::template(known, template, held)?);
     match report {
         Some(_) if answer.kind() == Kind::Object => finished(Node::opened(answer.as_str(), held)?, report, held),
         _ => Some(answer.into_bytes()),

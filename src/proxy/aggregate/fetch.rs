@@ -140,6 +140,6 @@ fn listed(
             }
         }
     }
-    let content = rooms.counted(Json::list(&list))?;
+    let content = rooms.made(&list, || Ok(Json::list(&list)))?;
     Ok(Fetched::Answered { content, truncated, items: first.map(|cause| (cause, failed)) })
 }

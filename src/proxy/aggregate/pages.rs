@@ -7,7 +7,7 @@ mod reference;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::call::{Answer, CallRequest, Caller};
+use super::call::{Answer, CallRequest, Caller, TARGET_BYTES_MAX};
 use super::fetch::target;
 use super::json::{Json, Kind};
 use super::room::Room;
@@ -16,6 +16,9 @@ use crate::proxy::query;
 use crate::snapshot::plan::{NextPage, Pages};
 use crate::token::NOT_UNRESERVED;
 use crate::upstream::Upstream;
+
+/// Of what leads to the next page.
+const TOO_LONG: &str = "the next page's target would be longer than 32768 bytes";
 
 /// All pages that were followed, as one list.
 pub(super) struct Followed {
@@ -62,14 +65,17 @@ pub(super) async fn follow(
         let truncated = next.is_some() && lists.len() >= pages.pages_max;
         match next {
             Some(next) if !truncated => {
+                if next.len() > TARGET_BYTES_MAX {
+                    return Err(PartCause::NextPage(TOO_LONG));
+                }
                 if !asked.insert(next.clone()) {
                     return Err(PartCause::NextPage("the next page is one that was asked for before"));
                 }
                 request.target = next;
             }
             _ => {
-                let list = Json::joined(&lists).ok_or(PartCause::NoList("a page"))?;
-                return Ok(Followed { list: room.counted(list)?, truncated });
+                let list = room.made(&lists, || Json::joined(&lists).ok_or(PartCause::NoList("a page")))?;
+                return Ok(Followed { list, truncated });
             }
         }
     }
@@ -92,6 +98,9 @@ fn is_empty(list: &Json) -> bool {
 /// The cursor of the next page; none, null and "" say that there is none.
 fn cursor(answer: &Json, path: &[String]) -> Result<Option<String>, PartCause> {
     let Some(cursor) = answer.at(path) else { return Ok(None) };
+    if cursor.as_bytes().len() > TARGET_BYTES_MAX {
+        return Err(PartCause::NextPage(TOO_LONG));
+    }
     match cursor.kind() {
         Kind::Null => Ok(None),
         Kind::Number => Ok(Some(String::from_utf8_lossy(cursor.as_bytes()).into_owned())),
@@ -108,6 +117,9 @@ fn cursor(answer: &Json, path: &[String]) -> Result<Option<String>, PartCause> {
 /// The URL of the next page, likewise.
 fn url(answer: &Json, path: &[String]) -> Result<Option<String>, PartCause> {
     let Some(url) = answer.at(path) else { return Ok(None) };
+    if url.as_bytes().len() > TARGET_BYTES_MAX {
+        return Err(PartCause::NextPage(TOO_LONG));
+    }
     match (url.kind(), url.text()) {
         (Kind::Null, _) => Ok(None),
         (Kind::String, Some(text)) => Ok(Some(text.into_owned()).filter(|text| !text.is_empty())),

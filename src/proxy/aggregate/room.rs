@@ -50,9 +50,18 @@ impl<'a> Rooms<'a> {
         PartCause::TooLarge(self.bytes_max)
     }
 
-    /// Counts what was made of answers, for as long as it is there.
-    pub(super) fn counted(&self, json: Json) -> Result<Json, PartCause> {
-        json.counted(self.memory.hold()).ok_or(PartCause::NoMemory)
+    /// Makes a list of these values, or of what is in them. It is counted before it is made, and for as long as it is there.
+    pub(super) fn made(
+        &self,
+        values: &[Json],
+        make: impl FnOnce() -> Result<Json, PartCause>,
+    ) -> Result<Json, PartCause> {
+        let mut held = self.memory.hold();
+        let bytes = values.iter().map(|value| value.as_bytes().len() + 1).sum::<usize>() + 2;
+        if !held.grow(bytes) {
+            return Err(PartCause::NoMemory);
+        }
+        make()?.counted(held).ok_or(PartCause::NoMemory)
     }
 }
 
@@ -66,8 +75,13 @@ impl Room<'_> {
         }
     }
 
-    pub(super) fn counted(&self, json: Json) -> Result<Json, PartCause> {
-        self.rooms.counted(json)
+    /// As [`Rooms::made`].
+    pub(super) fn made(
+        &self,
+        values: &[Json],
+        make: impl FnOnce() -> Result<Json, PartCause>,
+    ) -> Result<Json, PartCause> {
+        self.rooms.made(values, make)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Placeholders become values: typed, spelled as they came, and escaped for where they stand.
 
 mod escape;
+mod json;
 #[cfg(test)]
 mod tests;
 
-pub use escape::{header, json, path, query, template};
+pub use escape::{Room, header, path, query};
+pub use json::{NoJson, json, template};
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -85,6 +87,8 @@ pub enum Why {
     NotHeader,
     /// There is nothing to go over.
     NotList,
+    /// With it, the target or the headers of a request are longer than they may be.
+    TooLong,
 }
 
 /// The value of a placeholder alone, with its type. `None`: it is left out.
@@ -291,6 +295,7 @@ impl fmt::Display for Unfilled {
             Why::UnsafePath => "would make a dot segment or a control character of the path",
             Why::NotHeader => "makes no legal header value",
             Why::NotList => "is no list",
+            Why::TooLong => "makes a target longer than 32768 bytes, or headers longer than 65536 together",
         };
         write!(f, "{{{}}} {why}", self.placeholder)
     }

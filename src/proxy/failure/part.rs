@@ -43,6 +43,9 @@ pub enum PartCause {
     NoTarget(String),
     /// A placeholder has no value that could stand where it stands; names it, and says why.
     Unfilled(Unfilled),
+    /// With its placeholders' values the request's target or headers are longer than they may be; names the one of which it is
+    /// most.
+    TooLong(Unfilled),
     /// What should be a list is none: that of `for_each`, or a page.
     NoList(&'static str),
     /// Its members are to be merged, and it has none.
@@ -114,6 +117,8 @@ impl PartCause {
             PartCause::NoTarget(_) => meaning(S::BAD_GATEWAY, "no_target", "An upstream's answer does not have what is asked of it", SAYS, W, Upstream),
             PartCause::Unfilled(Unfilled { by_client: true, .. }) => meaning(S::BAD_REQUEST, "request_incomplete", "The request does not have what a part needs", "http_request_error", D, Client),
             PartCause::Unfilled(Unfilled { by_client: false, .. }) => meaning(S::BAD_GATEWAY, "unfilled", "An upstream's answer does not have what another part needs", SAYS, W, Upstream),
+            PartCause::TooLong(Unfilled { by_client: true, .. }) => meaning(S::BAD_REQUEST, "request_values_too_long", "The request's values are too long for what a part asks", "http_request_error", D, Client),
+            PartCause::TooLong(Unfilled { by_client: false, .. }) => meaning(S::BAD_GATEWAY, "values_too_long", "An upstream's values are too long for what another part asks", SAYS, W, Upstream),
             PartCause::NoList(_) => meaning(S::BAD_GATEWAY, "no_list", "An upstream's answer has no list where one is needed", SAYS, W, Upstream),
             PartCause::NoObject => meaning(S::BAD_GATEWAY, "no_object", "An upstream's answer has no members where they are needed", SAYS, W, Upstream),
             PartCause::TooManyItems(_) => meaning(S::BAD_GATEWAY, "too_many_items", "A list has more items than may be asked for", SAYS, W, Upstream),
@@ -136,7 +141,7 @@ impl PartCause {
             }
             PartCause::NotJson(why) => format!("of its answer, {why}."),
             PartCause::NoTarget(why) => format!("{why}."),
-            PartCause::Unfilled(unfilled) => format!("{}.", unfilled.text),
+            PartCause::Unfilled(unfilled) | PartCause::TooLong(unfilled) => format!("{}.", unfilled.text),
             PartCause::NoList(what) => format!("{what} is not a list."),
             PartCause::NoObject => "what is merged has to be an object.".to_owned(),
             PartCause::TooManyItems(items_max) => format!("`items_max` of the part allows {items_max}."),
@@ -152,7 +157,7 @@ impl PartCause {
         match self {
             PartCause::Call(failure) => failure.cause(),
             PartCause::Broken(text) | PartCause::NotJson(text) | PartCause::NoTarget(text) => Some(text),
-            PartCause::Unfilled(unfilled) => Some(&unfilled.text),
+            PartCause::Unfilled(unfilled) | PartCause::TooLong(unfilled) => Some(&unfilled.text),
             PartCause::NextPage(why) => Some(why),
             _ => None,
         }

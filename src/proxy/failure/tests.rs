@@ -119,6 +119,8 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (part(PartCause::NoTarget("it is not there".to_owned())), 502, "no_target", "http_protocol_error", "upstream"),
         (part(PartCause::Unfilled(unfilled(true))), 400, "request_incomplete", request, "client"),
         (part(PartCause::Unfilled(unfilled(false))), 502, "unfilled", "http_protocol_error", "upstream"),
+        (part(PartCause::TooLong(unfilled(true))), 400, "request_values_too_long", request, "client"),
+        (part(PartCause::TooLong(unfilled(false))), 502, "values_too_long", "http_protocol_error", "upstream"),
         (part(PartCause::NoList("a page")), 502, "no_list", "http_protocol_error", "upstream"),
         (part(PartCause::NoObject), 502, "no_object", "http_protocol_error", "upstream"),
         (part(PartCause::TooManyItems(7)), 502, "too_many_items", "http_protocol_error", "upstream"),
@@ -137,7 +139,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 71);
+    assert_eq!(table.len(), 73);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

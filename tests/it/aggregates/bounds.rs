@@ -120,6 +120,69 @@ fn what_is_merged_counts_as_what_it_takes() {
     }
 }
 
+/// Whoever sent what makes a part's target or headers too long is told so, and nobody is asked with it.
+#[test]
+fn what_is_too_long_to_be_asked_is_a_failure_of_its_own() {
+    let b = Upstream::open();
+    let large = "x".repeat(40_000);
+    for keys in [
+        "path = \"/b/{VALUE}\"",
+        "path = \"/b?q={VALUE}\"",
+        "query = { q = \"of {VALUE}\" }",
+        "headers = { x-a = \"{VALUE}\", x-b = \"{VALUE}\" }",
+    ] {
+        for (value, status, kind, fault) in
+            [("a", 502, "values_too_long", "upstream"), ("request.v", 400, "request_values_too_long", "client")]
+        {
+            let keys = keys.replace("VALUE", value);
+            // The other one is cancelled, or not even asked.
+            let a = Upstream::open();
+            a.script([json(&format!("\"{large}\""))]);
+            let proxy =
+                Overview { route: "methods = [\"POST\"]", ..Overview::of(&[("a", &a, ""), ("b", &b, &keys)]) }.start();
+            let body = format!("{{\"v\":\"{large}\"}}");
+            let answer = proxy.send("POST", "/overview/1", &[("Content-Type", "application/json")], body.as_bytes());
+            let problem = assert_problem(&answer, status);
+            assert_eq!(problem["type"], format!("urn:attache:problem:{kind}"), "{keys}");
+            assert_eq!((&problem["part"], &problem["fault"]), (&"b".into(), &fault.into()), "{keys}");
+        }
+    }
+    assert!(b.requests().is_empty());
+}
+
+/// A cursor can have any length.
+#[test]
+fn a_next_page_that_is_too_long_to_be_asked_for_is_not() {
+    let list = Upstream::open();
+    let keys = "target = \"items\"\npages = { cursor = \"next\", parameter = \"c\" }";
+    let proxy = Overview::of(&[("list", &list, keys)]).start();
+    for length in [20_000, 40_000] {
+        // Percent-encoded, the shorter is too long as well.
+        list.script([json(&format!("{{\"items\":[1],\"next\":\"{}\"}}", "/".repeat(length)))]);
+        let problem = assert_problem(&proxy.get("/overview/1"), 502);
+        assert_eq!(problem["type"], "urn:attache:problem:next_page");
+    }
+}
+
+/// A template that says a part sixty times is sixty times as long: that counts before it is made.
+#[test]
+fn what_a_template_makes_counts_before_it_is_made() {
+    let a = Upstream::open();
+    let overview = Overview::of(&[("a", &a, "")]);
+    let template = format!("answer = {{ all = \"{}\" }}", "{a}".repeat(60));
+    let head = "[server]\nlimits.aggregate_memory_bytes_max = 4194304";
+    let proxy = Overview { head, more: &template, ..overview }.start();
+    for (length, fits) in [(100_000, false), (60_000, true)] {
+        a.script([json(&format!("\"{}\"", "x".repeat(length)))]);
+        let answer = proxy.get("/overview/1");
+        if fits {
+            assert_eq!(answer.text(), format!("{{\"all\":\"{}\"}}", "x".repeat(60 * length)));
+        } else {
+            assert_eq!(assert_problem(&answer, 503)["type"], "urn:attache:problem:no_memory");
+        }
+    }
+}
+
 /// What a query of a large answer finds is made beside the worker; when it does not come in time is the deadline's affair.
 #[test]
 fn a_large_answer_is_asked_beside_the_worker() {

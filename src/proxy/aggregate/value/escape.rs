@@ -1,38 +1,96 @@
-//! Where values stand: in a path, a query, a header, JSON. Each escapes them in its own way.
+//! Where values stand: in a path, a query, a header. Each escapes them in its own way, and there is so much room for all of
+//! them and no more: an answer may have megabytes.
+
+use std::borrow::Cow;
 
 use http::HeaderValue;
 use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
 
-use super::{Found, Known, Nulls, Unfilled, Why, json_text, present, rest, unfilled};
+use super::{Found, Known, Nulls, Unfilled, Why, present, rest, unfilled};
 use crate::proxy::aggregate::json::Kind;
-use crate::proxy::aggregate::json::walk::separate;
-use crate::proxy::aggregate::shape::write_string;
 use crate::route::check_path;
 use crate::snapshot::plan::{JsonValue, Reference, TextPiece, ValueSource};
 use crate::token::NOT_UNRESERVED;
 
+/// The most bytes that JSON takes for one byte of a text: a control character as `\u001f`.
+const ESCAPED_BYTES_MAX: usize = 6;
+
+/// What is left of the bytes that values may take together, and which took the most: it is to blame if they do not fit.
+#[derive(Debug)]
+pub struct Room<'a> {
+    left: usize,
+    largest: Option<(usize, &'a Reference)>,
+}
+
+impl<'a> Room<'a> {
+    pub fn new(bytes_max: usize) -> Self {
+        Room { left: bytes_max, largest: None }
+    }
+
+    /// Takes what is not a value.
+    fn take_text(&mut self, text: &str) {
+        self.left = self.left.saturating_sub(text.len());
+    }
+
+    /// Takes so many bytes for a value.
+    fn take(&mut self, bytes: usize, reference: &'a Reference) -> Result<(), Unfilled> {
+        self.left = self.after(bytes, reference)?;
+        if self.largest.is_none_or(|(most, _)| most < bytes) {
+            self.largest = Some((bytes, reference));
+        }
+        Ok(())
+    }
+
+    /// What would be left after so many bytes for a value.
+    fn after(&self, bytes: usize, reference: &'a Reference) -> Result<usize, Unfilled> {
+        self.left.checked_sub(bytes).ok_or_else(|| match self.largest {
+            Some((most, largest)) if most > bytes => unfilled(largest, Why::TooLong),
+            _ => unfilled(reference, Why::TooLong),
+        })
+    }
+
+    /// A value as a text, if it may fit: whatever it is written as takes no fewer bytes.
+    fn text<'f>(&self, found: &'f Found<'_>, reference: &'a Reference) -> Result<Cow<'f, str>, Unfilled> {
+        if let Found::Json(json) = found
+            && json.kind() == Kind::String
+        {
+            self.after(json.as_bytes().len().saturating_sub(2) / ESCAPED_BYTES_MAX, reference)?;
+        }
+        let text = found.text().map_err(|why| unfilled(reference, why))?;
+        self.after(text.len(), reference)?;
+        Ok(text)
+    }
+}
+
 /// A path. A value stands within one segment, whatever it holds; what the rest of the route matched stands there as it came,
 /// slashes included.
-pub fn path(known: &Known<'_>, pieces: &[TextPiece]) -> Result<String, Unfilled> {
+pub fn path<'a>(known: &Known<'a>, pieces: &'a [TextPiece], room: &mut Room<'a>) -> Result<String, Unfilled> {
     let mut out = String::new();
     // Where each value begins.
     let mut values = Vec::new();
     for piece in pieces {
         match piece {
-            TextPiece::Text(text) => out.push_str(text),
+            TextPiece::Text(text) => {
+                room.take_text(text);
+                out.push_str(text);
+            }
             TextPiece::Value(reference) => {
-                values.push((out.len(), reference));
+                let begin = out.len();
+                values.push((begin, reference));
                 match (&reference.source, rest(known)) {
+                    // No longer than a request line may be.
                     (ValueSource::Rest, Some(rest)) => out.push_str(rest),
                     _ => {
                         let found = required(known, reference)?;
-                        let text = found.text().map_err(|why| unfilled(reference, why))?;
+                        let text = room.text(&found, reference)?;
                         if text.is_empty() {
                             return Err(unfilled(reference, Why::Empty));
                         }
-                        out.extend(utf8_percent_encode(&text, NOT_UNRESERVED));
+                        encode(&mut out, &text);
                     }
                 }
+                room.take(out.len() - begin, reference)?;
             }
         }
     }
@@ -47,20 +105,30 @@ pub fn path(known: &Known<'_>, pieces: &[TextPiece]) -> Result<String, Unfilled>
 }
 
 /// A query, without its question mark; empty if there are no parameters. A list of scalars alone repeats its parameter.
-pub fn query(known: &Known<'_>, parameters: &[(String, JsonValue)]) -> Result<String, Unfilled> {
+pub fn query<'a>(
+    known: &Known<'a>,
+    parameters: &'a [(String, JsonValue)],
+    room: &mut Room<'a>,
+) -> Result<String, Unfilled> {
     let mut out = String::new();
     for (name, value) in parameters {
-        write_parameter(&mut out, known, name, value)?;
+        write_parameter(&mut out, known, name, value, room)?;
     }
     Ok(out)
 }
 
 /// A header's value. `None`: the header is left out.
-pub fn header(known: &Known<'_>, pieces: &[TextPiece]) -> Result<Option<HeaderValue>, Unfilled> {
+pub fn header<'a>(
+    known: &Known<'a>,
+    pieces: &'a [TextPiece],
+    room: &mut Room<'a>,
+) -> Result<Option<HeaderValue>, Unfilled> {
     let is_legal = |text: &str| HeaderValue::from_bytes(text.as_bytes()).is_ok();
-    let Some(text) = text(known, pieces, |value| if is_legal(value) { Ok(()) } else { Err(Why::NotHeader) })? else {
+    let check = |value: &str| if is_legal(value) { Ok(()) } else { Err(Why::NotHeader) };
+    let mut text = String::new();
+    if !write_text(&mut text, known, pieces, room, |out, text| out.push_str(text), check)? {
         return Ok(None);
-    };
+    }
     let is_space = [' ', '\t'];
     match HeaderValue::from_bytes(text.as_bytes()) {
         Ok(value) if !text.starts_with(is_space) && !text.ends_with(is_space) => Ok(Some(value)),
@@ -72,129 +140,94 @@ pub fn header(known: &Known<'_>, pieces: &[TextPiece]) -> Result<Option<HeaderVa
     }
 }
 
-/// JSON. `None`: it is left out, being one placeholder.
-pub fn json(known: &Known<'_>, value: &JsonValue) -> Result<Option<Vec<u8>>, Unfilled> {
-    let mut out = Vec::new();
-    Ok(write_json(&mut out, known, value, Unfit::Fails)?.then_some(out))
-}
-
-/// JSON of an answer, whose shape is the same whatever parts came to: what has no value is null.
-pub fn template(known: &Known<'_>, value: &JsonValue) -> Vec<u8> {
-    let mut out = Vec::new();
-    match write_json(&mut out, known, value, Unfit::IsNull) {
-        Ok(true) => out,
-        Ok(false) | Err(_) => b"null".to_vec(),
-    }
-}
-
-/// What becomes of a placeholder whose value cannot stand in its place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unfit {
-    Fails,
-    /// It, or the text that it stands in.
-    IsNull,
-}
-
-/// Writes a value; `false`: it is left out, and nothing was written.
-fn write_json(out: &mut Vec<u8>, known: &Known<'_>, value: &JsonValue, unfit: Unfit) -> Result<bool, Unfilled> {
+fn write_parameter<'a>(
+    out: &mut String,
+    known: &Known<'a>,
+    name: &str,
+    value: &'a JsonValue,
+    room: &mut Room<'a>,
+) -> Result<(), Unfilled> {
+    let begin = out.len();
     match value {
-        JsonValue::Value(reference) => match present(known, reference, Nulls::Count) {
-            Err(_) if unfit == Unfit::IsNull => out.extend_from_slice(b"null"),
-            Err(why) => return Err(why),
-            Ok(None) => return Ok(false),
-            Ok(Some(Found::Text(text))) => write_string(out, &text),
-            Ok(Some(Found::Number(number))) => out.extend_from_slice(number.to_string().as_bytes()),
-            Ok(Some(Found::Json(json))) => out.extend_from_slice(json.as_bytes()),
-        },
-        JsonValue::Text(pieces) => match text(known, pieces, |_| Ok(())) {
-            Err(_) if unfit == Unfit::IsNull => out.extend_from_slice(b"null"),
-            Err(why) => return Err(why),
-            Ok(None) => return Ok(false),
-            Ok(Some(text)) => write_string(out, &text),
-        },
-        JsonValue::Other(value) => serde_json::to_writer(out, value).expect("a value is JSON, and memory takes it"),
-        JsonValue::List(items) => {
-            out.push(b'[');
-            for item in items {
-                let before = out.len();
-                separate(out);
-                if !write_json(out, known, item, unfit)? {
-                    out.truncate(before);
+        JsonValue::Value(reference) => {
+            let values = match present(known, reference, Nulls::AreAbsent)? {
+                None => Vec::new(),
+                Some(Found::Json(list)) if list.kind() == Kind::List => {
+                    // Each takes a byte at least.
+                    list.first_items_at(&[], room.left + 1).unwrap_or_default().into_iter().map(Found::Json).collect()
                 }
+                Some(found) => vec![found],
+            };
+            for value in &values {
+                let begin = out.len();
+                let text = room.text(value, reference)?;
+                begin_parameter(out, name);
+                encode(out, &text);
+                room.take(out.len() - begin, reference)?;
             }
-            out.push(b']');
         }
-        JsonValue::Object(members) => {
-            out.push(b'{');
-            for (name, value) in members {
-                let before = out.len();
-                separate(out);
-                write_string(out, name);
-                out.push(b':');
-                if !write_json(out, known, value, unfit)? {
-                    out.truncate(before);
-                }
-            }
-            out.push(b'}');
-        }
-    }
-    Ok(true)
-}
-
-fn write_parameter(out: &mut String, known: &Known<'_>, name: &str, value: &JsonValue) -> Result<(), Unfilled> {
-    let mut write = |text: &str| {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        out.extend(utf8_percent_encode(name, NOT_UNRESERVED));
-        out.push('=');
-        out.extend(utf8_percent_encode(text, NOT_UNRESERVED));
-    };
-    match value {
-        JsonValue::Value(reference) => match present(known, reference, Nulls::AreAbsent)? {
-            None => {}
-            Some(Found::Json(list)) if list.kind() == Kind::List => {
-                for item in list.items().unwrap_or_default() {
-                    write(&json_text(&item).map_err(|why| unfilled(reference, why))?);
-                }
-            }
-            Some(found) => write(&found.text().map_err(|why| unfilled(reference, why))?),
-        },
         JsonValue::Text(pieces) => {
-            if let Some(text) = text(known, pieces, |_| Ok(()))? {
-                write(&text);
+            begin_parameter(out, name);
+            room.take_text(&out[begin..]);
+            if !write_text(out, known, pieces, room, encode, |_| Ok(()))? {
+                out.truncate(begin);
             }
         }
-        JsonValue::Other(serde_json::Value::String(text)) => write(text),
-        JsonValue::Other(value) => write(&value.to_string()),
+        JsonValue::Other(value) => {
+            begin_parameter(out, name);
+            match value {
+                Value::String(text) => encode(out, text),
+                value => encode(out, &value.to_string()),
+            }
+            room.take_text(&out[begin..]);
+        }
         JsonValue::List(_) | JsonValue::Object(_) => unreachable!("resolve lets no structure stand in a query"),
     }
     Ok(())
 }
 
-/// A text of which each value was checked. `None`: it is one placeholder alone, and left out.
-fn text(
-    known: &Known<'_>,
-    pieces: &[TextPiece],
+fn begin_parameter(out: &mut String, name: &str) {
+    if !out.is_empty() {
+        out.push('&');
+    }
+    encode(out, name);
+    out.push('=');
+}
+
+fn encode(out: &mut String, text: &str) {
+    out.extend(utf8_percent_encode(text, NOT_UNRESERVED));
+}
+
+/// Writes a text of which each value is checked. `false`: it is one placeholder alone, and left out.
+fn write_text<'a>(
+    out: &mut String,
+    known: &Known<'a>,
+    pieces: &'a [TextPiece],
+    room: &mut Room<'a>,
+    escape: impl Fn(&mut String, &str),
     check: impl Fn(&str) -> Result<(), Why>,
-) -> Result<Option<String>, Unfilled> {
-    let mut out = String::new();
+) -> Result<bool, Unfilled> {
     for piece in pieces {
+        let begin = out.len();
         match piece {
-            TextPiece::Text(text) => out.push_str(text),
+            TextPiece::Text(text) => {
+                escape(out, text);
+                room.take_text(&out[begin..]);
+            }
             TextPiece::Value(reference) => {
                 let found = match present(known, reference, Nulls::AreAbsent)? {
-                    None if pieces.len() == 1 => return Ok(None),
+                    None if pieces.len() == 1 => return Ok(false),
                     None => return Err(unfilled(reference, Why::Absent)),
                     Some(found) => found,
                 };
-                let text = found.text().map_err(|why| unfilled(reference, why))?;
+                let text = room.text(&found, reference)?;
                 check(&text).map_err(|why| unfilled(reference, why))?;
-                out.push_str(&text);
+                escape(out, &text);
+                room.take(out.len() - begin, reference)?;
             }
         }
     }
-    Ok(Some(out))
+    Ok(true)
 }
 
 /// The value where nothing can be left out.

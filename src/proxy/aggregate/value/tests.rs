@@ -1,9 +1,36 @@
+mod bounds;
+
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::json as tree;
 
 use super::*;
+use crate::snapshot::MemoryBudget;
 use crate::snapshot::plan::{JsonValue, TextPiece};
+
+/// With room for all.
+fn path(known: &Known<'_>, pieces: &[TextPiece]) -> Result<String, Unfilled> {
+    super::path(known, pieces, &mut Room::new(1 << 20))
+}
+
+fn query(known: &Known<'_>, parameters: &[(String, JsonValue)]) -> Result<String, Unfilled> {
+    super::query(known, parameters, &mut Room::new(1 << 20))
+}
+
+fn header(known: &Known<'_>, pieces: &[TextPiece]) -> Result<Option<HeaderValue>, Unfilled> {
+    super::header(known, pieces, &mut Room::new(1 << 20))
+}
+
+fn json(known: &Known<'_>, value: &JsonValue) -> Result<Option<Vec<u8>>, Unfilled> {
+    super::json(known, value, &mut MemoryBudget::new(1 << 20).hold()).map_err(|none| match none {
+        NoJson::Unfilled(unfilled) => unfilled,
+        NoJson::NoMemory => panic!("there is room"),
+    })
+}
+
+fn template(known: &Known<'_>, value: &JsonValue) -> Vec<u8> {
+    super::template(known, value, &mut MemoryBudget::new(1 << 20).hold()).expect("room")
+}
 
 fn json_of(text: &str) -> Json {
     Json::check(bytes::Bytes::copy_from_slice(text.as_bytes())).expect(text)
