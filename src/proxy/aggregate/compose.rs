@@ -119,10 +119,6 @@ fn edit_counted<'a>(json: &'a Json, edits: &Edits, held: &mut Held) -> Option<Co
     held.grow(edited.as_bytes().len().saturating_sub(bytes)).then_some(Cow::Owned(edited))
 }
 
-fn edit<'a>(json: &'a Json, edits: &Edits) -> Cow<'a, Json> {
-    if edits.is_empty() { Cow::Borrowed(json) } else { Cow::Owned(edited(json, edits)) }
-}
-
 /// The parts as a template reads them.
 fn shown(aggregate: &Aggregate, contents: &[Option<Content>], held: &mut Held) -> Option<Vec<Option<Content>>> {
     let mut parts = Vec::with_capacity(contents.len());

@@ -18,7 +18,6 @@ use super::compose::Stream;
 use super::{head, in_body, schedule, value, with_head};
 use crate::proxy::body::Content;
 use crate::proxy::failure::Failure;
-use crate::snapshot::plan::Target;
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -87,12 +86,8 @@ async fn write(asked: Asked, sender: UnboundedSender<Piece>) {
     };
     let counted = |data: Bytes| memory.hold().count(data).ok_or(Failure::NoAggregateMemory);
     let mut part = |index: usize, content: &value::Content| {
-        let [lead, json] = stream.part(index, content);
-        send(counted(lead)?);
-        // As it came it is counted already.
-        let part = &aggregate.parts[index];
-        let as_it_came = part.edits.is_empty() && !matches!(part.target, Some(Target::JsonPath(_)));
-        send(if as_it_came { json } else { counted(json)? });
+        let pieces = stream.part(index, content, memory).ok_or(Failure::NoAggregateMemory)?;
+        pieces.into_iter().for_each(send);
         Ok(())
     };
     let ended = schedule::run(&asked, Some(&mut part)).await.and_then(|ended| {

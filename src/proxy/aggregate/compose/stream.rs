@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{REPORT, edit};
+use super::{REPORT, edit_counted};
 use crate::proxy::aggregate::json::Json;
 use crate::proxy::aggregate::shape::write_string;
 use crate::proxy::aggregate::value::Content;
+use crate::snapshot::MemoryBudget;
 use crate::snapshot::plan::{Aggregate, Place};
 
 /// What is no larger goes with what leads to it: a piece of its own would cost more than the copy.
@@ -31,21 +32,27 @@ impl Stream {
     }
 
     /// The next part that is complete: what leads to it, and itself, which is not copied if it is large and nothing of it
-    /// changes. Nothing comes of one that is hidden or absent.
-    pub fn part(&mut self, index: usize, content: &Content) -> [Bytes; 2] {
-        let Content::Json(json) = content else { return [const { Bytes::new() }; 2] };
+    /// changes. Nothing comes of one that is hidden or absent. What is made of it is counted in `memory`. `None`: there is no
+    /// room for it.
+    pub fn part(&mut self, index: usize, content: &Content, memory: &Arc<MemoryBudget>) -> Option<[Bytes; 2]> {
+        let Content::Json(json) = content else { return Some([const { Bytes::new() }; 2]) };
         if self.aggregate.parts[index].place == Place::Hidden {
-            return [const { Bytes::new() }; 2];
+            return Some([const { Bytes::new() }; 2]);
         }
         let aggregate = self.aggregate.clone();
-        let json = edit(json, &aggregate.parts[index].edits);
+        let edits = &aggregate.parts[index].edits;
+        let mut held = memory.hold();
+        let json = edit_counted(json, edits, &mut held)?;
         let mut lead = Vec::new();
         self.lead_to(index, &mut lead);
-        if json.as_bytes().len() > COPIED_BYTES_MAX {
-            return [lead.into(), json.into_owned().into_bytes()];
+        if json.as_bytes().len() <= COPIED_BYTES_MAX {
+            lead.extend_from_slice(json.as_bytes());
+            return Some([held.count(lead.into())?, Bytes::new()]);
         }
-        lead.extend_from_slice(json.as_bytes());
-        [lead.into(), Bytes::new()]
+        let json = json.into_owned().into_bytes();
+        // As it came it is counted already.
+        let json = if edits.is_empty() { json } else { held.count(json)? };
+        Some([memory.hold().count(lead.into())?, json])
     }
 
     /// What comes after the last part.

@@ -261,11 +261,12 @@ fn composing_copies_each_part_once() {
 }
 
 fn streamed(plan: &Arc<Aggregate>, contents: &[Option<Content>], report: Option<&Json>) -> String {
-    let mut stream = Stream::new(plan.clone());
+    let (mut stream, memory) = (Stream::new(plan.clone()), MemoryBudget::new(1 << 20));
     let mut out = Vec::new();
     for (index, content) in contents.iter().enumerate() {
         let Some(content) = content else { continue };
-        stream.part(index, content).iter().for_each(|piece| out.extend_from_slice(piece));
+        let pieces = stream.part(index, content, &memory).expect("room");
+        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
     }
     out.extend_from_slice(&stream.finish(report));
     String::from_utf8(out).unwrap()
@@ -288,6 +289,22 @@ fn a_stream_is_what_would_be_composed() {
     }
     let empty = ["-", "-", "[]", "-", "-", "-", "-", "[]"].map(content);
     assert_eq!(streamed(&plan, &empty, None), r#"{"x":{"y":{"c":[]}},"l":[]}"#);
+}
+
+#[test]
+fn what_a_stream_makes_of_a_part_is_counted_before() {
+    let mut plan = placed_at(&["a", "b"], None);
+    plan.parts[0].edits.drop = vec![names("x")];
+    let (mut stream, text) = (Stream::new(Arc::new(plan)), format!("{{\"y\":\"{}\"}}", "y".repeat(20_000)));
+    let content = content(&text).unwrap();
+    let small = MemoryBudget::new(text.len() - 1);
+    let counted = allocation_counter::measure(|| assert!(stream.part(0, &content, &small).is_none()));
+    assert!(counted.bytes_max < 1000, "{counted:?}");
+    let memory = MemoryBudget::new(2 * text.len());
+    let edited = stream.part(0, &content, &memory).unwrap();
+    assert_eq!(memory.used(), edited[0].len() + edited[1].len());
+    let as_it_came = stream.part(1, &content, &memory).unwrap();
+    assert_eq!(memory.used(), edited[0].len() + edited[1].len() + as_it_came[0].len());
 }
 
 /// The same over trees: a place for several parts is told from a part's own object.
