@@ -143,7 +143,7 @@ fn of_credential(report: &Report) -> Checked {
         Outcome::NeedsSubject { header } => Checked {
             verdict: Verdict::Skipped,
             text: format!("it has a token for each subject, which requests bring in {header}"),
-            hint: None,
+            hint: Some(format!("`attache token {} --subject-token-file FILE` asks for one", report.credential)),
         },
         Outcome::LeftAlone => left_alone(None),
         Outcome::Granted { lifetime, took, .. } => {

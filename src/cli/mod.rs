@@ -101,6 +101,11 @@ enum Command {
         /// Fetch one even if that ends the one in use (`single_active`); without it, a running instance is asked instead
         #[arg(long)]
         may_rotate: bool,
+        /// Where tokens are for subjects that come with requests: a file with the subject token of one
+        ///
+        /// It goes to the token endpoint, and is shown as every secret is.
+        #[arg(long, value_name = "FILE")]
+        subject_token_file: Option<PathBuf>,
     },
     /// Make API keys for clients
     #[command(subcommand)]
@@ -208,12 +213,16 @@ pub fn main() -> ExitCode {
             live::check(&file.config, permission(may_rotate), &mut std::io::stdout())
         }
         Command::Check { file, no_secrets, .. } => check::check(&file.config, no_secrets),
-        Command::Token { name, file, print, may_rotate } => {
+        Command::Token { name, file, print, may_rotate, subject_token_file } => {
             app::harden();
-            let may_rotate = permission(may_rotate);
+            let wanted = token::Wanted {
+                name: &name,
+                may_rotate: permission(may_rotate),
+                subject: subject_token_file.as_deref(),
+            };
             match print {
-                true => token::print(&file.config, &name, may_rotate, std::io::stdout().is_terminal()),
-                false => token::tell(&file.config, &name, may_rotate, &mut std::io::stdout()),
+                true => token::print(&file.config, &wanted, std::io::stdout().is_terminal()),
+                false => token::tell(&file.config, &wanted, &mut std::io::stdout()),
             }
         }
         Command::Key(Key::New { name }) => key::new(&name, &mut std::io::stdout()),

@@ -13,25 +13,34 @@ use tokio::runtime::Builder;
 
 use super::{Failure, running};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Load};
+use crate::config::{self, Config, FreshSecret, Load};
 use crate::credential;
 use crate::credential::live::{self, GrantedToken, MayRotate, Outcome, Report};
 use crate::snapshot::Living;
 
+/// Which token.
+pub(super) struct Wanted<'a> {
+    /// The credential's.
+    pub name: &'a str,
+    pub may_rotate: MayRotate,
+    /// A file with the subject token of whom it is for, where it is for a subject.
+    pub subject: Option<&'a Path>,
+}
+
 /// Writes what is said for people; the result is the last line.
-pub(super) fn tell(file: &Path, name: &str, may_rotate: MayRotate, out: &mut impl Write) -> Result<String, Failure> {
-    with(file, name, async |credential, parts, admin| tell_of(credential, parts, admin, may_rotate, out).await)
+pub(super) fn tell(file: &Path, wanted: &Wanted<'_>, out: &mut impl Write) -> Result<String, Failure> {
+    with(file, wanted, async |credential, parts, admin| tell_of(credential, parts, admin, wanted.may_rotate, out).await)
 }
 
 /// The bare token, for scripts. `to_a_person`: it would be shown on a terminal, where it stays in the scrollback.
-pub(super) fn print(file: &Path, name: &str, may_rotate: MayRotate, to_a_person: bool) -> Result<String, Failure> {
+pub(super) fn print(file: &Path, wanted: &Wanted<'_>, to_a_person: bool) -> Result<String, Failure> {
     if to_a_person {
         let why = "--print is for scripts, and standard output is a terminal, which would keep the token in its scrollback: \
                    pipe it to where it is needed (or through `cat`)";
         return Err(Failure::Failed(why.to_owned()));
     }
-    with(file, name, async |credential, parts, _| {
-        let token = live::fetch(credential, parts, may_rotate).await.map_err(Failure::Failed)?;
+    with(file, wanted, async |credential, parts, _| {
+        let token = live::fetch(credential, parts, wanted.may_rotate).await.map_err(Failure::Failed)?;
         Ok(format!("{}\n", token.expose()))
     })
 }
@@ -39,11 +48,13 @@ pub(super) fn print(file: &Path, name: &str, may_rotate: MayRotate, to_a_person:
 /// Loads the configuration and does this with the credential.
 fn with(
     file: &Path,
-    name: &str,
+    wanted: &Wanted<'_>,
     work: impl AsyncFnOnce(&config::Credential, &credential::Parts, Option<SocketAddr>) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
     let config = super::load(file, Load::Full)?.config;
-    let credential = find(&config, name)?;
+    let mut credential = find(&config, wanted.name)?;
+    let of_subject = wanted.subject.map(|subject| for_subject(credential, subject)).transpose()?;
+    credential = of_subject.as_ref().unwrap_or(credential);
     let failed = |error: io::Error| Failure::Failed(format!("cannot fetch a token: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let living = Living::new(&config, Arc::new(SystemClock), runtime.handle().clone());
@@ -51,6 +62,20 @@ fn with(
     // A resolver that hangs is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// The credential of the subject whose token is in this file, which is read as every file with a secret is.
+fn for_subject(credential: &config::Credential, file: &Path) -> Result<config::Credential, Failure> {
+    let unread = |unread: config::Unread| Failure::Failed(format!("{}; {}", unread.message, unread.hint));
+    let token = FreshSecret::File(file.to_owned()).read().map_err(unread)?;
+    if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        let why = "holds more than a subject token: it stands alone, without a blank and without `Bearer`";
+        return Err(Failure::Failed(format!("{} {why}", file.display())));
+    }
+    credential.for_subject(token).ok_or_else(|| {
+        let why = "has no subjects that come with requests: leave --subject-token-file out";
+        Failure::Failed(format!("`{}` {why}", credential.name))
+    })
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a config::Credential, Failure> {
@@ -83,8 +108,8 @@ async fn tell_of(
             "`{name}` has no token to fetch: it is sent as it is, and only the API can tell whether it is right"
         ))),
         Outcome::NeedsSubject { header } => Err(Failure::Failed(format!(
-            "`{name}` has a token for each subject, which requests bring in {header}: call a route of it with one (the log of \
-             the instance that runs says what the token endpoint answered)"
+            "`{name}` has a token for each subject, which requests bring in {header}: name a file with the token of one by \
+             --subject-token-file"
         ))),
         Outcome::LeftAlone => left_alone(name, admin).await,
         Outcome::Granted { lifetime, took, token } => Ok(granted(&report, *lifetime, *took, token)),

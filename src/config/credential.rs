@@ -60,6 +60,15 @@ impl Credential {
             _ => None,
         }
     }
+
+    /// The same for the one subject whose token this is; `None`: its tokens are no subject's.
+    pub fn for_subject(&self, token: Secret) -> Option<Credential> {
+        let CredentialKind::OAuth2(oauth2) = &self.kind else { return None };
+        oauth2.grant.subject_header()?;
+        let grant = oauth2.grant.clone().with_subject_token(token);
+        let kind = CredentialKind::OAuth2(Box::new(OAuth2 { grant, ..(**oauth2).clone() }));
+        Some(Credential { name: self.name.clone(), kind })
+    }
 }
 
 /// A fixed key, and where it goes.

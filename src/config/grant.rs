@@ -101,6 +101,16 @@ impl Grant {
         }
     }
 
+    /// The same for the one subject whose token this is, as if it stood in the configuration.
+    pub fn with_subject_token(mut self, token: Secret) -> Grant {
+        if let Grant::Fields(grant) = &mut self
+            && grant.subject.take().is_some()
+        {
+            grant.secret.push(("subject_token".to_owned(), token));
+        }
+        self
+    }
+
     /// The kind of the credential in proxy.toml, which is also what tells its tokens from those of another grant (TL-02).
     pub fn name(&self) -> &'static str {
         match self {

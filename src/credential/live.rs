@@ -205,7 +205,10 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
         return Err(format!("`{name}` has no token to fetch: it is sent as it is"));
     };
     if let Some(subject) = config.subject_header() {
-        return Err(format!("`{name}` has a token for each subject, which requests bring in {}", subject.name));
+        return Err(format!(
+            "`{name}` has a token for each subject, which requests bring in {}: --subject-token-file names a file with one",
+            subject.name
+        ));
     }
     if life.single_active && may_rotate == MayRotate::No {
         return Err(format!(

@@ -447,26 +447,65 @@ path = "/orders/{id}"
     assert_eq!((endpoint.requests().len(), upstream.requests().len()), (2, 4));
 }
 
+/// How the program ended, and all that it said.
+fn attache(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(program());
+    let output = command.current_dir(folder).env_clear().env("SECRET", SECRET).args(arguments).output();
+    let output = output.expect("cargo builds it");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("it is UTF-8"))
+}
+
 /// `attache check --live` and `attache token` have no subject, and say so; nothing is asked for.
 #[test]
 fn who_has_no_subject_asks_for_nothing() {
     let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
     let folder = tempfile::tempdir().expect("there is room for a file");
     std::fs::write(folder.path().join("proxy.toml"), toml(&endpoint, &upstream, "")).expect("there is room for a file");
-    let run = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(program());
-        let output = command.current_dir(folder.path()).env_clear().env("SECRET", SECRET).args(arguments).output();
-        let output = output.expect("cargo builds it");
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).expect("it is UTF-8"))
-    };
+    let run = |arguments: &[&str]| attache(folder.path(), arguments);
     let (code, checked) = run(&["check", "--live"]);
     assert_eq!(code, Some(0), "{checked}");
     assert!(checked.contains("skipped credential api    it has a token for each subject"), "{checked}");
+    assert!(checked.contains("hint: `attache token api --subject-token-file FILE` asks for one"), "{checked}");
     for arguments in [&["token", "api"][..], &["token", "api", "--print"]] {
         let (code, told) = run(arguments);
         assert_eq!(code, Some(1), "{told}");
         assert!(told.contains("`api` has a token for each subject, which requests bring in x-subject-token"), "{told}");
+        assert!(told.contains("--subject-token-file"), "{told}");
     }
     assert!(endpoint.requests().is_empty());
+}
+
+/// SEC-13: with the token of a subject in a file the tool works as for every credential, and shows nothing of that token.
+#[test]
+fn a_subjects_token_is_told_to_a_person() {
+    let (endpoint, upstream) = (TokenEndpoint::start(), Upstream::open());
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("there is room for a file");
+    write("proxy.toml", &toml(&endpoint, &upstream, ""));
+    write("subject", "planted-subject-token\n");
+    write("bearer", "Bearer planted-subject-token\n");
+    let run = |arguments: &[&str]| attache(folder.path(), arguments);
+    let (code, told) = run(&["token", "api", "--subject-token-file", "subject"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("> subject_token=<21 bytes, sha256 ") && told.contains("< 200 OK"), "{told}");
+    let (code, printed) = run(&["token", "api", "--print", "--subject-token-file", "subject"]);
+    let token = format!("{}\n", endpoint.grants().tokens()[1]);
+    assert!(code == Some(0) && printed.starts_with(&token), "{printed}");
+    let sent: Vec<_> = endpoint.requests().iter().map(|request| request.form("subject_token").unwrap()).collect();
+    assert_eq!(sent, ["planted-subject-token", "planted-subject-token"]);
+
+    let refusal = json!({ "error": "invalid_grant", "error_description": "planted-subject-token is over" });
+    endpoint.script([Grant::Json(400, refusal)]);
+    let (code, refused) = run(&["token", "api", "--subject-token-file", "subject"]);
+    assert_eq!(code, Some(1), "{refused}");
+    assert!(refused.contains("invalid_grant") && refused.contains("hint: check subject_token"), "{refused}");
+    let (code, more) = run(&["token", "api", "--subject-token-file", "bearer"]);
+    assert_eq!(code, Some(1), "{more}");
+    assert!(more.contains("holds more than a subject token"), "{more}");
+    assert_eq!(endpoint.requests().len(), 3);
+    for shown in [told, refused, more] {
+        assert!(!shown.contains("planted"), "{shown}");
+    }
 }

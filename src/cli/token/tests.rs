@@ -31,7 +31,8 @@ fn a_name_that_is_not_there_is_told_which_ones_are() {
 /// Nothing is loaded and nobody is asked before it is clear where the token would go.
 #[test]
 fn a_bare_token_is_not_shown_on_a_terminal() {
-    let Err(Failure::Failed(why)) = print(Path::new("/nowhere"), "crm", MayRotate::No, true) else { panic!("it is") };
+    let wanted = Wanted { name: "crm", may_rotate: MayRotate::No, subject: None };
+    let Err(Failure::Failed(why)) = print(Path::new("/nowhere"), &wanted, true) else { panic!("it is") };
     assert!(why.contains("terminal"), "{why}");
 }
 
