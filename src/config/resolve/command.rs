@@ -99,4 +99,28 @@ mod tests {
         let missing = first_line(&["no-such-program-here"], Path::new("/"), 1000).unwrap_err();
         assert!(missing.starts_with("cannot run `no-such-program-here`: "), "{missing}");
     }
+
+    /// All of them hold the pipe open: its end is theirs.
+    #[test]
+    fn what_a_command_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (ready, is_ready) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel();
+        let reading = pipe.clone();
+        thread::spawn(move || {
+            let mut pipe = std::fs::File::open(reading).unwrap();
+            pipe.read_exact(&mut [0]).unwrap();
+            ready.send(()).unwrap();
+            ended.send(pipe.read_to_end(&mut Vec::new()).map(drop)).unwrap();
+        });
+        let script = format!("exec 3> '{}'; echo >&3; sleep 600 | cat", pipe.display());
+        // A machine that is busy may need longer to begin.
+        let timeouts = [1, 10, 60].map(Duration::from_secs);
+        let began = timeouts.into_iter().any(|timeout| run(&script, timeout).is_err() && is_ready.try_recv().is_ok());
+        assert!(began, "the command did not begin");
+        let ended = has_ended.recv_timeout(Duration::from_secs(60));
+        assert!(matches!(ended, Ok(Ok(()))), "something lives on: {ended:?}");
+    }
 }
