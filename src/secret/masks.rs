@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, Entry, TRAILER, VARY,
@@ -41,14 +41,22 @@ const LISTS_OF_NAMES: [HeaderName; 5] =
 const MASK: u8 = b'*';
 
 /// The spellings of the secrets that were attached to a request. Made once per token or configuration, then shared.
-#[derive(Default)]
 pub struct Masks {
     /// Secrets long enough for bodies.
     long: Finder,
     /// The other ones.
     short: Finder,
-    /// In lower case, as the names of fields are.
-    names: Finder,
+    /// In lower case, as the names of fields are. Made when it is needed, which it hardly ever is: it takes as much memory as
+    /// the others together.
+    names: OnceLock<Finder>,
+    /// How many bytes the shortest secret has that is looked for in names; `usize::MAX` if there is none.
+    shortest_name: usize,
+}
+
+impl Default for Masks {
+    fn default() -> Self {
+        Masks::new([])
+    }
 }
 
 impl Masks {
@@ -56,12 +64,21 @@ impl Masks {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
         let distinct: BTreeSet<&str> =
             secrets.into_iter().map(Secret::expose).filter(|text| !text.is_empty()).collect();
-        let names = distinct.iter().filter(|text| text.len() >= NAME_SECRET_BYTES_MIN);
-        let names = names.flat_map(|text| Pattern::of_secret(text)).map(Pattern::in_lower_case).collect();
+        let in_names = distinct.iter().map(|text| text.len()).filter(|bytes| *bytes >= NAME_SECRET_BYTES_MIN);
+        let shortest_name = in_names.min().unwrap_or(usize::MAX);
         let (long, short): (Vec<&str>, Vec<&str>) =
             distinct.into_iter().partition(|text| text.len() >= BODY_SECRET_BYTES_MIN);
         let patterns = |texts: Vec<&str>| texts.into_iter().flat_map(Pattern::of_secret).collect();
-        Masks { long: Finder::new(patterns(long)), short: Finder::new(patterns(short)), names: Finder::new(names) }
+        let (long, short) = (Finder::new(patterns(long)), Finder::new(patterns(short)));
+        Masks { long, short, names: OnceLock::new(), shortest_name }
+    }
+
+    fn names(&self) -> &Finder {
+        self.names.get_or_init(|| {
+            let texts = self.long.patterns().iter().chain(self.short.patterns()).filter_map(Pattern::text);
+            let texts = texts.filter(|text| text.len() >= NAME_SECRET_BYTES_MIN);
+            Finder::new(texts.flat_map(Pattern::of_secret).map(Pattern::in_lower_case).collect())
+        })
     }
 
     /// Whether there is nothing to look for.
@@ -74,11 +91,10 @@ impl Masks {
     /// Names are in lower case here, whatever they were: they are compared without regard to it, also where a value lists them.
     pub fn mask_headers(&self, headers: &mut HeaderMap) -> usize {
         let shortest = self.long.shortest().min(self.short.shortest());
-        let shortest_name = self.names.shortest();
         let (mut changed, mut renamed) = (0, Vec::new());
         for (name, value) in headers.iter_mut() {
             // Hardly a name is as long as a secret.
-            if name.as_str().len() >= shortest_name
+            if name.as_str().len() >= self.shortest_name
                 && let Some(masked) = self.mask_name(name)
             {
                 renamed.push((name.clone(), masked));
@@ -120,9 +136,12 @@ impl Masks {
 
     /// The spellings in names that are in lower case.
     fn find_in_names(&self, text: &[u8]) -> Vec<Range<usize>> {
+        if text.len() < self.shortest_name {
+            return Vec::new();
+        }
         match memchr(b'%', text) {
-            None => self.names.find(text),
-            Some(_) => self.names.find(&escapes_in_lower_case(text)),
+            None => self.names().find(text),
+            Some(_) => self.names().find(&escapes_in_lower_case(text)),
         }
     }
 

@@ -63,6 +63,10 @@ impl Finder {
         self.patterns.is_empty()
     }
 
+    pub(super) fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
     /// How many bytes the shortest spelling has; `usize::MAX` if there is none.
     pub(super) fn shortest(&self) -> usize {
         self.shortest

@@ -84,6 +84,11 @@ impl Pattern {
         Pattern { kind: Kind::Base64, bytes, first, last }
     }
 
+    /// The secret, if it is the secret's text.
+    pub(super) fn text(&self) -> Option<&str> {
+        (self.kind == Kind::Text).then(|| std::str::from_utf8(&self.bytes).ok())?
+    }
+
     /// As it is where upper case was lost.
     pub(super) fn in_lower_case(mut self) -> Pattern {
         for bytes in [&mut self.bytes, &mut self.first, &mut self.last] {
