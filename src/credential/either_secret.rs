@@ -100,6 +100,10 @@ impl Source for EitherSecret {
         self.sources[0].proof_key()
     }
 
+    fn subject_bytes(&self) -> usize {
+        self.sources.iter().map(Source::subject_bytes).sum()
+    }
+
     fn seed(&self) -> Option<&Secret> {
         self.sources[0].seed()
     }

@@ -330,6 +330,10 @@ impl Source for OAuth2 {
         self.inner.proof_key.as_ref()
     }
 
+    fn subject_bytes(&self) -> usize {
+        self.subject.as_ref().map_or(0, |token| token.expose().len())
+    }
+
     fn seed(&self) -> Option<&Secret> {
         self.inner.seed.as_ref()
     }

@@ -1,7 +1,7 @@
 //! All cells, by identity. Made once; reloads declare anew what they use.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub(super) in_flight: watch::Sender<usize>,
     /// How many subjects, and fetches for them.
     pub(super) bounds: Bounds,
+    /// What subjects take of memory.
+    pub(super) subject_bytes: AtomicUsize,
     /// The process is shutting down: nothing is fetched any more but what requests ask for.
     pub(super) draining: AtomicBool,
 }
@@ -85,6 +87,7 @@ impl TokenCache {
             endpoints: Endpoints::default(),
             in_flight: watch::Sender::new(0),
             bounds,
+            subject_bytes: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
         let subject_cells = SubjectCells::new(&shared);

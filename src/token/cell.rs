@@ -1,11 +1,13 @@
 //! One identity's token at work.
 //!
 //! `declaring`: how it comes to be. `waiting`: requests that wait for a token. `fetching`: the task of a fetch. `keeping`: what
-//! the store has of it. `tending`: the timer that renews and retries without traffic.
+//! the store has of it. `tending`: the timer that renews and retries without traffic. `of_subject`: what is special about a
+//! subject's.
 
 mod declaring;
 mod fetching;
 mod keeping;
+mod of_subject;
 mod status;
 mod tending;
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tending;
 mod tests;
 mod waiting;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +27,6 @@ use super::endpoint::{Gate, Hold};
 use super::machine::Machine;
 use super::machine::constants::SUBJECT_HOLD_MAX;
 use super::store::Version;
-use super::subjects::Closed;
 use super::{Attached, Exchange, Generation, Identity, Misfit, ProofVersion, Source, Subjects, Token};
 use crate::clock::Boot;
 use crate::config::Attach;
@@ -47,6 +48,10 @@ pub struct TokenCell {
     subjects: Option<Arc<Subjects>>,
     /// As which declaration of those has it.
     declaration: AtomicU64,
+    /// The subject's own token was refused and is not held any more: whoever comes with it brings it again.
+    spent: AtomicBool,
+    /// What a subject's cell takes of memory, as it is counted.
+    bytes: AtomicUsize,
     shared: Arc<Shared>,
     /// What the hot path reads.
     published: ArcSwapOption<Published>,
@@ -182,16 +187,6 @@ impl TokenCell {
         self.identity
     }
 
-    /// Whose it is one of, if it is a subject's.
-    pub(super) fn subjects(&self) -> Option<&Arc<Subjects>> {
-        self.subjects.as_ref()
-    }
-
-    /// Why no fetch may begin for a subject now: neither for want of a token, nor to renew or confirm one.
-    fn closed(&self, inner: &Inner, now: Boot) -> Option<Closed> {
-        self.subjects.as_ref()?.closed(now, &self.shared, inner.machine.error())
-    }
-
     /// When it was last used, to the second.
     pub(super) fn used(&self) -> Boot {
         Boot::from_nanos(self.used.load(Ordering::Relaxed))
@@ -216,7 +211,7 @@ impl TokenCell {
         let hold = inner.hold.until();
         inner.machine.set_hold(hold);
         let closed = self.closed(&inner, now).map_or(Boot::default(), |closed| closed.until);
-        inner.machine.set_closed(closed);
+        inner.machine.set_closed(if self.spent.load(Ordering::Relaxed) { Boot::NEVER } else { closed });
         let result = event(&mut inner, now);
         let heard = inner.machine.hold();
         if heard > hold {
@@ -228,6 +223,7 @@ impl TokenCell {
             self.subjects.iter().for_each(|subjects| subjects.begun(now));
         }
         self.publish(&inner, now);
+        self.weigh(&inner);
         let wake_at = inner.machine.wake_at(now, self.active_until(&inner));
         let rewind = std::mem::replace(&mut inner.wake_at, wake_at) != wake_at;
         let late = inner.machine.counters().late;
@@ -320,5 +316,6 @@ impl Drop for TokenCell {
     fn drop(&mut self) {
         // Its tending task finds it gone, and ends.
         self.changed.notify_one();
+        self.shared.subject_bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::config::Attach;
 use crate::jws::ProofKey;
 use crate::secret::Secret;
-use machine::constants::SUBJECT_OUTLIVES_MIN;
+use machine::constants::{SUBJECT_OUTLIVES_MIN, SUBJECT_TOKEN_BYTES, SUBJECT_TOKEN_COPIES};
 
 /// Counts the tokens of one cell: each token that was fetched and differs from the last gets the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -48,6 +48,14 @@ pub struct Token {
     pub attached: Attached,
     /// What it is bound to, if it is.
     pub proof_key: Option<Arc<ProofKey>>,
+}
+
+impl Token {
+    /// About what it takes of memory.
+    fn bytes(&self) -> usize {
+        let values = std::iter::once(&self.value).chain(self.further.values());
+        SUBJECT_TOKEN_BYTES + SUBJECT_TOKEN_COPIES * values.map(|value| value.expose().len()).sum::<usize>()
+    }
 }
 
 /// What one fetch is asked for; a fetch never reads the cell. Whose token it is (a subject's), its source knows.
@@ -157,6 +165,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The key that its tokens are bound to, which is part of what they are for.
     fn proof_key(&self) -> Option<&Arc<ProofKey>> {
         None
+    }
+    /// How many bytes of memory it takes for its subject alone.
+    fn subject_bytes(&self) -> usize {
+        0
     }
     /// The refresh token to begin with, where tokens are had for one.
     fn seed(&self) -> Option<&Secret> {

@@ -2,6 +2,7 @@
 //! (TL-70); none of them is stored, since a token can be had again for as long as somebody comes with the subject's own.
 
 mod refusal;
+mod spent;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -13,11 +14,13 @@ use dashmap::DashMap;
 
 use super::cache::Shared;
 use super::machine::constants::{
-    RETRY_AFTER_RUNNING, SUBJECT_FETCHES_MAX, SUBJECT_IDLE_MAX, SUBJECT_SWEEP_EVERY, SUBJECTS_MAX,
+    RETRY_AFTER_RUNNING, SUBJECT_BYTES_MAX, SUBJECT_EMPTY_IDLE_MAX, SUBJECT_FETCHES_MAX, SUBJECT_IDLE_MAX,
+    SUBJECT_SWEEP_EVERY, SUBJECTS_MAX,
 };
 use super::{FetchError, Identity, Policy, ProofVersion, Source, TokenCell, TokenUnavailable};
 use crate::clock::Boot;
 use refusal::Refusal;
+pub(super) use spent::Spent;
 
 /// A credential that has a token for each subject, as one snapshot declares it: what its subjects have in common.
 #[derive(Debug)]
@@ -62,12 +65,13 @@ pub struct SubjectsStatus {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub cells_max: usize,
+    pub bytes_max: usize,
     pub fetches_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { cells_max: SUBJECTS_MAX, fetches_max: SUBJECT_FETCHES_MAX }
+        Bounds { cells_max: SUBJECTS_MAX, bytes_max: SUBJECT_BYTES_MAX, fetches_max: SUBJECT_FETCHES_MAX }
     }
 }
 
@@ -83,10 +87,14 @@ pub(super) struct SubjectCells {
 /// use, and is put where it belongs when its turn seems to have come. So requests do not write here.
 #[derive(Debug, Default)]
 struct Order {
-    heap: BinaryHeap<Reverse<(Boot, Identity)>>,
+    /// Those that had nothing when they were last looked at, such as refused ones: they go before all others.
+    empty: Heap,
+    others: Heap,
     /// Somebody sweeps.
     swept: bool,
 }
+
+type Heap = BinaryHeap<Reverse<(Boot, Identity)>>;
 
 impl Subjects {
     /// `known`: the same credential, as it was declared before. Its subjects stay.
@@ -207,12 +215,13 @@ impl SubjectCells {
         if let Some(cell) = self.cells.get(&identity) {
             return Some(cell.clone());
         }
-        if self.cells.len() >= self.shared.bounds.cells_max {
-            let evicted = self.remove_idle(&mut order, now, now)?;
+        let Bounds { cells_max, bytes_max, .. } = self.shared.bounds;
+        while self.cells.len() >= cells_max || self.shared.subject_bytes.load(Ordering::Relaxed) >= bytes_max {
+            let evicted = self.remove_idle(&mut order, now, now, now)?;
             evicted.kept.evicted.fetch_add(1, Ordering::Relaxed);
         }
         let cell = TokenCell::of_subject(&self.shared, identity, subjects, source());
-        order.heap.push(Reverse((now, identity)));
+        order.empty.push(Reverse((now, identity)));
         self.cells.insert(identity, cell.clone());
         subjects.kept.count.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut order.swept, true) {
@@ -221,19 +230,41 @@ impl SubjectCells {
         Some(cell)
     }
 
-    /// Removes the cell that was not used for longest, if that was no later than `before`. One that somebody holds, a
-    /// request or a fetch in flight, is in use now. Returns whose it was; `None`: there is none.
-    fn remove_idle(&self, order: &mut Order, now: Boot, before: Boot) -> Option<Arc<Subjects>> {
+    /// Removes the cell that was not used for longest: an empty one, if that was no later than `empty`, else any, if it was no
+    /// later than `before`. Returns whose it was; `None`: there is none.
+    fn remove_idle(&self, order: &mut Order, now: Boot, empty: Boot, before: Boot) -> Option<Arc<Subjects>> {
+        let removed = self.remove_from(&mut order.empty, now, empty, Some(&mut order.others));
+        let removed = removed.or_else(|| self.remove_from(&mut order.others, now, before, None));
+        removed.inspect(|subjects| {
+            subjects.kept.count.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// The same of these. One that somebody holds, a request or a fetch in flight, is in use now. `others`: where those belong
+    /// that are empty no longer.
+    fn remove_from(
+        &self,
+        heap: &mut Heap,
+        now: Boot,
+        before: Boot,
+        mut others: Option<&mut Heap>,
+    ) -> Option<Arc<Subjects>> {
         let mut held = Vec::new();
         let removed = loop {
-            let Some(Reverse((stood, identity))) = order.heap.pop() else { break None };
+            let Some(Reverse((stood, identity))) = heap.pop() else { break None };
             if stood > before {
-                order.heap.push(Reverse((stood, identity)));
+                heap.push(Reverse((stood, identity)));
                 break None;
             }
-            let Some(used) = self.cells.get(&identity).map(|cell| cell.used()) else { continue };
+            let Some(cell) = self.cells.get(&identity).map(|cell| cell.clone()) else { continue };
+            let used = cell.used();
+            if let Some(others) = others.as_mut().filter(|_| cell.is_worth_keeping()) {
+                others.push(Reverse((used, identity)));
+                continue;
+            }
+            drop(cell);
             if used > stood {
-                order.heap.push(Reverse((used, identity)));
+                heap.push(Reverse((used, identity)));
                 continue;
             }
             // The map's lock is held meanwhile, so that nobody begins to use it.
@@ -244,20 +275,18 @@ impl SubjectCells {
         };
         for identity in held {
             self.cells.get(&identity).iter().for_each(|cell| cell.note_use(now));
-            order.heap.push(Reverse((now, identity)));
+            heap.push(Reverse((now, identity)));
         }
-        removed.inspect(|subjects| {
-            subjects.kept.count.fetch_sub(1, Ordering::Relaxed);
-        })
+        removed
     }
 
     /// Forgets those that nobody came for. Whether there are others.
     fn sweep(&self) -> bool {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.shared.clock.now();
-        let before = now.before(SUBJECT_IDLE_MAX);
-        while self.remove_idle(&mut order, now, before).is_some() {}
-        order.swept = !order.heap.is_empty();
+        let (empty, before) = (now.before(SUBJECT_EMPTY_IDLE_MAX), now.before(SUBJECT_IDLE_MAX));
+        while self.remove_idle(&mut order, now, empty, before).is_some() {}
+        order.swept = !order.empty.is_empty() || !order.others.is_empty();
         order.swept
     }
 
@@ -271,7 +300,10 @@ impl SubjectCells {
                 false
             })
         });
-        order.heap.retain(|Reverse((_, identity))| self.cells.contains_key(identity));
+        let Order { empty, others, .. } = &mut *order;
+        for heap in [empty, others] {
+            heap.retain(|Reverse((_, identity))| self.cells.contains_key(identity));
+        }
     }
 }
 

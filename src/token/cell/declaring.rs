@@ -1,6 +1,6 @@
 //! How a cell comes to be, and what becomes of it when a reload declares it again, or no more.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -28,20 +28,7 @@ impl TokenCell {
         cell
     }
 
-    /// The cell of one subject, which is used now. It goes when it is forgotten.
-    pub(in crate::token) fn of_subject(
-        shared: &Arc<Shared>,
-        identity: Identity,
-        subjects: &Arc<Subjects>,
-        source: Arc<dyn Source>,
-    ) -> Arc<Self> {
-        let (proof, policy, version) = (subjects.proof, subjects.policy.clone(), Version::default());
-        let cell = TokenCell::make(shared, identity, Some(subjects.clone()), version, proof, policy, source);
-        cell.note_use(shared.clock.now());
-        cell
-    }
-
-    fn make(
+    pub(super) fn make(
         shared: &Arc<Shared>,
         identity: Identity,
         subjects: Option<Arc<Subjects>>,
@@ -56,6 +43,8 @@ impl TokenCell {
             identity,
             declaration: AtomicU64::new(subjects.as_ref().map_or(0, |subjects| subjects.declaration)),
             subjects,
+            spent: AtomicBool::new(false),
+            bytes: AtomicUsize::new(0),
             shared: shared.clone(),
             published: ArcSwapOption::empty(),
             // A token that is fetched at start is meant to be kept (TL-29).
@@ -111,6 +100,7 @@ impl TokenCell {
                 inner.attach_anew();
             }
             inner.source = source;
+            self.spent.store(false, Ordering::Relaxed);
             inner.window_warned = false;
             inner.machine.set_policy(now, policy);
             if std::mem::replace(&mut inner.proof, proof) != proof {
@@ -119,23 +109,6 @@ impl TokenCell {
         });
         self.locate();
         self.changed.notify_one();
-    }
-
-    /// A subject's cell is used, perhaps for the first time after a reload: the token that it has serves until one is fetched
-    /// as the credential is declared now (TL-03, TL-04). `source`: as these `subjects` have it, which may be an older snapshot's.
-    pub(in crate::token) fn keep_up_with(
-        self: &Arc<Self>,
-        subjects: &Subjects,
-        source: impl FnOnce() -> Arc<dyn Source>,
-    ) {
-        let declaration = subjects.declaration;
-        if self.declaration.load(Ordering::Relaxed) < declaration
-            && self.declaration.fetch_max(declaration, Ordering::Relaxed) < declaration
-        {
-            self.declare_again(subjects.proof, subjects.policy.clone(), source());
-            // The request has read the clock before a new proof made the token soft, and would not renew it.
-            drop(self.ready());
-        }
     }
 
     /// No snapshot declares the cell any more. A fetch in flight may finish.

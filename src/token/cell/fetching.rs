@@ -281,6 +281,9 @@ impl Ticket {
                 let subject = self.cell.identity;
                 self.cell.subjects.iter().for_each(|subjects| subjects.failed(now, subject, &error, inner.proof));
             }
+            if next == Next::Ended && error.kind.is_refusal() {
+                self.cell.forget_subject_token(inner, now);
+            }
             let news = next == Next::Ended && inner.in_trouble(now) && !is_subjects;
             let next_start = inner.machine.next_start();
             let next_try = (next_start < Boot::NEVER).then(|| next_start.since(now));

@@ -76,8 +76,18 @@ pub const YOUNG_MAX: Duration = secs(10);
 
 /// Subjects whose tokens are held at once (TL-70).
 pub const SUBJECTS_MAX: usize = 100_000;
+/// What they may take of memory, as far as it is known of them: half of what a small machine or container has.
+pub const SUBJECT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What a subject takes without a token, measured.
+pub const SUBJECT_BYTES: usize = 2 * 1024;
+/// What its token takes beside its own bytes, measured: nearly all of it is for finding it in answers.
+pub const SUBJECT_TOKEN_BYTES: usize = 6 * 1024;
+/// How often a token's own bytes are held: as it is, as it is attached, and as what to look for in answers.
+pub const SUBJECT_TOKEN_COPIES: usize = 8;
 /// A subject that nobody came for in this time is forgotten.
 pub const SUBJECT_IDLE_MAX: Duration = secs(60 * 60);
+/// One for whom there is no token is forgotten sooner: it would be asked for again this often anyway.
+pub const SUBJECT_EMPTY_IDLE_MAX: Duration = PROBE_MAX;
 /// How often it is looked who that is.
 pub const SUBJECT_SWEEP_EVERY: Duration = secs(60);
 /// While so many fetches are under way in the process, none is begun for a subject without a token.

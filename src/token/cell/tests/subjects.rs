@@ -6,10 +6,13 @@ use crate::token::{Subjects, SubjectsStatus};
 
 /// A cache with room for so many subjects, and so many fetches for those without a token.
 fn house(cells_max: usize, fetches_max: usize) -> House {
+    bounded_house(Bounds { cells_max, fetches_max, ..Bounds::default() })
+}
+
+fn bounded_house(bounds: Bounds) -> House {
     let begin = Instant::now();
     let clock = Arc::new(TokioClock { begin, suspended: AtomicU64::new(0), wall_offset: AtomicU64::new(0) });
     let (control, store) = (tokio::runtime::Handle::current(), Arc::new(MemoryStore::new()));
-    let bounds = Bounds { cells_max, fetches_max };
     House { cache: TokenCache::with_bounds(clock.clone(), control, store, bounds), clock }
 }
 
@@ -118,6 +121,109 @@ async fn idle_subjects_end() {
     take(&house, &endpoint, "ada").await.unwrap();
     tokio::time::sleep(DAY).await;
     assert_eq!((endpoint.calls(), status(&house).subjects), (4, 0));
+}
+
+/// A source of a subject whose own token has so many bytes.
+#[derive(Debug)]
+struct Carrying(Endpoint, usize);
+
+impl Source for Carrying {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
+        self.0.fetch(request)
+    }
+
+    fn origin(&self) -> Arc<str> {
+        self.0.origin()
+    }
+
+    fn client_id(&self) -> &str {
+        self.0.client_id()
+    }
+
+    fn subject_bytes(&self) -> usize {
+        self.1
+    }
+}
+
+/// The same as [`take`] with a subject token of so many bytes.
+async fn take_with(house: &House, endpoint: &Endpoint, subject: &str, bytes: usize) -> Result<(), TokenUnavailable> {
+    let source = || Arc::new(Carrying(endpoint.clone(), bytes)) as Arc<dyn Source>;
+    let cell = house.cache.subject(&subjects(house), &Secret::new(subject), source)?;
+    cell.take(secs(10.0)).await.map(drop)
+}
+
+fn bytes_held(house: &House) -> usize {
+    house.cache.shared.subject_bytes.load(Ordering::Relaxed)
+}
+
+/// TL-70: those without a token go first, and before all they push out: a flood of refused ones takes nobody's token.
+#[tokio::test(start_paused = true)]
+async fn refused_subjects_go_before_those_that_have_a_token() {
+    let (house, endpoint) = (house(10, 100), Endpoint::new([Answer::Token(Some(DAY))]));
+    for n in 0..9 {
+        take(&house, &endpoint, &format!("subject {n}")).await.unwrap();
+    }
+    endpoint.say([Answer::Fail(FetchErrorKind::SubjectRefused)]);
+    for n in 0..100 {
+        take(&house, &endpoint, &format!("junk {n}")).await.unwrap_err();
+    }
+    assert_eq!((status(&house).subjects, status(&house).evicted), (10, 99));
+    for n in 0..9 {
+        take(&house, &endpoint, &format!("subject {n}")).await.unwrap();
+    }
+    assert_eq!(endpoint.calls(), 109, "all of them still have theirs");
+}
+
+/// TL-70: a refused subject is forgotten when nobody came for it in minutes; until then it is not asked again too soon.
+#[tokio::test(start_paused = true)]
+async fn refused_subjects_are_forgotten_in_minutes() {
+    let (house, endpoint) = (house(100, 100), Endpoint::new([Answer::Token(Some(DAY))]));
+    take(&house, &endpoint, "ada").await.unwrap();
+    endpoint.say([Answer::Fail(FetchErrorKind::SubjectRefused)]);
+    for _ in 0..3 {
+        take(&house, &endpoint, "junk").await.unwrap_err();
+        tokio::time::sleep(secs(1.0)).await;
+    }
+    assert_eq!((endpoint.calls(), status(&house).subjects), (2, 2));
+    tokio::time::sleep(secs(400.0)).await;
+    assert_eq!(status(&house).subjects, 1);
+    take(&house, &endpoint, "ada").await.unwrap();
+}
+
+/// TL-70: the memory of all subjects is bounded, whatever their number, and what is forgotten is not counted any more.
+#[tokio::test(start_paused = true)]
+async fn the_bytes_of_subjects_are_bounded() {
+    let bounds = Bounds { bytes_max: 1024 * 1024, ..Bounds::default() };
+    let (house, endpoint) = (bounded_house(bounds), Endpoint::new([Answer::Token(Some(DAY))]));
+    for n in 0..200 {
+        take_with(&house, &endpoint, &format!("subject {n}"), 15_000).await.unwrap();
+        assert!(bytes_held(&house) <= 1024 * 1024 + 32 * 1024, "{}", bytes_held(&house));
+    }
+    let SubjectsStatus { subjects, evicted, .. } = status(&house);
+    assert!((40..50).contains(&subjects) && subjects as u64 + evicted == 200, "{subjects} {evicted}");
+    tokio::time::sleep(HOUR + secs(120.0)).await;
+    assert_eq!((status(&house).subjects, bytes_held(&house)), (0, 0));
+}
+
+/// A subject's own token that was refused is not held: it comes with the next request, which asks with it when it may.
+#[tokio::test(start_paused = true)]
+async fn a_refused_subject_token_is_not_held() {
+    let (house, endpoint) = (house(100, 100), Endpoint::new([Answer::Fail(FetchErrorKind::SubjectRefused)]));
+    take_with(&house, &endpoint, "ada", 15_000).await.unwrap_err();
+    assert!(bytes_held(&house) < 4096, "{}", bytes_held(&house));
+    // She is held by a request that was looked up before, and has no token of hers to ask with.
+    let early = cell(&house, &endpoint, "ada").unwrap();
+    take_with(&house, &endpoint, "ada", 15_000).await.unwrap_err();
+    endpoint.say([Answer::Fail(FetchErrorKind::SubjectRefused)]);
+    tokio::time::sleep(secs(5.0)).await;
+    take_with(&house, &endpoint, "ada", 15_000).await.unwrap_err();
+    assert_eq!(endpoint.calls(), 2);
+    endpoint.say([Answer::Token(Some(DAY))]);
+    tokio::time::sleep(secs(10.0)).await;
+    early.take(secs(10.0)).await.unwrap_err();
+    assert_eq!(endpoint.calls(), 2, "nothing is asked without her token");
+    take_with(&house, &endpoint, "ada", 15_000).await.unwrap();
+    assert_eq!(endpoint.calls(), 3);
 }
 
 /// A flood of subjects that the endpoint refuses takes no more cells, fetches or turns than there may be, and leaves
