@@ -15,12 +15,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::check::{counted, valid};
+use super::refreshing::{self, LOST, Place};
 use super::{Failure, running};
-use crate::clock::SystemClock;
 use crate::config::{Config, HttpUrl, Load, UpstreamUrl};
 use crate::credential;
 use crate::credential::live::{MayRotate, Outcome, Report};
 use crate::snapshot::Living;
+use crate::token::Rotated;
 use crate::upstream::{ConnectError, ExchangeErrorKind, Probed, Upstream};
 
 /// Checks that are under way at once.
@@ -57,8 +58,9 @@ pub(super) fn check(file: &Path, may_rotate: MayRotate, out: &mut impl Write) ->
     let failed = |error: io::Error| Failure::Failed(format!("cannot check: {error}"));
     write!(out, "{}", valid(file, &loaded.config)).map_err(failed)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let living = Living::new(&loaded.config, Arc::new(SystemClock), runtime.handle().clone());
-    let done = runtime.block_on(run(&loaded.config, &living, may_rotate, out)).map_err(failed);
+    let (config, control) = (&loaded.config, runtime.handle().clone());
+    let (living, place) = refreshing::living(config, config.credentials.iter(), may_rotate, control);
+    let done = runtime.block_on(run(config, &living, &place, may_rotate, out)).map_err(failed);
     // A resolver that hangs is not waited for.
     runtime.shutdown_background();
     done?
@@ -68,10 +70,11 @@ pub(super) fn check(file: &Path, may_rotate: MayRotate, out: &mut impl Write) ->
 async fn run(
     config: &Config,
     living: &Living,
+    place: &Place,
     may_rotate: MayRotate,
     out: &mut impl Write,
 ) -> io::Result<Result<String, Failure>> {
-    let checks = begin(config, living, may_rotate);
+    let checks = begin(config, living, place, may_rotate);
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let (number, mut failed) = (checks.len(), 0);
     for Check { kind, name, checked } in checks {
@@ -93,14 +96,17 @@ async fn run(
     })
 }
 
-fn begin(config: &Config, living: &Living, may_rotate: MayRotate) -> Vec<Check> {
+fn begin(config: &Config, living: &Living, place: &Place, may_rotate: MayRotate) -> Vec<Check> {
     let places = Arc::new(Semaphore::new(CHECKS_MAX));
     let mut checks = Vec::new();
     for credential in &config.credentials {
         let (credential, parts) = (credential.clone(), living.credential_parts());
         let name = credential.name.clone();
-        let admin = config.admin;
+        let (admin, place) = (config.admin, place.clone());
         let check = async move {
+            if let Some(text) = place.refusal(&credential, may_rotate).await {
+                return Checked { verdict: Verdict::Skipped, text, hint: None };
+            }
             let report = credential::live::probe(&credential, &parts, may_rotate).await;
             match (&report.outcome, admin) {
                 (Outcome::LeftAlone, Some(admin)) => left_alone(running::credential(admin, &credential.name).await),
@@ -146,14 +152,20 @@ fn of_credential(report: &Report) -> Checked {
             hint: Some(format!("`attache token {} --subject-token-file FILE` asks for one", report.credential)),
         },
         Outcome::LeftAlone => left_alone(None),
+        Outcome::Unkept(why) => Checked { verdict: Verdict::Failed, text: why.clone(), hint: None },
         Outcome::Granted { lifetime, took, .. } => {
             let host = report.host.as_deref().unwrap_or_default();
             let lives = match lifetime {
                 Some(lifetime) => format!("it lives {lifetime:?}"),
                 None => "it names no lifetime".to_owned(),
             };
-            let text = format!("fetched a token from {host}{by}: {lives}{}", took_text(*took));
-            Checked { verdict: Verdict::Ok, text, hint: report.likely_cause() }
+            let (kept, lost) = match report.rotated {
+                Rotated::No => ("", None),
+                Rotated::Kept => ("; its new refresh token is in the store", None),
+                Rotated::Lost => ("", Some(LOST.to_owned())),
+            };
+            let text = format!("fetched a token from {host}{by}: {lives}{}{kept}", took_text(*took));
+            Checked { verdict: Verdict::Ok, text, hint: lost.or_else(|| report.likely_cause()) }
         }
         Outcome::Failed { failure, .. } => {
             // The hint is told by itself.

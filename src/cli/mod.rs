@@ -7,6 +7,7 @@ mod key;
 mod live;
 mod openapi;
 mod providers;
+mod refreshing;
 mod routes;
 mod running;
 mod store;

@@ -21,13 +21,23 @@ const STATUS_BYTES_MAX: usize = 16 << 20;
 
 /// The state of a credential in the instance with this admin listener, in a sentence; `None` if none answers there.
 pub(super) async fn credential(admin: SocketAddr, name: &str) -> Option<String> {
-    let status = timeout(PATIENCE, status(reachable(admin))).await.ok().flatten()?;
-    let credentials = status.get("credentials")?.as_array()?;
-    let credential = credentials.iter().find(|credential| credential.get("name").and_then(Value::as_str) == Some(name));
-    Some(match credential {
-        Some(credential) => format!("the instance that runs says: {}", sentence(credential)),
+    Some(match find(admin, name).await? {
+        Some(credential) => format!("the instance that runs says: {}", sentence(&credential)),
         None => "the instance that runs does not have it: does it run with another configuration?".to_owned(),
     })
+}
+
+/// Whether an instance with this admin listener runs that has the credential.
+pub(super) async fn has(admin: SocketAddr, name: &str) -> bool {
+    find(admin, name).await.flatten().is_some()
+}
+
+/// What the instance says of the credential, if one answers and has it.
+async fn find(admin: SocketAddr, name: &str) -> Option<Option<Value>> {
+    let status = timeout(PATIENCE, status(reachable(admin))).await.ok().flatten()?;
+    let credentials = status.get("credentials")?.as_array()?;
+    let is_it = |credential: &&Value| credential.get("name").and_then(Value::as_str) == Some(name);
+    Some(credentials.iter().find(is_it).cloned())
 }
 
 /// A listener on every address is asked on loopback.

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
+use super::refreshing::{self, LOST, Place};
 use super::{Failure, running};
-use crate::clock::SystemClock;
 use crate::config::{self, Config, FreshSecret, Load};
 use crate::credential;
 use crate::credential::live::{self, GrantedToken, MayRotate, Outcome, Report};
-use crate::snapshot::Living;
+use crate::token::Rotated;
 
 /// Which token.
 pub(super) struct Wanted<'a> {
@@ -29,7 +29,13 @@ pub(super) struct Wanted<'a> {
 
 /// Writes what is said for people; the result is the last line.
 pub(super) fn tell(file: &Path, wanted: &Wanted<'_>, out: &mut impl Write) -> Result<String, Failure> {
-    with(file, wanted, async |credential, parts, admin| tell_of(credential, parts, admin, wanted.may_rotate, out).await)
+    let may_rotate = wanted.may_rotate;
+    with(file, wanted, async |credential, parts, place, admin| {
+        if let Some(warning) = place.warning(credential, may_rotate) {
+            writeln!(out, "warning: {warning}").map_err(unwritten)?;
+        }
+        tell_of(credential, parts, admin, may_rotate, out).await
+    })
 }
 
 /// The bare token, for scripts. `to_a_person`: it would be shown on a terminal, where it stays in the scrollback.
@@ -39,26 +45,45 @@ pub(super) fn print(file: &Path, wanted: &Wanted<'_>, to_a_person: bool) -> Resu
                    pipe it to where it is needed (or through `cat`)";
         return Err(Failure::Failed(why.to_owned()));
     }
-    with(file, wanted, async |credential, parts, _| {
-        let token = live::fetch(credential, parts, wanted.may_rotate).await.map_err(Failure::Failed)?;
+    let may_rotate = wanted.may_rotate;
+    with(file, wanted, async |credential, parts, place, _| {
+        // Standard output is the script's.
+        let say = |warning: &str| writeln!(io::stderr(), "warning: {warning}").map_err(unwritten);
+        place.warning(credential, may_rotate).map_or(Ok(()), say)?;
+        let (token, rotated) = live::fetch(credential, parts, may_rotate).await.map_err(Failure::Failed)?;
+        if rotated == Rotated::Lost {
+            say(LOST)?;
+        }
         Ok(format!("{}\n", token.expose()))
     })
 }
 
-/// Loads the configuration and does this with the credential.
+fn unwritten(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot print what was said: {error}"))
+}
+
+/// Loads the configuration and does this with the credential, unless its refresh token is in use elsewhere.
 fn with(
     file: &Path,
     wanted: &Wanted<'_>,
-    work: impl AsyncFnOnce(&config::Credential, &credential::Parts, Option<SocketAddr>) -> Result<String, Failure>,
+    work: impl AsyncFnOnce(&config::Credential, &credential::Parts, &Place, Option<SocketAddr>) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
     let config = super::load(file, Load::Full)?.config;
-    let mut credential = find(&config, wanted.name)?;
-    let of_subject = wanted.subject.map(|subject| for_subject(credential, subject)).transpose()?;
-    credential = of_subject.as_ref().unwrap_or(credential);
+    let (credential, may_rotate) = (find(&config, wanted.name)?, wanted.may_rotate);
+    let credential = &match wanted.subject {
+        None => credential.clone(),
+        Some(subject) => Arc::new(for_subject(credential, subject)?),
+    };
     let failed = |error: io::Error| Failure::Failed(format!("cannot fetch a token: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let living = Living::new(&config, Arc::new(SystemClock), runtime.handle().clone());
-    let done = runtime.block_on(work(credential, &living.credential_parts(), config.admin));
+    let (living, place) =
+        refreshing::living(&config, std::iter::once(credential), may_rotate, runtime.handle().clone());
+    let done = runtime.block_on(async {
+        if let Some(why) = place.refusal(credential, may_rotate).await {
+            return Err(Failure::Failed(format!("`{}` was left alone: {why}", wanted.name)));
+        }
+        work(credential, &living.credential_parts(), &place, config.admin).await
+    });
     // A resolver that hangs is not waited for.
     runtime.shutdown_background();
     done
@@ -78,7 +103,7 @@ fn for_subject(credential: &config::Credential, file: &Path) -> Result<config::C
     })
 }
 
-fn find<'a>(config: &'a Config, name: &str) -> Result<&'a config::Credential, Failure> {
+fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<config::Credential>, Failure> {
     if let Some(credential) = config.credentials.iter().find(|credential| *credential.name == *name) {
         return Ok(credential);
     }
@@ -95,7 +120,6 @@ async fn tell_of(
     out: &mut impl Write,
 ) -> Result<String, Failure> {
     let report = live::probe(credential, parts, may_rotate).await;
-    let unwritten = |error: io::Error| Failure::Failed(format!("cannot print what was said: {error}"));
     for told in &report.said {
         for line in &told.lines {
             writeln!(out, "{line}").map_err(unwritten)?;
@@ -112,6 +136,7 @@ async fn tell_of(
              --subject-token-file"
         ))),
         Outcome::LeftAlone => left_alone(name, admin).await,
+        Outcome::Unkept(why) => Err(Failure::Failed(format!("`{name}`: {why}"))),
         Outcome::Granted { lifetime, took, token } => Ok(granted(&report, *lifetime, *took, token)),
         Outcome::Failed { failure, .. } => {
             let failure = credential::Failure { hint: None, ..failure.clone() }.text();
@@ -157,6 +182,11 @@ fn granted(report: &Report, lifetime: Option<Duration>, took: Duration, token: &
                 text.push_str(&format!("  {name:<11} {value}\n"));
             }
         }
+    }
+    match report.rotated {
+        Rotated::No => {}
+        Rotated::Kept => text.push_str("the refresh token that came with it is in the store\n"),
+        Rotated::Lost => text.push_str(&format!("warning: {LOST}\n")),
     }
     if let Some(hint) = report.likely_cause() {
         text.push_str(&format!("hint: {hint}\n"));

@@ -2,6 +2,7 @@
 //! it probably did.
 
 mod login;
+mod refreshing;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,9 @@ use super::{Parts, Tape, cause};
 use crate::clock::timer_now;
 use crate::config::{self, AnswerPlace, AnswerShape, CredentialKind, Grant, TokenEndpoint, TokenEndpointAuthMethod};
 use crate::secret::Secret;
-use crate::token::{Exchange, Granted, Source, lifetime};
+use crate::token::{ByHand, Granted, Rotated, lifetime};
+
+pub use refreshing::exchanges;
 
 /// What became of one credential. Holds no secret, and no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Report {
     /// How this machine's clock and the server's agree, if the server said what time it is.
     pub clocks: Option<Clocks>,
     pub outcome: Outcome,
+    /// What became of the refresh token that was exchanged, if one was.
+    pub rotated: Rotated,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub enum Outcome {
     NothingToFetch,
     /// A token is for a subject, and subjects come with requests, in this header.
     NeedsSubject { header: HeaderName },
+    /// What the store has of the refresh token could not be read or saved; why, and what that means.
+    Unkept(String),
     /// A token would end the one that is in use (`single_active`), and nobody said that it may.
     LeftAlone,
     Granted {
@@ -91,9 +98,11 @@ impl Report {
     pub fn likely_cause(&self) -> Option<String> {
         let clocks = self.clocks.and_then(cause::of_clocks);
         let cause = match &self.outcome {
-            Outcome::NothingToFetch | Outcome::NeedsSubject { .. } | Outcome::LeftAlone | Outcome::Granted { .. } => {
-                None
-            }
+            Outcome::NothingToFetch
+            | Outcome::NeedsSubject { .. }
+            | Outcome::LeftAlone
+            | Outcome::Unkept(_)
+            | Outcome::Granted { .. } => None,
             Outcome::Failed { method_that_works: Some(method), .. } => Some(format!(
                 "the server takes this client with another method: say `token_endpoint_auth_method = \"{method}\"`"
             )),
@@ -139,8 +148,9 @@ pub async fn probe(config: &config::Credential, parts: &Parts, may_rotate: MayRo
     let parts = Parts { tape: Some(tape.clone()), ..parts.clone() };
     let mut report = match &config.kind {
         CredentialKind::OAuth2(grant) => {
-            let (endpoint, outcome) = ask(grant, &parts, &tape).await;
+            let (endpoint, outcome, rotated) = ask(&config.name, grant, &parts, &tape).await;
             Report {
+                rotated,
                 host: endpoint.as_ref().map(|endpoint| endpoint.url.authority()),
                 auth_method: endpoint.as_ref().map(|endpoint| endpoint.method.name()),
                 auth_method_from: endpoint.as_ref().map(|_| method_from(grant)),
@@ -195,11 +205,15 @@ fn of_grant(grant: &config::OAuth2) -> Showing<'_> {
     showing
 }
 
-/// Fetches a token for whoever will use it himself.
+/// Fetches a token for whoever will use it himself. Says also what became of the refresh token that was exchanged for it.
 ///
 /// # Errors
 /// Why there is none, in a sentence.
-pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRotate) -> Result<Secret, String> {
+pub async fn fetch(
+    config: &config::Credential,
+    parts: &Parts,
+    may_rotate: MayRotate,
+) -> Result<(Secret, Rotated), String> {
     let name = &config.name;
     let Some(life) = config.kind.token_life() else {
         return Err(format!("`{name}` has no token to fetch: it is sent as it is"));
@@ -216,21 +230,28 @@ pub async fn fetch(config: &config::Credential, parts: &Parts, may_rotate: MayRo
         ));
     }
     let deadline = timer_now() + life.timeouts.attempt;
+    let mut rotated = Rotated::No;
     let granted = match &config.kind {
         CredentialKind::OAuth2(grant) => {
             let source = OAuth2::new(grant, parts);
-            let exchange = exchange_of(&source);
-            match &grant.older_proof {
-                None => source.attempt(deadline, exchange.as_ref()).await,
-                Some(older) => EitherSecret::new(grant, older, parts).attempt(deadline, exchange.as_ref()).await,
+            let mut by_hand = refreshing::begin(name, grant, &source, parts)?;
+            let exchange = by_hand.as_ref().map(ByHand::exchange);
+            let granted = match &grant.older_proof {
+                None => source.attempt(deadline, exchange).await,
+                Some(older) => EitherSecret::new(grant, older, parts).attempt(deadline, exchange).await,
+            };
+            if let (Some(by_hand), Ok(granted)) = (&mut by_hand, &granted) {
+                by_hand.granted(granted);
             }
+            rotated = by_hand.map_or(Ok(rotated), ByHand::end)?;
+            granted
         }
         CredentialKind::Metadata(metadata) => Metadata::new(metadata, parts).attempt(deadline).await,
         CredentialKind::Login(login) => Login::new(name, login, parts).attempt(deadline).await,
         CredentialKind::Signature(_) => return Err(format!("`{name}` signs requests: what it fetches is no token")),
         _ => unreachable!("only tokens that are fetched have a life"),
     };
-    granted.map(|granted| granted.value).map_err(|failure| failure.text())
+    granted.map(|granted| (granted.value, rotated)).map_err(|failure| failure.text())
 }
 
 fn unasked(config: &config::Credential, outcome: Outcome) -> Report {
@@ -243,18 +264,34 @@ fn unasked(config: &config::Credential, outcome: Outcome) -> Report {
         said: Vec::new(),
         clocks: None,
         outcome,
+        rotated: Rotated::No,
     }
 }
 
-/// An exchange of the configured refresh token, if tokens are had for one. What the server gives in its place is not kept.
-fn exchange_of(source: &OAuth2) -> Option<Exchange> {
-    source.seed().cloned().map(Exchange::new)
+/// Asks for a token, and keeps the refresh token that comes with it.
+async fn ask(name: &str, grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endpoint>, Outcome, Rotated) {
+    let source = OAuth2::new(grant, parts);
+    let mut by_hand = match refreshing::begin(name, grant, &source, parts) {
+        Ok(by_hand) => by_hand,
+        Err(why) => return (None, Outcome::Unkept(why), Rotated::No),
+    };
+    let (endpoint, outcome) = ask_by_methods(&source, grant, parts, tape, &mut by_hand).await;
+    match by_hand.map_or(Ok(Rotated::No), ByHand::end) {
+        Ok(rotated) => (endpoint, outcome, rotated),
+        Err(why) => (endpoint, Outcome::Unkept(why), Rotated::No),
+    }
 }
 
 /// Asks for a token, once by each method that is worth it.
-async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endpoint>, Outcome) {
-    let source = OAuth2::new(grant, parts);
-    let exchange = exchange_of(&source);
+async fn ask_by_methods(
+    source: &OAuth2,
+    grant: &config::OAuth2,
+    parts: &Parts,
+    tape: &Tape,
+    by_hand: &mut Option<ByHand>,
+) -> (Option<Endpoint>, Outcome) {
+    let exchange = by_hand.as_ref().map(|by_hand| by_hand.exchange().clone());
+    let mut keep = |granted: &Granted| by_hand.iter_mut().for_each(|by_hand| by_hand.granted(granted));
     let end = timer_now() + grant.life.timeouts.total;
     let attempt = || end.min(timer_now() + grant.life.timeouts.attempt);
     let failed = |failure, method_that_works, secret_flaw| Outcome::Failed { failure, method_that_works, secret_flaw };
@@ -267,6 +304,7 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
     let begun = parts.clock.now();
     let failure = match source.ask(&endpoint, deadline, exchange.as_ref()).await {
         Ok(granted) => {
+            keep(&granted);
             let took = parts.clock.now().since(begun);
             let token = granted_token(&granted, &grant.answer, tape);
             return (Some(endpoint), Outcome::Granted { lifetime: granted.lifetime, took, token });
@@ -276,6 +314,7 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
     if let Some(older) = grant.older_proof.as_ref().filter(|_| failure.refuses_the_client()) {
         let older = EitherSecret::with_proof(grant, older, parts);
         if let Ok(granted) = older.ask(&endpoint, attempt(), exchange.as_ref()).await {
+            keep(&granted);
             let took = parts.clock.now().since(begun);
             let token = granted_token(&granted, &grant.answer, tape);
             return (Some(endpoint), Outcome::Granted { lifetime: granted.lifetime, took, token });
@@ -290,7 +329,8 @@ async fn ask(grant: &config::OAuth2, parts: &Parts, tape: &Tape) -> (Option<Endp
     for method in &others {
         let other = Endpoint { method: *method, ..endpoint.clone() };
         match source.ask(&other, attempt(), exchange.as_ref()).await {
-            Ok(_) => {
+            Ok(granted) => {
+                keep(&granted);
                 method_that_works = Some(method.name());
                 break;
             }

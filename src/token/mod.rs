@@ -5,6 +5,7 @@
 //! `cache` holds the cells by identity and outlives reloads.
 
 mod attached;
+mod by_hand;
 mod cache;
 mod cell;
 mod endpoint;
@@ -16,6 +17,7 @@ pub mod store;
 mod subjects;
 
 pub use attached::{Attached, Cookies, Misfit, NOT_UNRESERVED, PlaceNames, Rest, sensitive};
+pub use by_hand::{ByHand, Rotated};
 pub use cache::TokenCache;
 pub use cell::{CellStatus, Rejected, TokenCell};
 pub use exchange::Exchange;

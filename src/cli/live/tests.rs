@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::clock::Clock;
+use crate::clock::SystemClock;
 use crate::config::{Egress, Environment, load_text};
 use crate::upstream::{Connector, FixedNames, Names};
 
@@ -114,7 +115,7 @@ async fn live(file: &Path, text: &str) -> (String, Option<String>) {
     let connector = Connector::with_names(&Egress::default(), clock.clone(), Handle::current(), names);
     let living = Living { connector, ..Living::new(&config, clock, Handle::current()) };
     let mut out = Vec::new();
-    let end = run(&config, &living, MayRotate::No, &mut out).await.unwrap();
+    let end = run(&config, &living, &Place::Ours, MayRotate::No, &mut out).await.unwrap();
     let text = String::from_utf8(out).unwrap();
     for planted in PLANTED {
         assert!(!text.contains(planted), "{text}");

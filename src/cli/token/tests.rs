@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::config::{Environment, load_text};
+use crate::snapshot::Living;
 
 const TOML: &str = r#"
 [[listeners]]

@@ -265,7 +265,7 @@ async fn a_token_that_would_end_the_one_in_use_is_fetched_only_if_that_was_said(
     assert!(fetch(&credential, &parts(), MayRotate::No).await.unwrap_err().contains("--may-rotate"));
     assert_eq!(peer.requests().len(), 0);
     assert!(matches!(probe(&credential, &parts(), MayRotate::Yes).await.outcome, Outcome::Granted { .. }));
-    assert_eq!(fetch(&credential, &parts(), MayRotate::Yes).await.unwrap().expose(), "T");
+    assert_eq!(fetch(&credential, &parts(), MayRotate::Yes).await.unwrap().0.expose(), "T");
     assert_eq!(peer.requests().len(), 2);
 }
 

@@ -336,7 +336,7 @@ async fn a_login_is_probed() {
         assert!(!format!("{report:?}").contains("planted-token"));
         assert_eq!((report.said.len(), peer.requests().len()), (1, 1));
         let fetched = live::fetch(&config, &parts(WALL_S), live::MayRotate::No).await;
-        assert_eq!(fetched.is_ok_and(|token| token.expose() == "planted-token"), granted);
+        assert_eq!(fetched.is_ok_and(|(token, _)| token.expose() == "planted-token"), granted);
     }
 }
 

@@ -3,6 +3,7 @@
 //! `life` is the process that is killed: a child of this test, which runs the real credential over the real store. `disk` is the
 //! file under its store, which dies at the write that it is told. `family` is the authorization server.
 
+mod by_hand;
 mod disk;
 mod family;
 mod life;
