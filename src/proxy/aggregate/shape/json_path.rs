@@ -247,6 +247,7 @@ mod tests {
             format!("{{{}}}", (0..2000).map(|at| format!("\"n{at}\":{at}")).collect::<Vec<_>>().join(",")),
         ] {
             let answer = json(&text);
+            let (size, tree) = (TreeSize::of(text.as_bytes()), serde_json::from_str::<Value>(&text).unwrap());
             for query in [
                 "$..a",
                 "$..*",
@@ -267,6 +268,10 @@ mod tests {
                 let small = MemoryBudget::new(usize::try_from(taken).unwrap() - 1);
                 let found = in_tree(&answer, &path, &small);
                 assert_eq!(found, Err(NoTarget::NoMemory), "{query} of {} bytes takes {taken}", text.len());
+                // The query alone, without what was counted too much for the tree.
+                let counted = size.values * path.found_times * ASKED_BYTES;
+                let alone = allocation_counter::measure(|| drop(path.query.query(&tree))).bytes_max;
+                assert!(alone <= counted as u64, "{query} of {} bytes takes {alone}, not {counted}", text.len());
                 asked += 1;
             }
         }
