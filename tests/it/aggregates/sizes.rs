@@ -85,12 +85,12 @@ impl Case {
 
 #[test]
 fn whoever_answers_first_the_same_items_fit() {
-    let sizes = proptest::collection::vec(30..=BYTES_MAX, ITEMS);
+    let sizes = proptest::collection::vec(40..=BYTES_MAX, ITEMS);
     let failing = proptest::collection::btree_set(0..ITEMS, 0..3);
     let on_failure = prop::sample::select(vec!["\"null\"", "\"omit\"", "{ value = 0 }", "{ part = \"other\" }"]);
     let order = Just((0..ITEMS).collect::<Vec<_>>()).prop_shuffle();
     let mut runner =
-        TestRunner::new(Config { cases: 48, max_shrink_iters: 0, failure_persistence: None, ..Config::default() });
+        TestRunner::new(Config { cases: 128, max_shrink_iters: 0, failure_persistence: None, ..Config::default() });
     let ran = runner.run(&(sizes, failing, on_failure, order), |(sizes, failing, on_failure, order)| {
         let case = Case { sizes, failing, on_failure };
         let (declared, shuffled) = (case.ask(&(0..ITEMS).collect::<Vec<_>>()), case.ask(&order));
