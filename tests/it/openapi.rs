@@ -103,6 +103,7 @@ line_alone = "{query.line}"
 page = "{query.page|1}"
 first = "{orders.0.id}"
 quantity = "{orders.0.lines.0.qty|0}"
+orders_or_not = "{orders|none}"
 list = ["{orders}", "{query.line}", "{header.x-tenant}"]
 whole = "{profile}"
 [routes.aggregate.parts]

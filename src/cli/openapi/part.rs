@@ -112,7 +112,8 @@ fn of_reference(parts: &[Part], reference: &Reference, components: &mut Componen
     };
     match reference.absent {
         Absent::Fails if !always => or(value, null()),
-        Absent::Default(_) if !always => or(value, text),
+        // It stands for null as well, which an answer may be or hold.
+        Absent::Default(_) if !always || reference.source.may_hold_lists() => or(value, text),
         _ => value,
     }
 }
