@@ -325,7 +325,7 @@ async fn ask_by_methods(
     }
     let mut method_that_works = None;
     let mut refused = if failure.is_unrecognised() { vec![endpoint.method.name()] } else { Vec::new() };
-    let others = other_methods(&source, endpoint.method);
+    let others = other_methods(source, endpoint.method);
     for method in &others {
         let other = Endpoint { method: *method, ..endpoint.clone() };
         match source.ask(&other, attempt(), exchange.as_ref()).await {
