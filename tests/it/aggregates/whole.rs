@@ -66,14 +66,16 @@ fn head_has_the_length_and_no_body() {
 
 #[test]
 fn an_answer_may_be_encoded_or_empty() {
-    let (a, b, c) = (Upstream::open(), Upstream::open(), Upstream::open());
-    let proxy = Overview::of(&[("a", &a, ""), ("b", &b, ""), ("c", &c, "")]).start();
+    let (a, b) = (Upstream::open(), Upstream::open());
+    let proxy = Overview::of(&[("a", &a, ""), ("b", &b, "")]).start();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(b"{\"packed\":true}").unwrap();
-    a.script([Reply::answer(200, &[("Content-Encoding", "gzip")], &encoder.finish().unwrap())]);
-    b.script([Reply::answer(204, &[], b"")]);
-    c.script([Reply::answer(205, &[], b"")]);
-    assert_eq!(proxy.get("/overview/1").text(), "{\"a\":{\"packed\":true},\"b\":null,\"c\":null}");
+    let packed = encoder.finish().unwrap();
+    for status in [201, 202, 204, 205] {
+        a.script([Reply::answer(200, &[("Content-Encoding", "gzip")], &packed)]);
+        b.script([Reply::answer(status, &[], b"")]);
+        assert_eq!(proxy.get("/overview/1").text(), "{\"a\":{\"packed\":true},\"b\":null}", "{status}");
+    }
 }
 
 /// The request's JSON is read where a placeholder asks for it, within bounds; elsewhere its body is not for us.

@@ -20,7 +20,7 @@ use crate::snapshot::Held;
 const DECODED_BYTES_AT_ONCE: usize = 256 * 1024;
 
 impl Caller<'_> {
-    /// Reads the answer's body and checks that it is JSON. What has no content by its status is null.
+    /// Reads the answer's body and checks that it is JSON. An empty one is null if its status says so.
     pub(super) async fn read(self, received: Received) -> Result<Answer, PartCause> {
         let Received { status, headers, body, masks, .. } = received;
         self.asked.saw(self.index, status);
@@ -36,7 +36,7 @@ impl Caller<'_> {
             let redactor = Redactor::new(scanner, self.asked.name.clone());
             data = redactor.whole(data).map_err(|Unscannable| PartCause::NotJson("it is no UTF-8".to_owned()))?;
         }
-        if data.is_empty() && matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+        if data.is_empty() && may_be_empty(status) {
             return Ok(Answer { json: Json::null(), headers, bytes: 0, moved: None });
         }
         let bytes = data.len();
@@ -44,6 +44,12 @@ impl Caller<'_> {
         let json = Json::check(data).map_err(|why| PartCause::NotJson(why.to_string()))?;
         Ok(Answer { json, headers, bytes, moved: None })
     }
+}
+
+/// Whether that is how an API says that there is nothing to say: an empty 200 is rather one that broke.
+fn may_be_empty(status: StatusCode) -> bool {
+    use StatusCode as S;
+    matches!(status, S::CREATED | S::ACCEPTED | S::NO_CONTENT | S::RESET_CONTENT)
 }
 
 /// All of a body as it comes.
