@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::check::{counted, valid};
-use super::refreshing::{self, LOST, Place};
+use super::refreshing::{self, Place};
 use super::{Failure, running};
 use crate::config::{Config, HttpUrl, Load, UpstreamUrl};
 use crate::credential;
-use crate::credential::live::{MayRotate, Outcome, Report};
+use crate::credential::live::{LOST, MayRotate, Outcome, Report};
 use crate::snapshot::Living;
 use crate::token::Rotated;
 use crate::upstream::{ConnectError, ExchangeErrorKind, Probed, Upstream};
@@ -74,6 +74,11 @@ async fn run(
     may_rotate: MayRotate,
     out: &mut impl Write,
 ) -> io::Result<Result<String, Failure>> {
+    for credential in &config.credentials {
+        if let Some(warning) = place.warning(credential, may_rotate) {
+            writeln!(out, "warning: `{}`: {warning}", credential.name)?;
+        }
+    }
     let checks = begin(config, living, place, may_rotate);
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let (number, mut failed) = (checks.len(), 0);
@@ -174,7 +179,14 @@ fn of_credential(report: &Report) -> Checked {
                 _ => String::new(),
             };
             let text = credential::Failure { hint: None, ..failure.clone() }.text();
-            Checked { verdict: Verdict::Failed, text: format!("{text}{}", asked_by), hint: report.likely_cause() }
+            // Another method may have been answered with one.
+            let (kept, lost) = match report.rotated {
+                Rotated::No => ("", String::new()),
+                Rotated::Kept => ("; the refresh token that came is in the store", String::new()),
+                Rotated::Lost => ("", format!("; {LOST}")),
+            };
+            let text = format!("{text}{asked_by}{kept}{lost}");
+            Checked { verdict: Verdict::Failed, text, hint: report.likely_cause() }
         }
     }
 }

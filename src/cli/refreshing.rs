@@ -12,10 +12,6 @@ use crate::credential::live::{self, MayRotate};
 use crate::snapshot::Living;
 use crate::token::store::FileStore;
 
-/// What is said of a refresh token that nobody kept.
-pub(super) const LOST: &str = "the server gave another refresh token, which is not kept: if it takes the old one no more, authorize \
-                               again, and put the new one where `refresh_token` points to";
-
 /// Where the refresh token that is good is to be had.
 #[derive(Debug, Clone)]
 pub(super) enum Place {

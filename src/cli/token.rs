@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
-use super::refreshing::{self, LOST, Place};
+use super::refreshing::{self, Place};
 use super::{Failure, running};
 use crate::config::{self, Config, FreshSecret, Load};
 use crate::credential;
-use crate::credential::live::{self, GrantedToken, MayRotate, Outcome, Report};
+use crate::credential::live::{self, GrantedToken, LOST, MayRotate, Outcome, Report};
 use crate::token::Rotated;
 
 /// Which token.
@@ -141,7 +141,8 @@ async fn tell_of(
         Outcome::Failed { failure, .. } => {
             let failure = credential::Failure { hint: None, ..failure.clone() }.text();
             let hint = report.likely_cause().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            Err(Failure::Failed(format!("{}{failure}{hint}", client(&report))))
+            let rotated = rotated(&report);
+            Err(Failure::Failed(format!("{}{rotated}{failure}{hint}", client(&report))))
         }
     }
 }
@@ -166,6 +167,15 @@ fn client(report: &Report) -> String {
     }
 }
 
+/// What became of the refresh token that was exchanged; also where that was all that came, or came to another method.
+fn rotated(report: &Report) -> String {
+    match report.rotated {
+        Rotated::No => String::new(),
+        Rotated::Kept => "the refresh token that came is in the store\n".to_owned(),
+        Rotated::Lost => format!("warning: {LOST}\n"),
+    }
+}
+
 fn granted(report: &Report, lifetime: Option<Duration>, took: Duration, token: &GrantedToken) -> String {
     let mut text = client(report);
     text.push_str(&format!("token {} from `{}`, after {} ms\n", token.fingerprint, token.member, took.as_millis()));
@@ -183,11 +193,7 @@ fn granted(report: &Report, lifetime: Option<Duration>, took: Duration, token: &
             }
         }
     }
-    match report.rotated {
-        Rotated::No => {}
-        Rotated::Kept => text.push_str("the refresh token that came with it is in the store\n"),
-        Rotated::Lost => text.push_str(&format!("warning: {LOST}\n")),
-    }
+    text.push_str(&rotated(report));
     if let Some(hint) = report.likely_cause() {
         text.push_str(&format!("hint: {hint}\n"));
     }

@@ -205,6 +205,10 @@ fn of_grant(grant: &config::OAuth2) -> Showing<'_> {
     showing
 }
 
+/// What is said of a refresh token that nobody kept.
+pub const LOST: &str = "the server gave another refresh token, which is not kept: if it takes the old one no more, authorize \
+                               again, and put the new one where `refresh_token` points to";
+
 /// Fetches a token for whoever will use it himself. Says also what became of the refresh token that was exchanged for it.
 ///
 /// # Errors
@@ -251,7 +255,10 @@ pub async fn fetch(
         CredentialKind::Signature(_) => return Err(format!("`{name}` signs requests: what it fetches is no token")),
         _ => unreachable!("only tokens that are fetched have a life"),
     };
-    granted.map(|granted| (granted.value, rotated)).map_err(|failure| failure.text())
+    granted.map(|granted| (granted.value, rotated)).map_err(|failure| match rotated {
+        Rotated::Lost => format!("{}; {LOST}", failure.text()),
+        Rotated::No | Rotated::Kept => failure.text(),
+    })
 }
 
 fn unasked(config: &config::Credential, outcome: Outcome) -> Report {

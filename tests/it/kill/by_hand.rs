@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::family::{Family, SEED};
-use crate::support::{Process, Upstream, free_address, get, one_route_of, program};
+use crate::support::{Process, Reply, Upstream, free_address, get, one_route_of, program};
 
 struct Home {
     server: Family,
@@ -138,5 +138,39 @@ fn a_command_without_a_store_says_what_it_may_end() {
         let (out, err, code) = home.run(arguments);
         assert_eq!(code, Some(0), "{out}{err}");
         assert!(format!("{out}{err}").contains("which is not kept"), "{index}: {out}{err}");
+    }
+}
+
+/// What another method than the configured one brought is a use of the refresh token, too: that it is lost is said.
+#[test]
+fn what_another_method_brought_is_told() {
+    for arguments in [MAY_ROTATE[0], MAY_ROTATE[1]] {
+        let (server, upstream) = (Upstream::open(), Upstream::open());
+        let typed = [("Content-Type", "application/json")];
+        server.script([
+            Reply::answer(401, &typed, br#"{"error":"invalid_client"}"#),
+            Reply::answer(
+                200,
+                &typed,
+                br#"{"access_token":"an-access-token","refresh_token":"another-refresh-token"}"#,
+            ),
+        ]);
+        let credential = format!(
+            "[credentials.api.refresh_token]\ntoken_url = \"{}/token\"\nclient_id = \"attache\"\n\
+             client_secret = {{ env = \"SECRET\" }}\nrefresh_token = {{ env = \"SEED\" }}\n",
+            server.url()
+        );
+        let toml = one_route_of(&credential, &format!("url = \"{}\"", upstream.url()), "");
+        let folder = tempfile::tempdir().expect("there is room for a file");
+        fs::write(folder.path().join("proxy.toml"), toml).expect("there is room for a file");
+        let mut command = Command::new(program());
+        command.args(arguments).current_dir(folder.path()).env_clear();
+        let run = command.env("SECRET", "a-client-secret").env("SEED", SEED).output().expect("cargo builds it");
+        let told = String::from_utf8([run.stdout, run.stderr].concat()).expect("it is UTF-8");
+        assert_eq!(run.status.code(), Some(1), "{told}");
+        for said in ["there is no `[store.file]`", "which is not kept", "client_secret_post"] {
+            assert!(told.contains(said), "{arguments:?}: {said}: {told}");
+        }
+        assert!(!told.contains("another-refresh-token"), "{told}");
     }
 }
