@@ -215,10 +215,8 @@ impl SubjectCells {
         if let Some(cell) = self.cells.get(&identity) {
             return Some(cell.clone());
         }
-        let Bounds { cells_max, bytes_max, .. } = self.shared.bounds;
-        while self.cells.len() >= cells_max || self.shared.subject_bytes.load(Ordering::Relaxed) >= bytes_max {
-            let evicted = self.remove_idle(&mut order, now, now, now)?;
-            evicted.kept.evicted.fetch_add(1, Ordering::Relaxed);
+        while self.cells.len() >= self.shared.bounds.cells_max || self.takes_too_much() {
+            self.evict(&mut order, now)?;
         }
         let cell = TokenCell::of_subject(&self.shared, identity, subjects, source());
         order.empty.push(Reverse((now, identity)));
@@ -228,6 +226,17 @@ impl SubjectCells {
             self.shared.control.spawn(sweep(Arc::downgrade(self)));
         }
         Some(cell)
+    }
+
+    fn takes_too_much(&self) -> bool {
+        self.shared.subject_bytes.load(Ordering::Relaxed) >= self.shared.bounds.bytes_max
+    }
+
+    /// Removes the cell that was not used for longest, to make room. `None`: all are in use.
+    fn evict(&self, order: &mut Order, now: Boot) -> Option<()> {
+        let evicted = self.remove_idle(order, now, now, now)?;
+        evicted.kept.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(())
     }
 
     /// Removes the cell that was not used for longest: an empty one, if that was no later than `empty`, else any, if it was no
@@ -280,12 +289,14 @@ impl SubjectCells {
         removed
     }
 
-    /// Forgets those that nobody came for. Whether there are others.
+    /// Forgets those that nobody came for, and more of them if they take too much: those that are there got tokens meanwhile.
+    /// Whether there are others.
     fn sweep(&self) -> bool {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.shared.clock.now();
         let (empty, before) = (now.before(SUBJECT_EMPTY_IDLE_MAX), now.before(SUBJECT_IDLE_MAX));
         while self.remove_idle(&mut order, now, empty, before).is_some() {}
+        while self.takes_too_much() && self.evict(&mut order, now).is_some() {}
         order.swept = !order.empty.is_empty() || !order.others.is_empty();
         order.swept
     }

@@ -58,8 +58,10 @@ pub(super) async fn run(ticket: Ticket) {
         }
         if let Some(error) = cell.subjects.as_ref().and_then(|subjects| subjects.refused_since(begun)) {
             let asked_for = cell.lock().source.asks_for();
-            ticket.failed(asked_for, error);
-            return;
+            // It goes on if it has another proof meanwhile, of which the refusal says nothing.
+            if ticket.failed(asked_for, error) == Next::Ended {
+                return;
+            }
         }
         let (attempt, source, attach, claims) = cell.update(|inner, now| {
             let claims = inner.claims.clone().filter(|claims| refused.as_ref() != Some(claims));

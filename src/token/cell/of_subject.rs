@@ -37,6 +37,10 @@ impl TokenCell {
         let (declaration, known) = (subjects.declaration, self.declaration.load(Ordering::Relaxed));
         if known == declaration && self.spent.load(Ordering::Relaxed) {
             self.update(|inner, now| {
+                // Another one may have come first, with what a later snapshot has.
+                if self.declaration.load(Ordering::Relaxed) != declaration || !self.spent.load(Ordering::Relaxed) {
+                    return;
+                }
                 inner.machine.set_closed(Boot::default());
                 // Before the next try it would be held for nothing.
                 if inner.machine.next_start() <= now {

@@ -205,6 +205,25 @@ async fn the_bytes_of_subjects_are_bounded() {
     assert_eq!((status(&house).subjects, bytes_held(&house)), (0, 0));
 }
 
+/// TL-70: that holds where subjects that are there already get their tokens, too, within a minute.
+#[tokio::test(start_paused = true)]
+async fn the_bytes_of_subjects_are_bounded_when_they_grow() {
+    let bounds = Bounds { bytes_max: 1024 * 1024, ..Bounds::default() };
+    let (house, endpoint) = (bounded_house(bounds), Endpoint::new([Answer::Fail(FetchErrorKind::Transient)]));
+    for n in 0..200 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap_err();
+    }
+    assert!(bytes_held(&house) < 1024 * 1024 && status(&house).evicted == 0);
+    endpoint.say([Answer::Token(Some(DAY))]);
+    tokio::time::sleep(secs(40.0)).await;
+    for n in 0..200 {
+        take(&house, &endpoint, &format!("s{n}")).await.unwrap();
+    }
+    assert!(bytes_held(&house) > 1024 * 1024);
+    tokio::time::sleep(secs(61.0)).await;
+    assert!(bytes_held(&house) < 1024 * 1024 && status(&house).evicted > 0);
+}
+
 /// A subject's own token that was refused is not held: it comes with the next request, which asks with it when it may.
 #[tokio::test(start_paused = true)]
 async fn a_refused_subject_token_is_not_held() {
