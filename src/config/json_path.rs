@@ -14,6 +14,8 @@ pub struct JsonPath {
     pub plain: Option<Vec<PlainStep>>,
     /// How many times it can find the same value, [`FOUND_TIMES_MAX`] at most.
     pub found_times: usize,
+    /// How many values an answer may have that it is asked about, if it is not plain.
+    pub values_max: usize,
 }
 
 /// Why a text is no query that could be asked.
@@ -39,7 +41,13 @@ impl JsonPath {
     pub fn parse(text: &str) -> Result<JsonPath, NoJsonPath> {
         let query = serde_json_path::JsonPath::parse(text).map_err(|error| NoJsonPath::Invalid(error.position()))?;
         let found_times = cost::found_times(text).map_err(NoJsonPath::Costly)?;
-        Ok(JsonPath { query, singular: is_singular(text), plain: plain(text), found_times })
+        Ok(JsonPath {
+            query,
+            singular: is_singular(text),
+            plain: plain(text),
+            found_times,
+            values_max: cost::values_max(text),
+        })
     }
 }
 

@@ -84,6 +84,8 @@ pub enum Failure {
     RequestNotJson(String),
     /// All that aggregates hold is as much as may be.
     NoAggregateMemory,
+    /// All parts answered in time, but what is made of their answers was not made in time.
+    AggregateDeadline,
     /// All bodies of requests that are held are as much as may be.
     NoReplayMemory,
     /// A part of an aggregate without which there is no answer. Boxed, because it is large and rare.
@@ -166,6 +168,7 @@ impl Failure {
             Failure::RequestType => meaning(S::UNSUPPORTED_MEDIA_TYPE, "request_not_json_type", "The request's body is not declared as JSON", REQUEST, D, Client),
             Failure::RequestNotJson(_) => meaning(S::BAD_REQUEST, "request_not_json", "The request's body is not JSON", REQUEST, D, Client),
             Failure::NoAggregateMemory | Failure::NoReplayMemory => meaning(S::SERVICE_UNAVAILABLE, "no_memory", "This proxy has no room for another answer", "connection_limit_reached", W, Proxy),
+            Failure::AggregateDeadline => meaning(S::GATEWAY_TIMEOUT, "deadline", "The answer was not made in time", "http_response_timeout", W, Proxy),
             Failure::Part(part) => part.meaning(),
             Failure::Panicked => meaning(S::INTERNAL_SERVER_ERROR, "internal_error", "This proxy failed", "proxy_internal_error", E, Proxy),
         }

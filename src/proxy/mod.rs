@@ -379,8 +379,10 @@ fn relay<'a>(
     };
     let mut response = Response::new(content);
     *response.status_mut() = status;
-    // What stood there is empty and owns nothing: dropping it would be more work.
-    std::mem::forget(std::mem::replace(response.headers_mut(), headers));
+    let empty = std::mem::replace(response.headers_mut(), headers);
+    debug_assert_eq!(empty.capacity(), 0);
+    // It owns nothing, and dropping it would take 61 instructions to find that out.
+    std::mem::forget(empty);
     Ok(response)
 }
 

@@ -27,6 +27,7 @@ use std::rc::Rc;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use hyper::body::Incoming;
+use tokio::time::timeout_at;
 
 use super::Client;
 use super::access_log::Record;
@@ -67,9 +68,10 @@ pub(super) async fn answer(arrived: Arrived<'_>) -> Result<Response<Content>, Fa
     let ended = schedule::run(&asked, None).await?;
     let report = in_body(aggregate, &ended.told);
     let memory = asked.worker.living.aggregate_memory.hold();
-    let composed = compose::compose(aggregate, &asked.known(&ended.contents, None), report.as_ref(), memory)
-        .await
-        .ok_or(Failure::NoAggregateMemory)?;
+    let known = asked.known(&ended.contents, None);
+    let composing = compose::compose(aggregate, &known, report.as_ref(), memory);
+    let composed = timeout_at(asked.deadline, composing).await.map_err(|_| Failure::AggregateDeadline)?;
+    let composed = composed.ok_or(Failure::NoAggregateMemory)?;
     let mut headers = head(in_header(aggregate, &ended.told));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(composed.len()));
     let content = if is_head { Content::Empty } else { Content::Ready(composed) };

@@ -23,7 +23,7 @@ pub enum NoTarget {
     /// What is found lies in what is found, again and again: `$..*` of a deep answer.
     TooMuch,
     /// A JSONPath would have to look at more values than it may.
-    TooMany,
+    TooMany(usize),
     /// There is no room for what a JSONPath needs.
     NoMemory,
 }
@@ -211,8 +211,8 @@ impl fmt::Display for NoTarget {
             NoTarget::Absent => "the answer has nothing at its target",
             NoTarget::Unreadable => "the answer holds a number or a string that a JSONPath cannot be asked about",
             NoTarget::NoMemory => "there is no room for what its target needs",
-            NoTarget::TooMany => {
-                return write!(f, "the answer has more than {} values, too many for a JSONPath", json_path::VALUES_MAX);
+            NoTarget::TooMany(max) => {
+                return write!(f, "the answer has more than {max} values, too many for this JSONPath");
             }
             NoTarget::TooMuch => "its target finds more than four times the answer",
         })

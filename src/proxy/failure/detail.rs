@@ -69,6 +69,7 @@ impl Failure {
             Failure::NoAggregateMemory => {
                 "server.limits.aggregate_memory_bytes_max is the limit of what all aggregates hold.".to_owned()
             }
+            Failure::AggregateDeadline => "`deadline` of the aggregate is the limit.".to_owned(),
             Failure::NoReplayMemory => {
                 "server.limits.replay_memory_bytes_max is the limit of what is held of all requests' bodies.".to_owned()
             }

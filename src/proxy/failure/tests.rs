@@ -107,6 +107,7 @@ fn table() -> Vec<(Failure, u16, &'static str, &'static str, &'static str)> {
         (Failure::RequestType, 415, "request_not_json_type", request, "client"),
         (Failure::RequestNotJson("is none".to_owned()), 400, "request_not_json", request, "client"),
         (Failure::NoAggregateMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
+        (Failure::AggregateDeadline, 504, "deadline", "http_response_timeout", "proxy"),
         (Failure::NoReplayMemory, 503, "no_memory", "connection_limit_reached", "proxy"),
         (part(status(404)), 502, "upstream_status", "destination_unavailable", "upstream"),
         (part(PartCause::Timeout), 504, "timeout", "http_response_timeout", "upstream"),
@@ -139,7 +140,7 @@ fn document(response: &mut Response<Content>) -> serde_json::Value {
 #[test]
 fn every_failure_has_its_answer() {
     let table = table();
-    assert_eq!(table.len(), 73);
+    assert_eq!(table.len(), 74);
     for (failure, status, name, proxy_error, fault) in table {
         let mut response = failure.answer("0123456789abcdef", false);
         assert_eq!(response.status().as_u16(), status, "{failure:?}");

@@ -192,3 +192,22 @@ fn a_large_answer_is_asked_beside_the_worker() {
     list.script([json(&format!("[{}]", items.join(",")))]);
     assert_eq!(proxy.get("/overview/1").text(), "{\"list\":[9998,9999]}");
 }
+
+/// Work for requests that were given up takes the threads beside the worker. An answer that waits behind it is not later than its
+/// deadline.
+#[test]
+fn an_answer_that_is_not_made_in_time_fails() {
+    let (list, object) = (Upstream::open(), Upstream::open());
+    let parts = [("list", &list, "target = \"$[?match(@, 'x+y')]\""), ("object", &object, "merge = true")];
+    let head = "[server]\nworkers = 1";
+    let proxy = Overview { head, ..Overview::of(&parts) }.with("deadline = \"300ms\"\ncollision = \"last\"").start();
+    let late = || assert_problem(&proxy.get("/overview/1"), 504);
+    for _ in 0..2 {
+        list.script([json(&format!("[{}]", vec!["\"xxxxxxxx\""; 5000].join(",")))]);
+        object.script([json("{}")]);
+        assert_eq!(late()["part"], "list");
+    }
+    list.script([json("[]")]);
+    object.script([json(&format!("{{\"a\":\"{}\"}}", "x".repeat(40_000)))]);
+    assert_eq!(late().get("part"), None, "all parts were there");
+}

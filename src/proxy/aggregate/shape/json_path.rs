@@ -20,8 +20,6 @@ const FOUND_BYTES: usize = 224;
 /// What a node takes each time it may be found, in bytes: its address, in lists that grow by doubling and are then copied
 /// into longer ones.
 const ASKED_BYTES: usize = 48;
-/// How many values an answer may have that a tree is made of: what is asked of each takes its time.
-pub(super) const VALUES_MAX: usize = 1_000_000;
 
 /// Whether it may take so long that others should not wait for it.
 pub(super) fn takes_long(answer: &Json, path: &JsonPath) -> bool {
@@ -98,8 +96,8 @@ fn item_at(list: &str, index: i64) -> Option<&str> {
 /// What the library finds in a tree of the answer.
 fn in_tree(answer: &Json, path: &JsonPath, memory: &Arc<MemoryBudget>) -> Result<Json, NoTarget> {
     let size = TreeSize::of(answer.as_bytes());
-    if size.values > VALUES_MAX {
-        return Err(NoTarget::TooMany);
+    if size.values > path.values_max {
+        return Err(NoTarget::TooMany(path.values_max));
     }
     let mut held = memory.hold();
     // Nobody counts while it is asked: what it can find was bounded as the query was read.
@@ -292,13 +290,15 @@ mod tests {
 
     #[test]
     fn an_answer_has_no_more_values_than_can_be_asked_about() {
-        let path = JsonPath::parse("$[?@ > 1]").unwrap();
-        let asked = |items: usize| {
-            let answer = json(&format!("[{}]", vec!["1"; items].join(",")));
-            found(&answer, &path, &MemoryBudget::new(usize::MAX)).map(|found| found.items().unwrap().len())
-        };
-        assert_eq!(asked(VALUES_MAX - 1), Ok(0));
-        assert_eq!(asked(VALUES_MAX), Err(NoTarget::TooMany));
+        for (query, values_max) in [("$[?@ > 1]", 1_000_000), ("$[?match(@, 'a')]", 20_000)] {
+            let path = JsonPath::parse(query).unwrap();
+            let asked = |items: usize| {
+                let answer = json(&format!("[{}]", vec!["1"; items].join(",")));
+                found(&answer, &path, &MemoryBudget::new(usize::MAX)).map(|found| found.items().unwrap().len())
+            };
+            assert_eq!(asked(values_max - 1), Ok(0));
+            assert_eq!(asked(values_max), Err(NoTarget::TooMany(values_max)));
+        }
     }
 
     #[test]
