@@ -176,6 +176,13 @@ impl Attached {
         self.header.as_ref().map(|(name, value)| (name, value))
     }
 
+    /// Every header that it sets, the first one first.
+    #[cfg(test)]
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let rest = self.rest().into_iter().flat_map(|rest| &rest.headers).map(|(name, value)| (name, value));
+        self.first_header().into_iter().chain(rest)
+    }
+
     /// What it sets beside its first header and the query.
     pub fn rest(&self) -> Option<&Rest> {
         self.rest.as_deref()

@@ -57,12 +57,10 @@ async fn attempt(table: &str, peer: &Peer) -> Result<Granted, Failure> {
 /// All that an attachment sets, as it is sent.
 fn sent(attachment: &Attachment) -> Vec<String> {
     let attached = attachment.attached().expect("nothing signs it");
-    let rest = attached.rest();
-    let headers = rest.iter().flat_map(|rest| rest.headers.iter().map(|(name, value)| (name, value)));
-    let headers = attached.first_header().into_iter().chain(headers);
+    let headers = attached.headers();
     let mut sent: Vec<String> = headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     sent.extend(attached.query().map(|query| format!("?{query}")));
-    let cookies = rest.and_then(|rest| rest.cookies.as_ref());
+    let cookies = attached.rest().and_then(|rest| rest.cookies.as_ref());
     sent.extend(cookies.map(|cookies| format!("cookie: {}", cookies.pairs.to_str().unwrap())));
     sent
 }

@@ -10,7 +10,7 @@ pub(super) const AT_ONCE_BYTES_MAX: usize = 32 * 1024;
 
 /// Does it on another thread. Dropped, it is not begun; if it was begun already, it is done to its end, for nothing: so it has
 /// to be bounded.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let mut task = Wanted(spawn_blocking(work));
     match (&mut task.0).await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::aside::{AT_ONCE_BYTES_MAX, aside_if};
+use super::aside::{AT_ONCE_BYTES_MAX, aside};
 use super::json::{Json, Kind};
 use super::shape::edited;
 use super::value::{self, Content, Known, Seen};
@@ -35,20 +35,21 @@ pub(super) async fn compose(
     report: Option<&Json>,
     mut held: Held,
 ) -> Option<Bytes> {
-    let long = takes_long(aggregate, known.parts);
+    if !takes_long(aggregate, known.parts) {
+        return composed(aggregate, known, report, held);
+    }
     let (plan, contents) = (aggregate.clone(), known.parts.to_vec());
     match &aggregate.layout {
         Layout::Places => {
             let report = report.cloned();
-            aside_if(long, move || {
+            aside(move || {
                 let answer = placed(&plan, &contents, report.as_ref(), &mut held)?;
                 held.count(answer)
             })
             .await
         }
         Layout::Template(template) => {
-            let shown = aside_if(long, move || Some((shown(&plan, &contents, &mut held)?, held)));
-            let (parts, mut held) = shown.await?;
+            let (parts, mut held) = aside(move || Some((shown(&plan, &contents, &mut held)?, held))).await?;
             let answer = filled(template, &Known { parts: &parts, ..*known }, report, &mut held)?;
             held.count(answer)
         }

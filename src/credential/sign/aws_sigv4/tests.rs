@@ -91,21 +91,7 @@ fn sign(
 }
 
 fn value<'a>(signed: &'a Signed, name: &str) -> Option<&'a str> {
-    let rest = signed
-        .attachment
-        .attached()
-        .and_then(Attached::rest)
-        .into_iter()
-        .flat_map(|rest| &rest.headers)
-        .map(|(name, value)| (name, value));
-    let value = signed
-        .attachment
-        .attached()
-        .and_then(Attached::first_header)
-        .into_iter()
-        .chain(rest)
-        .find(|(set, _)| *set == name)?
-        .1;
+    let (_, value) = signed.attachment.attached()?.headers().find(|(set, _)| *set == name)?;
     Some(value.to_str().unwrap())
 }
 

@@ -79,25 +79,12 @@ async fn sign(hmac: &Hmac, method: Method, target: &str, body: &'static str, tim
     }
     let request = Unsigned { https: true, authority: "api.example", head: &head, body: &body };
     let signed = hmac.sign(&request, UNIX_EPOCH + Duration::from_millis(time_ms)).unwrap();
-    let rest = signed
-        .attachment
-        .attached()
-        .and_then(Attached::rest)
-        .into_iter()
-        .flat_map(|rest| &rest.headers)
-        .map(|(name, value)| (name, value));
+    let attached = signed.attachment.attached().unwrap();
     let text = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.to_str().unwrap().to_owned());
     Set {
-        headers: signed
-            .attachment
-            .attached()
-            .and_then(Attached::first_header)
-            .into_iter()
-            .chain(rest)
-            .map(text)
-            .collect(),
-        query: signed.attachment.attached().and_then(Attached::query).map(str::to_owned),
-        masks: signed.attachment.attached().unwrap().masks().clone(),
+        headers: attached.headers().map(text).collect(),
+        query: attached.query().map(str::to_owned),
+        masks: attached.masks().clone(),
     }
 }
 
